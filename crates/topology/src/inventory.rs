@@ -1,0 +1,108 @@
+//! What comes and goes while the network runs: interfaces, and the hosts attached to them.
+//!
+//! Inventory refers to policy (VPCs, subnets, groups) by [`ResourceId`], because it outlives the
+//! topology it was planned from: a reload exchanges the policy and leaves it standing.
+
+use std::{fmt, net::IpAddr};
+
+use crate::id::ResourceId;
+
+/// A network interface in a VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eni {
+    /// `eni-…`
+    pub id: ResourceId,
+    /// The VPC it is in.
+    pub vpc: ResourceId,
+    /// The subnet it is in.
+    pub subnet: ResourceId,
+    /// Its private address.
+    pub private_ip: IpAddr,
+    /// The address that the internet gateway gives it (IGW-03).
+    pub public_ip: Option<IpAddr>,
+    /// The groups it carries; none for a NAT gateway (NAT-13).
+    pub security_groups: Vec<ResourceId>,
+    /// What it belongs to.
+    pub owner: EniOwner,
+    /// Whether packets that are not its own are dropped (RT-21).
+    pub source_dest_check: bool,
+}
+
+/// What an interface belongs to, and with that, what it does to packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EniOwner {
+    /// A Hyperplane ENI: functions leave through it by V2N source NAT (LAM-02).
+    Functions(HyperplaneKey),
+    /// An instance's interface.
+    Instance {
+        /// `i-…`
+        id: ResourceId,
+        /// `instance/db`
+        path: String,
+    },
+    /// A NAT gateway's interface, one for each of its addresses.
+    NatGateway {
+        /// `nat-…`
+        id: ResourceId,
+    },
+}
+
+/// What functions must have in common to share an ENI (LAM-03), and which of the key's ENIs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HyperplaneKey {
+    /// The account (LAM-05).
+    pub account: String,
+    /// The subnet (LAM-04).
+    pub subnet: ResourceId,
+    /// The set of groups, sorted.
+    pub security_groups: Vec<ResourceId>,
+    /// 0 for the first ENI of the key; more come when one is full (LAM-07).
+    pub ordinal: u32,
+}
+
+/// Where packets come from and go to. The identity survives re-attaching; it is never a file
+/// descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttachmentId(pub u32);
+
+impl fmt::Display for AttachmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A host that can be attached: its place in the network, whether or not something is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its identity.
+    pub id: AttachmentId,
+    /// `function/api/1`, `instance/db`, `internet/web`; prefixed `vpc/` where needed.
+    pub name: String,
+    /// What stands there.
+    pub host: Host,
+}
+
+/// What stands at an attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Host {
+    /// A function's execution environment, and the ENIs its connections may use: the first that
+    /// has room carries the next one (LAM-07).
+    Environment {
+        /// The function's name.
+        function: String,
+        /// `eni-…`, in the order of their ordinals; all of one key.
+        enis: Vec<ResourceId>,
+    },
+    /// An instance with its interface.
+    Instance {
+        /// `eni-…`
+        eni: ResourceId,
+    },
+    /// A host of the internet.
+    Internet {
+        /// Its public address.
+        ip: IpAddr,
+    },
+}

@@ -1,0 +1,365 @@
+//! A resolved topology: typed references, defaults filled in, consistent by construction.
+//!
+//! Only [`resolve`](crate::resolve::resolve) makes one, so that whoever holds a [`Topology`] need
+//! not check it again. Field names are AWS's own in snake case.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::{
+    arena::{Arena, Handle},
+    id::ResourceId,
+    reason::Reason,
+    spec::Span,
+};
+
+/// Everything a file declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Limits and ranges, each with AWS's default.
+    pub settings: Settings,
+    /// The virtual networks.
+    pub vpcs: Arena<Vpc>,
+    /// Subnets of all VPCs.
+    pub subnets: Arena<Subnet>,
+    /// Route tables of all VPCs.
+    pub route_tables: Arena<RouteTable>,
+    /// Network ACLs of all VPCs.
+    pub network_acls: Arena<NetworkAcl>,
+    /// Security groups of all VPCs.
+    pub security_groups: Arena<SecurityGroup>,
+    /// Internet gateways; at most one a VPC (IGW-01).
+    pub internet_gateways: Arena<InternetGateway>,
+    /// NAT gateways of all VPCs.
+    pub nat_gateways: Arena<NatGateway>,
+    /// Instances of all VPCs.
+    pub instances: Arena<Instance>,
+    /// Lambda functions.
+    pub functions: Arena<Function>,
+    /// Hosts of the internet.
+    pub internet_hosts: Arena<InternetHost>,
+    /// What the file expects of its own network.
+    pub expectations: Vec<Expectation>,
+}
+
+/// Limits and ranges. AWS's own pages differ on some (D-01..D-11), hence settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Connections one Hyperplane ENI carries, TCP and UDP together (LAM-07). 1..=1,000,000.
+    pub eni_connections: u32,
+    /// First and last source port of V2N NAT and NAT gateways (LAM-09, NAT-08). 1..=65535.
+    pub source_ports: PortRange,
+    /// Connections of one NAT gateway address to one (destination, port, protocol) (NAT-05).
+    pub nat_gateway_connections_per_destination: u32,
+    /// Hyperplane ENIs a VPC may have (LAM-25, D-01).
+    pub enis_per_vpc: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            eni_connections: 65_000,
+            source_ports: PortRange { first: 1024, last: 65_535 },
+            nat_gateway_connections_per_destination: 55_000,
+            enis_per_vpc: 500,
+        }
+    }
+}
+
+/// A virtual network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpc {
+    /// `vpc-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// Primary block first (the resolver is at its base + 2, DNS-01).
+    pub cidr_blocks: Vec<IpNet>,
+    /// For subnets that name no table (RT-01).
+    pub main_route_table: Handle<RouteTable>,
+    /// For subnets that name no ACL (ACL-01).
+    pub default_network_acl: Handle<NetworkAcl>,
+    /// For interfaces that name no group (SG-05).
+    pub default_security_group: Handle<SecurityGroup>,
+    /// The attached internet gateway.
+    pub internet_gateway: Option<Handle<InternetGateway>>,
+}
+
+/// A subnet of a VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// `subnet-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// The VPC it is a part of.
+    pub vpc: Handle<Vpc>,
+    /// Its addresses; the first four and the last are reserved (ADR-01).
+    pub cidr_block: IpNet,
+    /// Its zone, such as `a`.
+    pub availability_zone: String,
+    /// The table in force: named, or the VPC's main one.
+    pub route_table: Handle<RouteTable>,
+    /// The ACL in force: named, or the VPC's default one.
+    pub network_acl: Handle<NetworkAcl>,
+}
+
+/// A route table. Its routes include the VPC's local ones (RT-03).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTable {
+    /// `rtb-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// The VPC it belongs to.
+    pub vpc: Handle<Vpc>,
+    /// Local routes first, then in the file's order; no two with one destination.
+    pub routes: Vec<Route>,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// What it matches, canonical.
+    pub destination: IpNet,
+    /// Where it leads.
+    pub target: RouteTarget,
+}
+
+/// Where a route leads (RT-12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RouteTarget {
+    /// The VPC itself.
+    Local,
+    /// The VPC's internet gateway.
+    InternetGateway(Handle<InternetGateway>),
+    /// A NAT gateway of the VPC.
+    NatGateway(Handle<NatGateway>),
+    /// Nowhere: packets are dropped, never matched by a shorter prefix instead (RT-14).
+    Blackhole,
+}
+
+/// A network ACL: ordered and stateless. What no rule matches is denied (ACL-03).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkAcl {
+    /// `acl-…`
+    pub id: ResourceId,
+    /// The key in the file; `default` for the VPC's own.
+    pub name: String,
+    /// The VPC it belongs to.
+    pub vpc: Handle<Vpc>,
+    /// For packets entering a subnet, ascending by number.
+    pub ingress: Vec<AclRule>,
+    /// For packets leaving a subnet, ascending by number.
+    pub egress: Vec<AclRule>,
+}
+
+/// One numbered rule of a network ACL (ACL-11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AclRule {
+    /// 1..=32766 (ACL-02).
+    pub number: u16,
+    /// What becomes of what it matches.
+    pub action: AclAction,
+    /// Protocol and ports, or ICMP type and code.
+    pub traffic: Traffic,
+    /// The source's block for ingress, the destination's for egress.
+    pub cidr_block: IpNet,
+}
+
+/// What becomes of a packet that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AclAction {
+    /// It passes.
+    Allow,
+    /// It is dropped.
+    Deny,
+}
+
+/// A security group: stateful, allow-only (SG-01).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroup {
+    /// `sg-…`
+    pub id: ResourceId,
+    /// The key in the file; `default` for the VPC's own.
+    pub name: String,
+    /// The VPC it belongs to.
+    pub vpc: Handle<Vpc>,
+    /// Who may open connections to its interfaces.
+    pub ingress: Vec<SgRule>,
+    /// To whom its interfaces may open connections.
+    pub egress: Vec<SgRule>,
+}
+
+/// One rule of a security group: traffic and its one peer (SG-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SgRule {
+    /// Protocol and ports, or ICMP type and code.
+    pub traffic: Traffic,
+    /// The other side.
+    pub peer: SgPeer,
+}
+
+/// The other side of a security group's rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SgPeer {
+    /// Addresses.
+    Cidr(IpNet),
+    /// Private addresses of the interfaces that carry the group (SG-07).
+    Group(Handle<SecurityGroup>),
+}
+
+/// What a rule or an expectation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Traffic {
+    /// Every protocol, every port (`-1`).
+    All,
+    /// TCP to these destination ports.
+    Tcp(PortRange),
+    /// UDP to these destination ports.
+    Udp(PortRange),
+    /// ICMP of this type and code; `None` is any (SG-15).
+    Icmp {
+        /// The ICMP type.
+        kind: Option<u8>,
+        /// The ICMP code.
+        code: Option<u8>,
+    },
+    /// Another protocol by its number; ports do not exist (SG-13, ACL-12).
+    Protocol(u8),
+}
+
+/// Ports from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: 0, last: 65_535 };
+
+    /// The range of one port.
+    #[must_use]
+    pub const fn single(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+
+    /// Whether the port is in the range.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+/// An internet gateway, attached to one VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternetGateway {
+    /// `igw-…`
+    pub id: ResourceId,
+    /// The name in the file.
+    pub name: String,
+    /// The VPC it is attached to.
+    pub vpc: Handle<Vpc>,
+}
+
+/// A public NAT gateway (NAT-01).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatGateway {
+    /// `nat-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// The subnet it stands in.
+    pub subnet: Handle<Subnet>,
+    /// Its private address, if the file names one.
+    pub private_ip: Option<IpAddr>,
+    /// Its public addresses, the primary first (NAT-06).
+    pub public_ips: Vec<IpAddr>,
+}
+
+/// An instance: a host with one interface in a subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// `i-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// The subnet of its interface.
+    pub subnet: Handle<Subnet>,
+    /// Its private address, if the file names one.
+    pub private_ip: Option<IpAddr>,
+    /// Its public address, translated 1:1 by the internet gateway (IGW-03).
+    pub public_ip: Option<IpAddr>,
+    /// At least one.
+    pub security_groups: Vec<Handle<SecurityGroup>>,
+    /// Whether packets that are not its own are dropped (RT-21).
+    pub source_dest_check: bool,
+}
+
+/// A Lambda function attached to a VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// The key in the file.
+    pub name: String,
+    /// The account that owns it: part of its ENIs' key (LAM-05).
+    pub account: String,
+    /// One ENI for each (LAM-04); all of one VPC.
+    pub subnets: Vec<Handle<Subnet>>,
+    /// A set: order and repetition mean nothing (LAM-03). Sorted, without repetition.
+    pub security_groups: Vec<Handle<SecurityGroup>>,
+    /// How many execution environments run. 1..=10,000.
+    pub environments: u32,
+}
+
+/// A host of the internet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternetHost {
+    /// The key in the file.
+    pub name: String,
+    /// Its public address.
+    pub ip: IpAddr,
+}
+
+/// One `expect` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Who opens the connection.
+    pub from: Endpoint,
+    /// To whom.
+    pub to: Endpoint,
+    /// Protocol and one destination port, or ICMP.
+    pub traffic: Traffic,
+    /// Whether it must work, there and back.
+    pub verdict: ExpectedVerdict,
+    /// Its place in the file.
+    pub span: Span,
+}
+
+/// What an expectation says of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedVerdict {
+    /// Request and reply pass.
+    Allow,
+    /// Either is refused, for this reason if one is given.
+    Deny(Option<Reason>),
+}
+
+/// One end of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A function: all of its environments, or the one with this number (from 1).
+    Function(Handle<Function>, Option<u32>),
+    /// An instance, at its private address.
+    Instance(Handle<Instance>),
+    /// An internet host.
+    Internet(Handle<InternetHost>),
+    /// Whatever answers at an address.
+    Address(IpAddr),
+}
