@@ -1,0 +1,38 @@
+//! The hand-over of queues: `attach.sock`.
+//!
+//! One Unix socket of type SOCK_SEQPACKET, so that a message is a message: JSON of at most
+//! [`MAX_MESSAGE_LEN`] bytes, and with an [`Offer`] exactly one descriptor (SCM_RIGHTS). What is
+//! received is closed on `exec` from the start, and closed at once where it does not belong.
+//!
+//! A conversation, helper on the left:
+//!
+//! ```text
+//! hello {version}          →                       first, else the daemon refuses
+//! describe {name}          →
+//!                          ← plan {…}              how to set the device up
+//! offer {name, mtu} + fd   →
+//!                          ← attached {…}          packets flow
+//!                          ← detached {…}          whenever it ends on the daemon's side
+//! withdraw {name}          →                       when it ends on the helper's side
+//!                          ← detached {…}
+//! ```
+//!
+//! Any of them may be answered by `refused {…}`. Requests about different attachments may be
+//! sent without waiting; each answer names its attachment, and answers about one come in order.
+//!
+//! The connection is the identity: what may be attached over it is decided by which socket it
+//! came to, or by a token in the offer. Credentials of the peer are for logs, for across
+//! containers they mean nothing. An attachment lives as long as its connection, which may carry
+//! any number of them.
+
+mod channel;
+mod message;
+
+pub use channel::{Client, Connection, Listener, Peer};
+pub use message::{DetachReason, HostEntry, Incoming, Offer, Plan, RefusalReason, Reply, Request};
+
+/// The version of the protocol spoken here.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The longest message, in bytes. A plan with a thousand host names fits.
+pub const MAX_MESSAGE_LEN: usize = 64 * 1024;

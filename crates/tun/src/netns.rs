@@ -1,0 +1,229 @@
+//! Network namespaces: named as `ip netns` names them, entered one thread at a time.
+//!
+//! A namespace's name is a file in [`RUN_DIR`] with the namespace mounted over it, so `ip netns
+//! exec NAME` works on ours and [`open`] on theirs. Unlike iproute2 we do not turn [`RUN_DIR`]
+//! into a shared mount of its own: [`remove`] must be able to leave a host as it was.
+//!
+//! `setns` and `unshare` move one thread. Each piece of work in a namespace runs on a fresh
+//! thread that ends there, so no thread that serves anything else can be left in the wrong one.
+//! (A thread's own view of `/proc/sys/net` follows it; `/proc/net` and `/sys/class/net` do not.)
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
+    panic,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+    mount::UnmountFlags,
+    thread::{LinkNameSpaceType, UnshareFlags},
+};
+
+use crate::Error;
+
+/// Where the names are, here and in iproute2.
+pub const RUN_DIR: &str = "/run/netns";
+
+/// Magic number of the file system that namespaces are files of (linux/magic.h).
+const NSFS_MAGIC: u64 = 0x6e73_6673;
+
+/// An open network namespace. It exists at least as long as this does.
+#[derive(Debug)]
+pub struct Namespace {
+    fd: OwnedFd,
+    label: String,
+}
+
+impl Namespace {
+    /// The namespace the calling thread is in.
+    pub fn current() -> Result<Self, Error> {
+        open_path("/proc/thread-self/ns/net")
+    }
+
+    /// What people call it: its name, or the path or process it was opened by.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Runs `work` on a fresh thread inside the namespace and returns what it returned. A panic
+    /// of `work` goes on in the caller.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        on_fresh_thread(|| {
+            self.enter()?;
+            Ok(work())
+        })
+    }
+
+    /// Moves the calling thread into the namespace, for good: for a process about to `exec`, or a
+    /// thread that will end here.
+    pub fn enter(&self) -> Result<(), Error> {
+        rustix::thread::move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|errno| {
+                Error::system(format!("enter network namespace `{}`", self.label), errno)
+            })
+    }
+
+    /// Another handle of the same namespace.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0).map_err(|errno| {
+            Error::system(format!("duplicate namespace `{}`", self.label), errno)
+        })?;
+        Ok(Self { fd, label: self.label.clone() })
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Makes a network namespace and gives it a name.
+///
+/// Killed between two of its steps it leaves an empty file, which [`list`] shows and [`remove`]
+/// takes away.
+pub fn create(name: &str) -> Result<Namespace, Error> {
+    let path = path_of(name)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(RUN_DIR)
+        .map_err(|source| Error::system(format!("create {RUN_DIR}"), source))?;
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path).map_err(
+        |source| match source.kind() {
+            ErrorKind::AlreadyExists => Error::NamespaceExists { name: name.to_owned() },
+            _ => Error::system(format!("create {}", path.display()), source),
+        },
+    )?;
+    let mounted = on_fresh_thread(|| {
+        unshare_network()
+            .map_err(|errno| Error::system(format!("create network namespace `{name}`"), errno))?;
+        rustix::mount::mount_bind("/proc/thread-self/ns/net", &path)
+            .map_err(|errno| Error::system(format!("mount {}", path.display()), errno))
+    });
+    if let Err(error) = mounted {
+        // The first error is the one to report; an empty file left behind would be in the way.
+        let _ = fs::remove_file(&path);
+        return Err(error);
+    }
+    open(name)
+}
+
+/// Opens a namespace by its name.
+pub fn open(name: &str) -> Result<Namespace, Error> {
+    let path = path_of(name)?;
+    open_labelled(&path, name.to_owned())
+}
+
+/// Opens a namespace by a path to it, such as `/proc/1234/ns/net`.
+pub fn open_path(path: impl AsRef<Path>) -> Result<Namespace, Error> {
+    let path = path.as_ref();
+    open_labelled(path, path.display().to_string())
+}
+
+/// Opens the namespace of a process.
+pub fn open_pid(pid: u32) -> Result<Namespace, Error> {
+    open_labelled(Path::new(&format!("/proc/{pid}/ns/net")), format!("process {pid}"))
+}
+
+/// Opens what a person wrote: a path if it has a slash, a process if it is a number, else a name.
+pub fn resolve(text: &str) -> Result<Namespace, Error> {
+    if text.contains('/') {
+        return open_path(text);
+    }
+    match text.parse() {
+        Ok(pid) => open_pid(pid),
+        Err(_) => open(text),
+    }
+}
+
+/// Takes a name away. The namespace itself ends with its last process, descriptor and mount.
+pub fn remove(name: &str) -> Result<(), Error> {
+    let path = path_of(name)?;
+    loop {
+        // Once for each mount on the file; EINVAL says that none is left.
+        match rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::INVAL) => break,
+            Err(Errno::NOENT) => return Err(Error::NoNamespace { path }),
+            Err(errno) => {
+                return Err(Error::system(format!("unmount {}", path.display()), errno));
+            }
+        }
+    }
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(Error::system(format!("remove {}", path.display()), source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// All names in [`RUN_DIR`], sorted, whoever made them.
+pub fn list() -> Result<Vec<String>, Error> {
+    let failed = |source| Error::system(format!("list {RUN_DIR}"), source);
+    let entries = match fs::read_dir(RUN_DIR) {
+        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn open_labelled(path: &Path, label: String) -> Result<Namespace, Error> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
+        |errno| match errno {
+            Errno::NOENT => Error::NoNamespace { path: path.to_owned() },
+            _ => Error::system(format!("open {}", path.display()), errno),
+        },
+    )?;
+    let file_system = rustix::fs::fstatfs(&fd)
+        .map_err(|errno| Error::system(format!("examine {}", path.display()), errno))?;
+    if file_system.f_type as u64 != NSFS_MAGIC {
+        return Err(Error::NotANamespace { path: path.to_owned() });
+    }
+    Ok(Namespace { fd, label })
+}
+
+fn path_of(name: &str) -> Result<PathBuf, Error> {
+    let rule = if name.is_empty() || name.len() > 255 {
+        "a name is 1 to 255 bytes long"
+    } else if name == "." || name == ".." {
+        "`.` and `..` are taken"
+    } else if name.contains('/') || name.contains('\0') {
+        "`/` and NUL are not allowed"
+    } else {
+        return Ok(Path::new(RUN_DIR).join(name));
+    };
+    Err(Error::BadName { name: name.to_owned(), what: "network namespace", rule })
+}
+
+fn on_fresh_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn_scoped(scope, work)
+            .map_err(|source| Error::system("start a thread", source))?;
+        worker.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+    })
+}
+
+/// Gives the calling thread a new network namespace.
+#[allow(unsafe_code)]
+fn unshare_network() -> Result<(), Errno> {
+    // SAFETY: `unshare` is unsafe for CLONE_FILES alone, which parts the thread from descriptors
+    // that others open. CLONE_NEWNET leaves memory and descriptors as they are.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+}
