@@ -1,0 +1,149 @@
+//! The addresses of one subnet.
+//!
+//! The first four addresses and the last are the VPC's own (ADR-01, ADR-02). Of the others, the
+//! lowest free one is given out, so that a plan is a function of the order of its requests.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+
+/// Network, router, resolver and one kept for the future (ADR-01).
+const RESERVED_AT_START: u128 = 4;
+
+/// The free addresses of a subnet.
+#[derive(Debug)]
+pub(crate) struct AddressPool {
+    family: Family,
+    first: u128,
+    last: u128,
+    /// INVARIANT: everything usable below it is taken.
+    next: u128,
+    taken: HashSet<u128>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl AddressPool {
+    /// All usable addresses of the block, free.
+    pub(crate) fn new(block: IpNet) -> Self {
+        let (family, network) = number(block.network());
+        let (_, broadcast) = number(block.broadcast());
+        let first = network + RESERVED_AT_START;
+        // A block of fewer than six addresses leaves `first` above `last`: nothing is usable.
+        Self {
+            family,
+            first,
+            last: broadcast.saturating_sub(1),
+            next: first,
+            taken: HashSet::new(),
+        }
+    }
+
+    /// Addresses that are not reserved, free or not.
+    pub(crate) fn usable(&self) -> u128 {
+        (self.last + 1).saturating_sub(self.first)
+    }
+
+    /// Takes this very address. False when it is taken, reserved or outside the subnet.
+    pub(crate) fn take(&mut self, address: IpAddr) -> bool {
+        let (family, address) = number(address);
+        family == self.family
+            && (self.first..=self.last).contains(&address)
+            && self.taken.insert(address)
+    }
+
+    /// Takes the lowest free address.
+    pub(crate) fn take_lowest(&mut self) -> Option<IpAddr> {
+        while self.next <= self.last {
+            let candidate = self.next;
+            self.next += 1;
+            if self.taken.insert(candidate) {
+                return Some(address(self.family, candidate));
+            }
+        }
+        None
+    }
+}
+
+/// The address of the VPC's router in this subnet: base + 1 (ADR-01).
+pub(crate) fn router(block: IpNet) -> IpAddr {
+    let (family, network) = number(block.network());
+    address(family, network | 1)
+}
+
+fn address(family: Family, number: u128) -> IpAddr {
+    match family {
+        Family::V4 => {
+            let number = u32::try_from(number).expect("an IPv4 block holds IPv4 addresses");
+            Ipv4Addr::from_bits(number).into()
+        }
+        Family::V6 => Ipv6Addr::from_bits(number).into(),
+    }
+}
+
+fn number(address: IpAddr) -> (Family, u128) {
+    match address {
+        IpAddr::V4(address) => (Family::V4, address.to_bits().into()),
+        IpAddr::V6(address) => (Family::V6, address.to_bits()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(block: &str) -> AddressPool {
+        AddressPool::new(block.parse().unwrap())
+    }
+
+    #[test]
+    fn adr_01_four_at_the_start_and_one_at_the_end_are_reserved() {
+        let mut pool = pool("10.0.1.0/28");
+        assert_eq!(pool.usable(), 11);
+        let given: Vec<String> =
+            std::iter::from_fn(|| pool.take_lowest()).map(|address| address.to_string()).collect();
+        assert_eq!(given.len(), 11);
+        assert_eq!(given.first().unwrap(), "10.0.1.4");
+        assert_eq!(given.last().unwrap(), "10.0.1.14");
+        for reserved in ["10.0.1.0", "10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.15"] {
+            assert!(!pool.take(reserved.parse().unwrap()), "{reserved}");
+        }
+    }
+
+    #[test]
+    fn a_named_address_is_skipped_and_given_once() {
+        let mut pool = pool("10.0.1.0/24");
+        assert!(pool.take("10.0.1.4".parse().unwrap()));
+        assert!(!pool.take("10.0.1.4".parse().unwrap()));
+        assert!(!pool.take("10.0.2.4".parse().unwrap()), "outside");
+        assert!(!pool.take("2001:db8::4".parse().unwrap()), "another family");
+        assert_eq!(pool.take_lowest(), Some("10.0.1.5".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_end_of_the_address_space_is_an_end_too() {
+        let mut pool = pool("255.255.255.240/28");
+        assert_eq!(std::iter::from_fn(|| pool.take_lowest()).count(), 11);
+    }
+
+    #[test]
+    fn blocks_too_small_for_the_reserved_addresses_have_none() {
+        for block in ["10.0.0.0/32", "10.0.0.0/31", "10.0.0.0/30"] {
+            let mut pool = pool(block);
+            assert_eq!((pool.usable(), pool.take_lowest()), (0, None), "{block}");
+        }
+    }
+
+    #[test]
+    fn adr_02_ipv6_subnets_reserve_the_same() {
+        let mut pool = pool("2001:db8::/64");
+        assert_eq!(pool.take_lowest(), Some("2001:db8::4".parse().unwrap()));
+    }
+}

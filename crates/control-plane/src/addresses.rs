@@ -1,0 +1,67 @@
+//! The addresses of all subnets, with errors that name the subnet.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use viaduct_topology::{Handle, Topology, model::Subnet};
+
+use crate::{address_pool::AddressPool, error::PlanError};
+
+/// The free addresses of all subnets.
+pub(crate) struct Addresses<'t> {
+    topology: &'t Topology,
+    pools: HashMap<Handle<Subnet>, AddressPool>,
+}
+
+impl<'t> Addresses<'t> {
+    /// All of them, nothing taken.
+    pub(crate) fn new(topology: &'t Topology) -> Self {
+        let pools = topology
+            .subnets
+            .iter()
+            .map(|(handle, subnet)| (handle, AddressPool::new(subnet.cidr_block)));
+        Self { topology, pools: pools.collect() }
+    }
+
+    fn pool(&mut self, subnet: Handle<Subnet>) -> &mut AddressPool {
+        self.pools.get_mut(&subnet).expect("every subnet has a pool")
+    }
+
+    /// Takes an address that the file names.
+    pub(crate) fn named(
+        &mut self,
+        subnet: Handle<Subnet>,
+        address: IpAddr,
+        wanted: &str,
+    ) -> Result<IpAddr, PlanError> {
+        if self.pool(subnet).take(address) {
+            return Ok(address);
+        }
+        Err(PlanError::AddressUnavailable {
+            subnet: self.path(subnet),
+            cidr_block: self.topology.subnets[subnet].cidr_block,
+            address,
+            wanted: wanted.to_owned(),
+        })
+    }
+
+    /// Takes the lowest that is free.
+    pub(crate) fn lowest(
+        &mut self,
+        subnet: Handle<Subnet>,
+        wanted: &str,
+    ) -> Result<IpAddr, PlanError> {
+        let pool = self.pool(subnet);
+        let usable = pool.usable();
+        pool.take_lowest().ok_or_else(|| PlanError::NoFreeAddress {
+            subnet: self.path(subnet),
+            cidr_block: self.topology.subnets[subnet].cidr_block,
+            usable,
+            wanted: wanted.to_owned(),
+        })
+    }
+
+    fn path(&self, subnet: Handle<Subnet>) -> String {
+        let subnet = &self.topology.subnets[subnet];
+        format!("{}/{}", self.topology.vpcs[subnet.vpc].name, subnet.name)
+    }
+}

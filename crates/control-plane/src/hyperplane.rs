@@ -1,0 +1,58 @@
+//! Which functions share an ENI, and where their environments stand.
+
+use viaduct_topology::{
+    Handle, ResourceId, Topology,
+    inventory::HyperplaneKey,
+    model::{Function, Subnet},
+};
+
+/// The key of the first ENI that the function uses in this subnet (LAM-03..LAM-06).
+pub(crate) fn key(
+    topology: &Topology,
+    function: &Function,
+    subnet: Handle<Subnet>,
+) -> HyperplaneKey {
+    let mut security_groups: Vec<ResourceId> = function
+        .security_groups
+        .iter()
+        .map(|group| topology.security_groups[*group].id.clone())
+        .collect();
+    // By id, not by handle: the key must name the same ENI after the file was reordered.
+    security_groups.sort();
+    HyperplaneKey {
+        account: function.account.clone(),
+        subnet: topology.subnets[subnet].id.clone(),
+        security_groups,
+        ordinal: 0,
+    }
+}
+
+/// The ENI's id: it belongs to the key, and to nothing that a reload may change.
+pub(crate) fn eni_id(key: &HyperplaneKey) -> ResourceId {
+    let groups: Vec<&str> = key.security_groups.iter().map(ResourceId::as_str).collect();
+    let HyperplaneKey { account, subnet, ordinal, .. } = key;
+    ResourceId::derived("eni", &format!("{account}/{subnet}/{}/{ordinal}", groups.join(",")))
+}
+
+/// The subnets of a function's environments, the first environment's first, without end.
+///
+/// Zones take turns, and within a zone its subnets do: two subnets in zone `a` and one in `b` give
+/// a1 b1 a2 b1 a1 …, so that half of the environments survive the loss of either zone (LAM-18).
+pub(crate) fn placements(
+    topology: &Topology,
+    function: &Function,
+) -> impl Iterator<Item = Handle<Subnet>> {
+    let mut zones: Vec<(&str, Vec<Handle<Subnet>>)> = Vec::new();
+    for subnet in &function.subnets {
+        let zone = topology.subnets[*subnet].availability_zone.as_str();
+        match zones.iter_mut().find(|(name, _)| *name == zone) {
+            Some((_, subnets)) => subnets.push(*subnet),
+            None => zones.push((zone, vec![*subnet])),
+        }
+    }
+    (0_usize..).map_while(move |turn| {
+        let round = turn.checked_div(zones.len())?;
+        let (_, subnets) = &zones[turn % zones.len()];
+        Some(subnets[round % subnets.len()])
+    })
+}
