@@ -23,6 +23,7 @@ pub mod holder;
 mod ioctl;
 pub mod link;
 pub mod netns;
+pub mod private_etc;
 pub mod queue;
 
 pub use device::Device;
