@@ -1,2 +1,45 @@
-//! TODO
+//! The control API: its shapes, and a client that speaks it over a Unix socket.
+//!
+//! The daemon answers HTTP/1.1 with JSON on `control.sock`; the shapes in [`shapes`] are what both
+//! ends use, so neither can drift. Questions are strict (an unknown parameter is an error), answers
+//! are not: a client ignores fields that a newer daemon adds.
+//!
+//! | method and path | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`Status`] |
+//! | `GET /v1/functions` | a list of [`Function`] |
+//! | `GET /v1/enis` | a list of [`Eni`] |
+//! | `GET /v1/attachments` | a list of [`Attachment`] |
+//! | `GET /v1/connections?limit=N&attachment=NAME` | a list of [`Connection`] |
+//! | `GET /v1/counters` | [`Counters`] |
+//! | `GET /v1/drops?after=SEQUENCE&wait_ms=N` | [`Drops`] |
+//! | `GET /v1/plan?name=NAME` | [`HostPlan`] |
+//! | `GET /metrics` | the counters in Prometheus's text format |
+//!
+//! Whatever cannot be answered is answered with [`ApiError`] and a status of 400 or 404.
+//!
+//! ```no_run
+//! # async fn show() -> Result<(), viaduct_client::ClientError> {
+//! let client = viaduct_client::Client::connect("/run/viaduct/control.sock").await?;
+//! for attachment in client.attachments().await? {
+//!     println!("{}: {:?}", attachment.name, attachment.state);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+mod client;
+mod error;
+pub mod flow;
+mod query;
+pub mod shapes;
+
+pub use client::Client;
+pub use error::ClientError;
+pub use flow::{Flow, Protocol};
+pub use query::{ConnectionsQuery, DropsQuery, PlanQuery};
+pub use shapes::{
+    ApiError, Attachment, AttachmentCount, AttachmentState, Connection, Counters, DropEvent, Drops,
+    Eni, EniKind, Function, HostKind, HostPlan, Status, Traffic,
+};

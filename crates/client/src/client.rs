@@ -1,0 +1,229 @@
+//! The client: one HTTP/1.1 exchange a question, over the daemon's control socket.
+//!
+//! Each question opens its own connection. On a Unix socket that costs some tens of microseconds
+//! and buys that a long poll blocks no other question, that a restarted daemon is simply found
+//! again, and that a client can be shared freely.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, StatusCode, body::Bytes, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::{
+    error::ClientError,
+    query::{ConnectionsQuery, DropsQuery, address},
+    shapes::{ApiError, Attachment, Connection, Counters, Drops, Eni, Function, HostPlan, Status},
+};
+
+/// How long an answer may take, beyond what the question itself asks the daemon to wait.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Speaks to a daemon.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+    patience: Duration,
+}
+
+impl Client {
+    /// A client of the daemon that listens at this socket.
+    ///
+    /// # Errors
+    ///
+    /// When nobody listens there.
+    pub async fn connect(path: impl AsRef<Path>) -> Result<Self, ClientError> {
+        let client = Self { path: path.as_ref().to_owned(), patience: PATIENCE };
+        client.open().await?;
+        Ok(client)
+    }
+
+    /// The same, giving up on an answer after `patience` (10 s if this is not called).
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The daemon and how far it is.
+    ///
+    /// # Errors
+    ///
+    /// As with every question: when the daemon is gone, does not answer or refuses it.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.ask("/v1/status", Duration::ZERO).await
+    }
+
+    /// The functions.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn functions(&self) -> Result<Vec<Function>, ClientError> {
+        self.ask("/v1/functions", Duration::ZERO).await
+    }
+
+    /// The network interfaces.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn enis(&self) -> Result<Vec<Eni>, ClientError> {
+        self.ask("/v1/enis", Duration::ZERO).await
+    }
+
+    /// The hosts that can be attached.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn attachments(&self) -> Result<Vec<Attachment>, ClientError> {
+        self.ask("/v1/attachments", Duration::ZERO).await
+    }
+
+    /// The connections of this moment.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status); also when there is no such attachment.
+    pub async fn connections(
+        &self,
+        query: &ConnectionsQuery,
+    ) -> Result<Vec<Connection>, ClientError> {
+        let ConnectionsQuery { limit, attachment } = query;
+        let parameters =
+            [("limit", limit.map(|limit| limit.to_string())), ("attachment", attachment.clone())];
+        self.ask(&address("/v1/connections", &parameters), Duration::ZERO).await
+    }
+
+    /// What was done since the daemon started.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn counters(&self) -> Result<Counters, ClientError> {
+        self.ask("/v1/counters", Duration::ZERO).await
+    }
+
+    /// Drop events, waiting for the first if the query says so.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn drops(&self, query: DropsQuery) -> Result<Drops, ClientError> {
+        let DropsQuery { after, wait_ms } = query;
+        let parameters =
+            [("after", Some(after.to_string())), ("wait_ms", Some(wait_ms.to_string()))];
+        self.ask(&address("/v1/drops", &parameters), Duration::from_millis(wait_ms)).await
+    }
+
+    /// How the host at an attachment is to be set up.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status); also when there is no such attachment.
+    pub async fn plan(&self, name: &str) -> Result<HostPlan, ClientError> {
+        self.ask(&address("/v1/plan", &[("name", Some(name.to_owned()))]), Duration::ZERO).await
+    }
+
+    /// The counters in Prometheus's text format.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let (status, body) = self.exchange("/metrics", Duration::ZERO).await?;
+        if status != StatusCode::OK {
+            return Err(self.refusal("/metrics", status, &body));
+        }
+        String::from_utf8(body.into()).map_err(|error| self.unexpected("/metrics", &error))
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        address: &str,
+        waits: Duration,
+    ) -> Result<T, ClientError> {
+        let (status, body) = self.exchange(address, waits).await?;
+        if status != StatusCode::OK {
+            return Err(self.refusal(address, status, &body));
+        }
+        serde_json::from_slice(&body).map_err(|error| self.unexpected(address, &error))
+    }
+
+    async fn exchange(
+        &self,
+        address: &str,
+        waits: Duration,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let waited = self.patience + waits;
+        match tokio::time::timeout(waited, self.exchange_at_leisure(address)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::TimedOut { path: self.path.clone(), waited }),
+        }
+    }
+
+    async fn exchange_at_leisure(&self, address: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = self.open().await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(&error))?;
+        let request = Request::get(address)
+            // HTTP/1.1 demands a host, and a Unix socket has none.
+            .header(header::HOST, "viaduct")
+            .body(Empty::<Bytes>::new())
+            .expect("addresses are escaped");
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            Ok((status, response.into_body().collect().await?.to_bytes()))
+        };
+        // The connection is driven here and not by a task of its own, so that a question which
+        // is given up leaves nothing behind.
+        tokio::pin!(exchange, connection);
+        let answer = tokio::select! {
+            answer = &mut exchange => answer,
+            ended = &mut connection => match ended {
+                Ok(()) => exchange.await,
+                Err(error) => Err(error),
+            },
+        };
+        answer.map_err(|error: hyper::Error| self.broken(&error))
+    }
+
+    async fn open(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.path).await.map_err(|source| {
+            let path = self.path.clone();
+            match source.kind() {
+                io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path, source },
+                _ => ClientError::NoDaemon { path, source },
+            }
+        })
+    }
+
+    fn broken(&self, error: &hyper::Error) -> ClientError {
+        ClientError::Broken { path: self.path.clone(), message: error.to_string() }
+    }
+
+    fn refusal(&self, address: &str, status: StatusCode, body: &[u8]) -> ClientError {
+        match serde_json::from_slice(body) {
+            Ok(ApiError { error, help }) => {
+                ClientError::Refused { status: status.as_u16(), message: error, help }
+            }
+            Err(_) => self.unexpected(address, &format_args!("status {status}")),
+        }
+    }
+
+    fn unexpected(&self, address: &str, error: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Unexpected {
+            path: self.path.clone(),
+            what: address.to_owned(),
+            message: error.to_string(),
+        }
+    }
+}

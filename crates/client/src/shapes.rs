@@ -1,0 +1,252 @@
+//! What the daemon answers.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use viaduct_topology::Reason;
+
+use crate::flow::Flow;
+
+/// The daemon and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id, as its own namespace sees it.
+    pub pid: u32,
+    /// Whether it takes attachments and forwards.
+    pub ready: bool,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// The file it runs.
+    pub topology: PathBuf,
+    /// Counts the policies that were in force, this one included.
+    pub generation: u32,
+    /// Packet threads.
+    pub workers: usize,
+    /// The socket on which queues are handed over.
+    pub attach_socket: PathBuf,
+    /// How many hosts there are.
+    pub attachments: AttachmentCount,
+}
+
+/// How many hosts there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentCount {
+    /// In the topology.
+    pub declared: usize,
+    /// With a queue at this moment.
+    pub attached: usize,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// The account that owns it.
+    pub account: String,
+    /// Its subnets, as `vpc/subnet`.
+    pub subnets: Vec<String>,
+    /// Its groups, as `vpc/group`.
+    pub security_groups: Vec<String>,
+    /// The ENIs that its environments use.
+    pub enis: Vec<String>,
+    /// Its environments.
+    pub environments: AttachmentCount,
+}
+
+/// What an ENI belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EniKind {
+    /// Functions that share their subnet and set of groups (LAM-03).
+    Functions,
+    /// One instance.
+    Instance,
+    /// One address of a NAT gateway.
+    NatGateway,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eni {
+    /// `eni-…`
+    pub id: String,
+    /// What it belongs to.
+    pub kind: EniKind,
+    /// The owner: `instance/db`, a NAT gateway's id, or the account of the functions.
+    pub owner: String,
+    /// `vpc-…`
+    pub vpc: String,
+    /// `subnet-…`
+    pub subnet: String,
+    /// Its private address.
+    pub private_ip: IpAddr,
+    /// Its public address.
+    pub public_ip: Option<IpAddr>,
+    /// `sg-…`
+    pub security_groups: Vec<String>,
+    /// Ports that it lends to connections at this moment; none where it does not translate.
+    pub ports_in_use: Option<u32>,
+    /// Connections it may carry at once (LAM-07), if that is limited.
+    pub capacity: Option<u32>,
+}
+
+/// What stands at an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostKind {
+    /// A function's execution environment.
+    Environment,
+    /// An instance.
+    Instance,
+    /// A host of the internet.
+    Internet,
+}
+
+/// Whether something stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachmentState {
+    /// A queue is there.
+    Attached,
+    /// Its holder's connection ended a moment ago; its connections wait for it to come back.
+    Reconnecting,
+    /// Nothing is there: packets to it are dropped as `ATTACHMENT_DOWN`.
+    Detached,
+}
+
+/// A host that can be attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its number; 1 is the first.
+    pub id: u32,
+    /// `function/api/1`, `instance/db`, `internet/web`.
+    pub name: String,
+    /// What stands there.
+    pub kind: HostKind,
+    /// Whether something stands there.
+    pub state: AttachmentState,
+    /// The device behind it, as its giver names it.
+    pub device: Option<String>,
+    /// The device's MTU in bytes.
+    pub mtu: Option<u16>,
+    /// The worker that reads it, from 0.
+    pub worker: Option<usize>,
+}
+
+/// Packets and bytes of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets; a super-packet counts as those that it stands for.
+    pub packets: u64,
+    /// Their IP bytes.
+    pub bytes: u64,
+}
+
+/// A connection, with both its directions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The attachment that opened it; none if an internet host did, because all of those are one.
+    pub opener: Option<String>,
+    /// The attachment that its requests go to.
+    pub target: String,
+    /// The request as its opener sends it.
+    pub request: Flow,
+    /// The request as its target receives it: translated.
+    pub translated: Flow,
+    /// `opening`, `established`, `closing`.
+    pub state: String,
+    /// From the opener.
+    pub sent: Traffic,
+    /// To the opener.
+    pub received: Traffic,
+    /// Milliseconds since it was opened.
+    pub age_ms: u64,
+    /// Milliseconds since its last packet.
+    pub idle_ms: u64,
+}
+
+/// What was done since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Packets forwarded; a super-packet counts as those that it stands for.
+    pub forwarded_packets: u64,
+    /// Their IP bytes.
+    pub forwarded_bytes: u64,
+    /// Packets answered (RST, ICMP errors) instead of forwarded.
+    pub answered_packets: u64,
+    /// Connections made.
+    pub connections_opened: u64,
+    /// Connections closed or expired.
+    pub connections_ended: u64,
+    /// Packets dropped, by the reason's code; reasons that did not occur are left out.
+    pub dropped_packets: BTreeMap<String, u64>,
+    /// Frames that a target's device had no room for: lost as on a wire.
+    pub overflowed_frames: u64,
+    /// Drop events that were not kept, because they came faster than they were collected.
+    pub drop_events_lost: u64,
+}
+
+/// Drop events after a sequence number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// Ask again with `after` set to this.
+    pub next: u64,
+    /// Events after `after` that are gone: not kept, or pushed out by newer ones.
+    pub lost: u64,
+    /// The events, oldest first.
+    pub events: Vec<DropEvent>,
+}
+
+/// A packet that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropEvent {
+    /// Its number; each is one more than that before it.
+    pub sequence: u64,
+    /// Milliseconds since the daemon started.
+    pub time_ms: u64,
+    /// The attachment where the packet came in.
+    pub attachment: String,
+    /// Why it was dropped.
+    #[serde(deserialize_with = "reason")]
+    pub reason: Reason,
+    /// The packet's flow as it came in; none if it could not be parsed.
+    pub flow: Option<Flow>,
+    /// If it was a reply: the request that it answers, as its opener sent it.
+    pub request: Option<Flow>,
+    /// The packets it stood for.
+    pub packets: u64,
+}
+
+fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
+    let code = String::deserialize(deserializer)?;
+    code.parse().map_err(|error| serde::de::Error::custom(format!("{code}: {error}")))
+}
+
+/// How a host is to be set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPlan {
+    /// The attachment's name.
+    pub name: String,
+    /// MTU of its device, in bytes.
+    pub device_mtu: u16,
+    /// Its own address as it sees it.
+    pub address: IpAddr,
+    /// The prefix length of its link.
+    pub prefix_len: u8,
+    /// Who answers for everything else.
+    pub gateway: IpAddr,
+    /// The lines of its hosts file.
+    pub hosts: Vec<(IpAddr, String)>,
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What is wrong.
+    pub error: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
