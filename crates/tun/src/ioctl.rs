@@ -23,6 +23,8 @@ pub(crate) const IFF_TUN: u16 = 0x0001;
 pub(crate) const IFF_TAP: u16 = 0x0002;
 /// `IFF_MULTI_QUEUE`: the device may have more than one queue.
 pub(crate) const IFF_MULTI_QUEUE: u16 = 0x0100;
+/// `IFF_DETACH_QUEUE`: in the answer of `TUNGETIFF`, this queue is detached from its device.
+pub(crate) const IFF_DETACH_QUEUE: u16 = 0x0400;
 /// `IFF_NO_PI`: no four-byte packet information in front of each packet. `TUNGETIFF` shows the
 /// same bit for "no socket filter" (`IFF_NOFILTER`), so reading it back proves nothing.
 pub(crate) const IFF_NO_PI: u16 = 0x1000;

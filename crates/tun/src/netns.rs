@@ -117,6 +117,17 @@ pub fn create(name: &str) -> Result<Namespace, Error> {
     open(name)
 }
 
+/// Makes a network namespace without a name: it ends with the last handle, link or process in it,
+/// whatever happens to its maker.
+pub fn create_unnamed() -> Result<Namespace, Error> {
+    let mut namespace = on_fresh_thread(|| {
+        unshare_network().map_err(|errno| Error::system("create a network namespace", errno))?;
+        Namespace::current()
+    })?;
+    namespace.label = "unnamed".to_owned();
+    Ok(namespace)
+}
+
 /// Opens a namespace by its name.
 pub fn open(name: &str) -> Result<Namespace, Error> {
     let path = path_of(name)?;

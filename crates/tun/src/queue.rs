@@ -10,10 +10,13 @@
 //!   order and offloads itself.
 //! - Every read and write is `preadv2`/`pwritev2` with RWF_NOWAIT, which the driver honours
 //!   whatever the file's flags say. Nothing here ever waits.
+//! - The device's mode is settled by the adoption: while one queue is attached, the kernel joins
+//!   others to it without looking at their flags.
 //! - Every answer of the kernel is one of a few outcomes ([`Received`], [`Sent`]), each saying
 //!   what the worker does next. `Gone` (the queue has no device) is final for this adoption; a
 //!   queue that is gone is also readable with an error for ever, so it must leave the poll set
-//!   at once.
+//!   at once. A queue that its giver detached (TUNSETQUEUE) is not gone: it is empty, takes what
+//!   is written, and may be attached again.
 //! - A header that makes no sense may mean that the giver changed the settings; the control side
 //!   then calls [`Queue::restore`], which sets them again. It takes the kernel's global RTNL lock,
 //!   so a worker never calls it.
@@ -139,10 +142,10 @@ impl Queue {
 
     /// Sets header length, byte order and offloads again, after the giver may have changed them.
     ///
-    /// Fails where the device can no longer serve, which the giver alone can have brought about:
+    /// Fails where the queue can no longer serve, which the giver alone can have brought about:
     /// the attachment ends. For the control side only: it waits for the kernel's RTNL lock.
     pub fn restore(&self) -> Result<(), QueueError> {
-        check_mode(&self.fd)?;
+        check_attached(&self.fd)?;
         set_up(&self.fd, &self.name, &[self.offloads])?;
         Ok(())
     }
@@ -224,9 +227,17 @@ fn check_file(fd: &OwnedFd) -> Result<(), QueueError> {
     }
 }
 
+/// Has the queue a device, and does the device use it? Returns the device's name and flags.
+fn check_attached(fd: &OwnedFd) -> Result<(String, u16), QueueError> {
+    match ioctl::device(fd) {
+        Ok((name, flags)) if flags & ioctl::IFF_DETACH_QUEUE == 0 => Ok((name, flags)),
+        _ => Err(QueueError::Detached),
+    }
+}
+
 /// A device of the right shape? Returns its name.
 fn check_mode(fd: &OwnedFd) -> Result<String, QueueError> {
-    let (name, flags) = ioctl::device(fd).map_err(|_| QueueError::Detached)?;
+    let (name, flags) = check_attached(fd)?;
     let wrong = |name: &str, problem| QueueError::WrongMode { name: name.to_owned(), problem };
     if flags & ioctl::IFF_TAP != 0 || flags & ioctl::IFF_TUN == 0 {
         return Err(wrong(&name, "is a TAP, not a TUN"));

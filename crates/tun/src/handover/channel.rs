@@ -23,8 +23,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Incoming, MAX_MESSAGE_LEN, Reply, Request};
 use crate::HandoverError;
 
-/// Room for descriptors in one message: more than any may carry, so that too many are counted
-/// and named in the error, not just cut off.
+/// Room for (at least) four descriptors in one message: more than any may carry, so that an error
+/// can say how many came.
 const DESCRIPTOR_SPACE: usize = rustix::cmsg_space!(ScmRights(4));
 
 /// Connections that wait to be accepted; a host's helpers re-connect all at once.
