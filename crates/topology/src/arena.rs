@@ -19,6 +19,12 @@ pub struct Handle<T> {
 }
 
 impl<T> Handle<T> {
+    /// The handle that the arena's `index`th push will return: resources refer to each other in
+    /// circles, so names get their handles before anything is built.
+    pub(crate) const fn at(index: u32) -> Self {
+        Self { index, kind: PhantomData }
+    }
+
     /// The position in its arena.
     #[must_use]
     pub const fn index(self) -> usize {

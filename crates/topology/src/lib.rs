@@ -14,16 +14,19 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+pub mod flow;
 pub mod id;
 pub mod inventory;
 pub mod model;
+pub mod path;
 pub mod reason;
 pub mod resolve;
 pub mod spec;
+pub mod suggest;
 
 pub use arena::{Arena, Handle};
 pub use id::ResourceId;
 pub use model::Topology;
 pub use reason::Reason;
-pub use resolve::{Problem, Severity};
+pub use resolve::{Problem, Report, Resolved, Severity, resolve};
 pub use spec::{Span, Spanned};

@@ -1,25 +1,68 @@
-//! From declarations to a consistent [`Topology`](crate::Topology), or all that is wrong with them.
+//! From declarations to a consistent [`Topology`], or all that is wrong with them.
+//!
+//! Two passes. The first gives every name its handle, because resources refer to each other in
+//! circles: a VPC to its main route table, the table's routes to a NAT gateway, the gateway to a
+//! subnet of the VPC. The second builds the resources in the same order and checks each against the
+//! others. A mistake never stops a pass: it is reported, something stands in for what it spoilt, and
+//! the topology is thrown away at the end. Nothing is ever half-loaded.
+//!
+//! Checked is what AWS would refuse, and what viaduct cannot do yet. What AWS accepts although it is
+//! probably not meant is a warning.
 
-use crate::spec::Span;
+pub(crate) mod names;
 
-/// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// The topology is refused.
-    Error,
-    /// It loads, and probably does not mean what its author thinks.
-    Warning,
+mod acl;
+mod addresses;
+mod cidr;
+mod context;
+mod expect;
+mod function;
+mod gateway;
+mod instance;
+mod internet;
+mod naming;
+mod report;
+mod routes;
+mod security_group;
+mod settings;
+mod subnet;
+mod vpc;
+
+pub use report::{Problem, Report, Severity};
+
+use crate::{model::Topology, spec::Spec};
+use context::Context;
+
+/// A topology, and what its author should look at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The topology.
+    pub topology: Topology,
+    /// Warnings, in the order of their places.
+    pub warnings: Vec<Problem>,
 }
 
-/// Something wrong with a topology.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Where it is.
-    pub span: Span,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
+/// Resolves a specification. `report` holds what its reader had to say, which is judged together
+/// with what is found here.
+///
+/// # Errors
+///
+/// All problems, warnings included and in the order of their places, if any of them is an error.
+pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
+    let mut context = Context::declare(spec, report);
+    context.topology.settings = settings::resolve(&spec.settings, &mut context.report);
+    for (declared, vpc) in spec.vpcs.iter().enumerate() {
+        vpc::build(&mut context, declared, vpc);
+    }
+    for host in &spec.internet {
+        internet::build(&mut context, host);
+    }
+    for function in &spec.functions {
+        function::build(&mut context, function);
+    }
+    addresses::check(&mut context);
+    for expectation in &spec.expect {
+        expect::build(&mut context, expectation);
+    }
+    context.finish()
 }

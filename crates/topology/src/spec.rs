@@ -1,4 +1,20 @@
 //! A topology as somebody wrote it: names unresolved, every value with its place in the source.
+//!
+//! Whatever can be judged by looking at one value alone is parsed already: addresses, blocks,
+//! ports, protocols. Whatever needs a second look elsewhere is text: [`resolve`] turns it into
+//! handles. Types carry the names of their counterparts in [`model`], so write `spec::Subnet`.
+//!
+//! A reader that meets something it cannot understand reports it, puts [`Field::Unreadable`] in its
+//! place and goes on, so that one mistake neither hides the others nor causes more.
+//!
+//! [`resolve`]: crate::resolve::resolve
+//! [`model`]: crate::model
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::{AclAction, PortRange, Traffic};
 
 /// A place in a source: byte offsets, the end excluded. The default is no place at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,4 +32,282 @@ pub struct Spanned<T> {
     pub value: T,
     /// Its place.
     pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// A value written at a place.
+    pub const fn new(value: T, span: Span) -> Self {
+        Self { value, span }
+    }
+}
+
+/// What was written where a value is required.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Field<T> {
+    /// The value.
+    Given(Spanned<T>),
+    /// Nothing.
+    #[default]
+    Missing,
+    /// Something that is no such value; whoever read it has reported that.
+    Unreadable,
+}
+
+impl<T> Field<T> {
+    /// The value, if there is one.
+    pub const fn given(&self) -> Option<&Spanned<T>> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Missing | Self::Unreadable => None,
+        }
+    }
+}
+
+/// A list of references, each to be resolved.
+pub type References = Vec<Spanned<String>>;
+
+/// Everything a source declares, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spec {
+    /// Limits and ranges.
+    pub settings: Settings,
+    /// The virtual networks with all that is in them.
+    pub vpcs: Vec<Vpc>,
+    /// Lambda functions.
+    pub functions: Vec<Function>,
+    /// Hosts of the internet.
+    pub internet: Vec<InternetHost>,
+    /// What the source expects of its own network.
+    pub expect: Vec<Expectation>,
+}
+
+/// Limits and ranges; `None` is the default of [`model::Settings`](crate::model::Settings).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Connections one Hyperplane ENI carries.
+    pub eni_connections: Option<Spanned<u32>>,
+    /// Source ports of V2N NAT and NAT gateways.
+    pub source_ports: Option<Spanned<PortRange>>,
+    /// Connections of one NAT gateway address to one (destination, port, protocol).
+    pub nat_gateway_connections_per_destination: Option<Spanned<u32>>,
+    /// Hyperplane ENIs a VPC may have.
+    pub enis_per_vpc: Option<Spanned<u32>>,
+}
+
+/// A virtual network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpc {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// The primary block first.
+    pub cidr_blocks: Field<Vec<Spanned<IpNet>>>,
+    /// Its subnets.
+    pub subnets: Vec<Subnet>,
+    /// Its route tables.
+    pub route_tables: Vec<RouteTable>,
+    /// Its internet gateway.
+    pub internet_gateway: Option<InternetGateway>,
+    /// Its NAT gateways.
+    pub nat_gateways: Vec<NatGateway>,
+    /// Its security groups.
+    pub security_groups: Vec<SecurityGroup>,
+    /// Its network ACLs.
+    pub network_acls: Vec<NetworkAcl>,
+    /// Its instances.
+    pub instances: Vec<Instance>,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// Its addresses.
+    pub cidr_block: Field<IpNet>,
+    /// Its zone; `a` if not given.
+    pub availability_zone: Option<Spanned<String>>,
+    /// Its route table; the VPC's main one if not given.
+    pub route_table: Option<Spanned<String>>,
+    /// Its network ACL; the VPC's default one if not given.
+    pub network_acl: Option<Spanned<String>>,
+}
+
+/// A route table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTable {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// Whether it is the VPC's main table.
+    pub main: Option<Spanned<bool>>,
+    /// Its routes beside the local ones.
+    pub routes: Vec<Route>,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where it is written.
+    pub span: Span,
+    /// What it matches.
+    pub destination: Field<IpNet>,
+    /// `local`, `blackhole`, or a reference to a gateway.
+    pub target: Field<String>,
+}
+
+/// An internet gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternetGateway {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+}
+
+/// A public NAT gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatGateway {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// The subnet it stands in.
+    pub subnet: Field<String>,
+    /// Its primary private address.
+    pub private_ip: Option<Spanned<IpAddr>>,
+    /// Its public addresses.
+    pub public_ips: Field<Vec<Spanned<IpAddr>>>,
+}
+
+/// A security group. A direction that is not given is what AWS gives a new group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroup {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// Who may open connections.
+    pub ingress: Option<Vec<SgRule>>,
+    /// To whom connections may be opened.
+    pub egress: Option<Vec<SgRule>>,
+}
+
+/// A rule of a security group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SgRule {
+    /// Where it is written.
+    pub span: Span,
+    /// Protocol and ports, or ICMP type and code.
+    pub traffic: Traffic,
+    /// The other side.
+    pub peer: Spanned<SgPeer>,
+}
+
+/// The other side of a security group's rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SgPeer {
+    /// Addresses.
+    Cidr(IpNet),
+    /// A reference to a group.
+    Group(String),
+}
+
+/// A network ACL. A direction that is not given is what AWS gives a new ACL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkAcl {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// For packets entering a subnet.
+    pub ingress: Option<Vec<AclRule>>,
+    /// For packets leaving a subnet.
+    pub egress: Option<Vec<AclRule>>,
+}
+
+/// A rule of a network ACL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AclRule {
+    /// Its place in the order of evaluation.
+    pub number: Spanned<u32>,
+    /// What becomes of what it matches.
+    pub action: AclAction,
+    /// Protocol and ports, or ICMP type and code.
+    pub traffic: Traffic,
+    /// The source's block for ingress, the destination's for egress.
+    pub cidr_block: Spanned<IpNet>,
+}
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// The subnet of its interface.
+    pub subnet: Field<String>,
+    /// Its private address; the lowest free one of the subnet if not given.
+    pub private_ip: Option<Spanned<IpAddr>>,
+    /// Its public address.
+    pub public_ip: Option<Spanned<IpAddr>>,
+    /// Its groups; the VPC's default group if there are none.
+    pub security_groups: Option<Spanned<References>>,
+    /// Whether packets that are not its own are dropped; true if not given.
+    pub source_dest_check: Option<Spanned<bool>>,
+}
+
+/// A Lambda function attached to a VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The account that owns it, 12 digits.
+    pub account: Option<Spanned<String>>,
+    /// Its subnets.
+    pub subnets: Field<References>,
+    /// Its groups.
+    pub security_groups: Field<References>,
+    /// How many execution environments run; 1 if not given.
+    pub environments: Option<Spanned<u32>>,
+}
+
+/// A host of the internet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternetHost {
+    /// The key.
+    pub name: Spanned<String>,
+    /// Its public address.
+    pub ip: Field<IpAddr>,
+}
+
+/// An `expect` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Where it is written.
+    pub span: Span,
+    /// Who opens the connection.
+    pub from: Field<String>,
+    /// To whom.
+    pub to: Field<String>,
+    /// `tcp/443`, `udp/53`, `icmp`.
+    pub port: Field<String>,
+    /// Whether it must work.
+    pub verdict: Field<Verdict>,
+    /// The code of the reason why it must not.
+    pub because: Option<Spanned<String>>,
+}
+
+/// What an expectation says of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Request and reply pass.
+    Allow,
+    /// Either is refused.
+    Deny,
 }

@@ -1,0 +1,191 @@
+//! Flows as people write them: `function/api/2` to `instance/db` on `tcp/5432`.
+//!
+//! `expect` lines and the command line's `--from`, `--to` and `--port` are read here, so that they
+//! can never mean different things.
+
+use std::{fmt, net::IpAddr};
+
+use crate::{
+    arena::Handle,
+    model::{Endpoint, PortRange, Topology, Traffic},
+    path::Kind,
+    resolve::names::{Names, Target},
+    suggest::suggest,
+};
+
+/// The ICMP echo request: what `icmp` on its own means, because that is what opens a flow.
+const ECHO_REQUEST: Traffic = Traffic::Icmp { kind: Some(8), code: Some(0) };
+
+/// A text that names no endpoint or no traffic.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FlowError {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl FlowError {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: Some(help.into()) }
+    }
+}
+
+impl Topology {
+    /// Reads an endpoint: `function/api`, `function/api/2`, `instance/db`, `main/instance/db`,
+    /// `internet/web`, an address, or a bare name that only one of them has.
+    ///
+    /// # Errors
+    ///
+    /// When nothing, or more than one thing, is meant by it.
+    pub fn parse_endpoint(&self, text: &str) -> Result<Endpoint, FlowError> {
+        endpoint(text, &Names::of(self), |function| self.functions[function].environments)
+    }
+}
+
+/// Reads an endpoint; `environments` says how many a function has.
+pub(crate) fn endpoint(
+    text: &str,
+    names: &Names,
+    environments: impl Fn(Handle<crate::model::Function>) -> u32,
+) -> Result<Endpoint, FlowError> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return if ip.is_ipv4() {
+            Ok(Endpoint::Address(ip))
+        } else {
+            Err(FlowError::new("IPv6 is not forwarded yet", "use an IPv4 address"))
+        };
+    }
+    let (path, environment) = split_environment(text)?;
+    let accepted = [Kind::Function, Kind::Instance, Kind::Internet];
+    let target = names
+        .find(path, &accepted, None)
+        .map_err(|miss| FlowError { message: miss.message, help: miss.help })?;
+    let found = match target {
+        Target::Function(function) => Endpoint::Function(function, environment),
+        Target::Instance(instance) => Endpoint::Instance(instance),
+        Target::Internet(host) => Endpoint::Internet(host),
+        _ => unreachable!("only the accepted kinds are found"),
+    };
+    match (&found, environment) {
+        (Endpoint::Function(function, _), Some(number)) => {
+            let count = environments(*function);
+            if number == 0 || number > count {
+                let range = if count == 1 {
+                    "it has one environment: 1".to_owned()
+                } else {
+                    format!("its environments are 1 to {count}")
+                };
+                return Err(FlowError::new(format!("`{path}` has no environment {number}"), range));
+            }
+        }
+        (_, Some(_)) => {
+            return Err(FlowError::new(
+                format!("`{path}` is no function and has no environments"),
+                format!("write `{path}`"),
+            ));
+        }
+        (_, None) => {}
+    }
+    Ok(found)
+}
+
+/// Splits `function/api/2` into `function/api` and 2.
+fn split_environment(text: &str) -> Result<(&str, Option<u32>), FlowError> {
+    let Some((path, last)) = text.rsplit_once('/') else { return Ok((text, None)) };
+    // `function/2` is the function of that name; only a third part is a number.
+    if !path.contains('/') || Kind::from_word(path.split('/').next().unwrap_or_default()).is_none()
+    {
+        return Ok((text, None));
+    }
+    match last.parse() {
+        Ok(number) => Ok((path, Some(number))),
+        Err(_) => Err(FlowError::new(
+            format!("`{last}` is no number of an environment"),
+            "write a function's environment as `function/NAME/NUMBER`, starting at 1",
+        )),
+    }
+}
+
+/// Reads the traffic of one flow: `tcp/5432`, `udp/53`, `icmp` (an echo request), `protocol/47`.
+///
+/// # Errors
+///
+/// When it is anything else, or several ports.
+pub fn parse_traffic(text: &str) -> Result<Traffic, FlowError> {
+    const FORMS: &str = "write `tcp/443`, `udp/53` or `icmp`";
+    let (protocol, rest) = match text.split_once('/') {
+        Some((protocol, rest)) => (protocol, Some(rest)),
+        None => (text, None),
+    };
+    let port = |name: &str| -> Result<PortRange, FlowError> {
+        let Some(port) = rest else {
+            return Err(FlowError::new(
+                format!("`{text}` names no port"),
+                format!("write the destination port after a slash: `{name}/443`"),
+            ));
+        };
+        match port.parse::<u16>() {
+            Ok(0) | Err(_) => Err(FlowError::new(
+                format!("`{port}` is no port"),
+                "a flow has one destination port, 1 to 65535",
+            )),
+            Ok(port) => Ok(PortRange::single(port)),
+        }
+    };
+    match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => Ok(Traffic::Tcp(port("tcp")?)),
+        "udp" => Ok(Traffic::Udp(port("udp")?)),
+        "icmp" if rest.is_none() => Ok(ECHO_REQUEST),
+        "icmp" => Err(FlowError::new(
+            format!("`{text}`: ICMP has no ports"),
+            "write `icmp`, an echo request",
+        )),
+        "protocol" => match rest.and_then(|number| number.parse::<u8>().ok()) {
+            Some(1 | 6 | 17) | None => Err(FlowError::new(
+                format!("`{text}` names no other protocol"),
+                format!("{FORMS}, or another protocol's number: `protocol/47`"),
+            )),
+            Some(number) => Ok(Traffic::Protocol(number)),
+        },
+        _ if text.parse::<u16>().is_ok() => Err(FlowError::new(
+            format!("`{text}` names no protocol"),
+            format!("write the protocol before the port: `tcp/{text}`"),
+        )),
+        unknown => {
+            let help = match suggest(unknown, ["tcp", "udp", "icmp"]) {
+                Some(meant) => format!("did you mean `{meant}`? {FORMS}"),
+                None => FORMS.to_owned(),
+            };
+            Err(FlowError::new(format!("`{text}` is no traffic of a flow"), help))
+        }
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Tcp(ports) => write!(f, "tcp/{ports}"),
+            Self::Udp(ports) => write!(f, "udp/{ports}"),
+            Self::Icmp { kind: None, .. } => f.write_str("icmp"),
+            echo if *echo == ECHO_REQUEST => f.write_str("icmp echo request"),
+            Self::Icmp { kind: Some(kind), code: None } => write!(f, "icmp type {kind}"),
+            Self::Icmp { kind: Some(kind), code: Some(code) } => {
+                write!(f, "icmp type {kind} code {code}")
+            }
+            Self::Protocol(number) => write!(f, "protocol/{number}"),
+        }
+    }
+}

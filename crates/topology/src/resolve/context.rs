@@ -1,0 +1,231 @@
+//! What the builders share: the topology so far, the names, the problems.
+
+use std::collections::HashSet;
+
+use ipnet::IpNet;
+
+use super::{
+    Problem, Report, Resolved,
+    addresses::Addresses,
+    function::Interfaces,
+    names::{Miss, Names, Target},
+    naming::{self, Ids},
+    routes,
+};
+use crate::{
+    arena::Handle,
+    model::{NetworkAcl, RouteTable, SecurityGroup, Subnet, Topology, Vpc},
+    path::Kind,
+    spec::{Span, Spanned, Spec},
+};
+
+/// The state of one resolution.
+pub(super) struct Context {
+    pub(super) topology: Topology,
+    pub(super) report: Report,
+    pub(super) names: Names,
+    pub(super) ids: Ids,
+    pub(super) addresses: Addresses,
+    /// The VPCs in the order of the specification.
+    pub(super) vpcs: Vec<Declared>,
+    /// Each subnet's block, by handle; `None` where it was refused.
+    pub(super) subnet_blocks: Vec<Option<IpNet>>,
+    /// Where each subnet is declared, by handle.
+    pub(super) subnet_places: Vec<Span>,
+    /// The ENIs that the functions so far need.
+    pub(super) interfaces: Interfaces,
+}
+
+/// What is known of a VPC before anything is built.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Declared {
+    pub(super) vpc: Handle<Vpc>,
+    pub(super) main_route_table: Handle<RouteTable>,
+    pub(super) default_network_acl: Handle<NetworkAcl>,
+    pub(super) default_security_group: Handle<SecurityGroup>,
+}
+
+/// Hands out the handles of an arena before it is filled.
+struct Counter(u32);
+
+impl Counter {
+    fn next<T>(&mut self) -> Handle<T> {
+        let handle = Handle::at(self.0);
+        self.0 = self.0.checked_add(1).expect("fewer than 2^32 resources of a kind");
+        handle
+    }
+}
+
+impl Context {
+    /// The first pass: gives every name its handle.
+    pub(super) fn declare(spec: &Spec, report: Report) -> Self {
+        let mut context = Self {
+            topology: Topology::default(),
+            report,
+            names: Names::default(),
+            ids: Ids::default(),
+            addresses: Addresses::default(),
+            vpcs: Vec::with_capacity(spec.vpcs.len()),
+            subnet_blocks: Vec::new(),
+            subnet_places: Vec::new(),
+            interfaces: Interfaces::default(),
+        };
+        let [mut subnets, mut tables, mut acls, mut groups] = [const { Counter(0) }; 4];
+        let [mut internet_gateways, mut nat_gateways, mut instances] = [const { Counter(0) }; 3];
+        let mut vpc_names = HashSet::new();
+
+        for vpc in &spec.vpcs {
+            naming::check_vpc(&mut context.report, &vpc.name);
+            if !vpc_names.insert(vpc.name.value.as_str()) {
+                context.duplicate("VPC", &vpc.name);
+            }
+            let handle = context.names.insert_vpc(&vpc.name.value);
+            let inside = Some(handle);
+
+            for subnet in &vpc.subnets {
+                context.name(&subnet.name, inside, Target::Subnet(subnets.next()));
+            }
+
+            let mut main_route_table = None;
+            let main = routes::main_table(&mut context.report, vpc);
+            for (index, table) in vpc.route_tables.iter().enumerate() {
+                let handle = tables.next();
+                context.name(&table.name, inside, Target::RouteTable(handle));
+                if main == Some(index) {
+                    main_route_table = Some(handle);
+                }
+            }
+            let main_route_table = main_route_table.unwrap_or_else(|| {
+                let handle = tables.next();
+                context.names.insert(routes::MAIN, inside, Target::RouteTable(handle));
+                handle
+            });
+
+            let mut default_network_acl = None;
+            for acl in &vpc.network_acls {
+                let handle = acls.next();
+                context.name(&acl.name, inside, Target::NetworkAcl(handle));
+                if acl.name.value == DEFAULT {
+                    default_network_acl = Some(handle);
+                }
+            }
+            let default_network_acl = default_network_acl.unwrap_or_else(|| {
+                let handle = acls.next();
+                context.names.insert(DEFAULT, inside, Target::NetworkAcl(handle));
+                handle
+            });
+
+            let mut default_security_group = None;
+            for group in &vpc.security_groups {
+                let handle = groups.next();
+                context.name(&group.name, inside, Target::SecurityGroup(handle));
+                if group.name.value == DEFAULT {
+                    default_security_group = Some(handle);
+                }
+            }
+            let default_security_group = default_security_group.unwrap_or_else(|| {
+                let handle = groups.next();
+                context.names.insert(DEFAULT, inside, Target::SecurityGroup(handle));
+                handle
+            });
+
+            if let Some(gateway) = &vpc.internet_gateway {
+                let target = Target::InternetGateway(internet_gateways.next());
+                context.name(&gateway.name, inside, target);
+            }
+            for gateway in &vpc.nat_gateways {
+                context.name(&gateway.name, inside, Target::NatGateway(nat_gateways.next()));
+            }
+            for instance in &vpc.instances {
+                context.name(&instance.name, inside, Target::Instance(instances.next()));
+            }
+            context.vpcs.push(Declared {
+                vpc: handle,
+                main_route_table,
+                default_network_acl,
+                default_security_group,
+            });
+        }
+
+        let mut functions = Counter(0);
+        for function in &spec.functions {
+            context.name(&function.name, None, Target::Function(functions.next()));
+        }
+        let mut hosts = Counter(0);
+        for host in &spec.internet {
+            context.name(&host.name, None, Target::Internet(hosts.next()));
+        }
+        context
+    }
+
+    /// The topology, if nothing is wrong with it.
+    pub(super) fn finish(self) -> Result<Resolved, Vec<Problem>> {
+        if self.report.has_errors() {
+            return Err(self.report.into_problems());
+        }
+        Ok(Resolved { topology: self.topology, warnings: self.report.into_problems() })
+    }
+
+    fn name(&mut self, name: &Spanned<String>, vpc: Option<Handle<Vpc>>, target: Target) {
+        let noun = target.kind().noun();
+        naming::check(&mut self.report, noun, name);
+        if !self.names.insert(&name.value, vpc, target) {
+            self.duplicate(noun, name);
+        }
+    }
+
+    fn duplicate(&mut self, noun: &str, name: &Spanned<String>) {
+        self.report
+            .error(name.span, format!("there are two {noun}s `{}`", name.value))
+            .help("give one of them another name");
+    }
+
+    /// What a reference means; reports if it means nothing.
+    pub(super) fn find(
+        &mut self,
+        reference: &Spanned<String>,
+        accepted: &[Kind],
+        scope: Option<Handle<Vpc>>,
+    ) -> Option<Target> {
+        match self.names.find(&reference.value, accepted, scope) {
+            Ok(target) => Some(target),
+            Err(miss) => {
+                self.miss(reference.span, miss);
+                None
+            }
+        }
+    }
+
+    /// The subnet that a reference means.
+    pub(super) fn find_subnet(
+        &mut self,
+        reference: &Spanned<String>,
+        scope: Option<Handle<Vpc>>,
+    ) -> Option<Handle<Subnet>> {
+        match self.find(reference, &[Kind::Subnet], scope)? {
+            Target::Subnet(subnet) => Some(subnet),
+            _ => None,
+        }
+    }
+
+    /// The security group that a reference means.
+    pub(super) fn find_group(
+        &mut self,
+        reference: &Spanned<String>,
+        scope: Option<Handle<Vpc>>,
+    ) -> Option<Handle<SecurityGroup>> {
+        match self.find(reference, &[Kind::SecurityGroup], scope)? {
+            Target::SecurityGroup(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// Reports a reference that means nothing.
+    pub(super) fn miss(&mut self, span: Span, miss: Miss) {
+        let problem = self.report.error(span, miss.message);
+        problem.help = miss.help;
+    }
+}
+
+/// The name of a VPC's own ACL and its own group; declaring one of this name replaces it.
+pub(super) const DEFAULT: &str = "default";

@@ -1,0 +1,124 @@
+//! `expect` lines.
+
+use super::context::Context;
+use crate::{
+    arena::Handle,
+    flow::{self, FlowError},
+    model::{Endpoint, Expectation, ExpectedVerdict, Function, Traffic},
+    reason::Reason,
+    spec::{self, Field, Spanned, Verdict},
+    suggest::suggest,
+};
+
+/// Builds an expectation.
+pub(super) fn build(context: &mut Context, spec: &spec::Expectation) {
+    let from = endpoint(context, spec, &spec.from, "from");
+    let to = endpoint(context, spec, &spec.to, "to");
+    let traffic = traffic(context, spec);
+    let verdict = verdict(context, spec);
+    let (Some(from), Some(to), Some(traffic), Some(verdict)) = (from, to, traffic, verdict) else {
+        return;
+    };
+    if check_ends(context, spec, &from, &to) {
+        let expectation = Expectation { from, to, traffic, verdict, span: spec.span };
+        context.topology.expectations.push(expectation);
+    }
+}
+
+fn endpoint(
+    context: &mut Context,
+    spec: &spec::Expectation,
+    field: &Field<String>,
+    key: &str,
+) -> Option<Endpoint> {
+    let text = context.report.require(field, key, "the expectation", spec.span)?;
+    let environments =
+        |function: Handle<Function>| context.topology.functions[function].environments;
+    let endpoint = flow::endpoint(&text.value, &context.names, environments);
+    unless_wrong(context, text, endpoint)
+}
+
+fn traffic(context: &mut Context, spec: &spec::Expectation) -> Option<Traffic> {
+    let text = context.report.require(&spec.port, "port", "the expectation", spec.span)?;
+    unless_wrong(context, text, flow::parse_traffic(&text.value))
+}
+
+fn unless_wrong<T>(
+    context: &mut Context,
+    text: &Spanned<String>,
+    read: Result<T, FlowError>,
+) -> Option<T> {
+    match read {
+        Ok(value) => Some(value),
+        Err(error) => {
+            context.report.error(text.span, error.message).help = error.help;
+            None
+        }
+    }
+}
+
+fn verdict(context: &mut Context, spec: &spec::Expectation) -> Option<ExpectedVerdict> {
+    let verdict = context.report.require(&spec.verdict, "verdict", "the expectation", spec.span);
+    let reason = spec.because.as_ref().map(|code| (code, code.value.parse::<Reason>()));
+    if let Some((code, Err(error))) = &reason {
+        let known = Reason::ALL.iter().map(|reason| reason.code());
+        let help = match suggest(&code.value, known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "the codes are listed in docs/reasons.md".to_owned(),
+        };
+        context.report.error(code.span, format!("`{}`: {error}", code.value)).help(help);
+    }
+    match (verdict?.value, reason) {
+        (Verdict::Allow, None) => Some(ExpectedVerdict::Allow),
+        (Verdict::Allow, Some((code, _))) => {
+            context
+                .report
+                .error(code.span, "what is allowed has no reason to be denied")
+                .help("remove `because`, or write `verdict: deny`");
+            None
+        }
+        (Verdict::Deny, None) => Some(ExpectedVerdict::Deny(None)),
+        (Verdict::Deny, Some((_, reason))) => reason.ok().map(|it| ExpectedVerdict::Deny(Some(it))),
+    }
+}
+
+/// Whether something can be tried between these ends.
+fn check_ends(
+    context: &mut Context,
+    spec: &spec::Expectation,
+    from: &Endpoint,
+    to: &Endpoint,
+) -> bool {
+    let (Some(from_text), Some(to_text)) = (spec.from.given(), spec.to.given()) else {
+        return false;
+    };
+    let report = &mut context.report;
+    match (from, to) {
+        (Endpoint::Address(_), _) => {
+            report
+                .error(from_text.span, "an address sends nothing: a host does")
+                .help("name the function, instance or internet host that opens the connection");
+            false
+        }
+        (Endpoint::Internet(_), Endpoint::Internet(_)) => {
+            report.error(spec.span, "both ends are on the internet; no VPC is on the way");
+            false
+        }
+        (Endpoint::Instance(one), Endpoint::Instance(other)) if one == other => {
+            report.error(spec.span, "both ends are the same instance");
+            false
+        }
+        (Endpoint::Internet(_), Endpoint::Instance(instance)) => {
+            let instance = &context.topology.instances[*instance];
+            let help = match instance.public_ip {
+                Some(ip) => format!("its public address is {ip}"),
+                None => "it has no public address".to_owned(),
+            };
+            report
+                .warning(to_text.span, "an instance's name stands for its private address")
+                .help(format!("the internet cannot reach that; {help}"));
+            true
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,288 @@
+//! References: what a name written somewhere means.
+//!
+//! A reference is `name`, `kind/name`, `vpc/name` or `vpc/kind/name`. The bare name serves where
+//! only one kind fits, and the VPC may be left out inside a VPC and wherever only one has it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    arena::Handle,
+    model::{
+        Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl, RouteTable,
+        SecurityGroup, Subnet, Topology, Vpc,
+    },
+    path::{Kind, Resource},
+    suggest::suggest,
+};
+
+/// What a reference leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Subnet(Handle<Subnet>),
+    RouteTable(Handle<RouteTable>),
+    NetworkAcl(Handle<NetworkAcl>),
+    SecurityGroup(Handle<SecurityGroup>),
+    InternetGateway(Handle<InternetGateway>),
+    NatGateway(Handle<NatGateway>),
+    Instance(Handle<Instance>),
+    Function(Handle<Function>),
+    Internet(Handle<InternetHost>),
+}
+
+impl Target {
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Self::Subnet(_) => Kind::Subnet,
+            Self::RouteTable(_) => Kind::RouteTable,
+            Self::NetworkAcl(_) => Kind::NetworkAcl,
+            Self::SecurityGroup(_) => Kind::SecurityGroup,
+            Self::InternetGateway(_) => Kind::InternetGateway,
+            Self::NatGateway(_) => Kind::NatGateway,
+            Self::Instance(_) => Kind::Instance,
+            Self::Function(_) => Kind::Function,
+            Self::Internet(_) => Kind::Internet,
+        }
+    }
+}
+
+/// A reference that leads nowhere, or to more than one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Miss {
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to write instead.
+    pub(crate) help: Option<String>,
+}
+
+/// One thing that has a name.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    vpc: Option<Handle<Vpc>>,
+    target: Target,
+}
+
+/// Every name of a topology.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    vpcs: Vec<String>,
+    /// Ordered, so that suggestions do not depend on chance.
+    entries: BTreeMap<String, Vec<Entry>>,
+    vpc_by_name: HashMap<String, Handle<Vpc>>,
+}
+
+impl Names {
+    /// The names of a topology that is already resolved.
+    pub(crate) fn of(topology: &Topology) -> Self {
+        let mut names = Self::default();
+        for (_, vpc) in topology.vpcs.iter() {
+            names.insert_vpc(&vpc.name);
+        }
+        names.insert_all(topology, Target::Subnet);
+        names.insert_all(topology, Target::RouteTable);
+        names.insert_all(topology, Target::NetworkAcl);
+        names.insert_all(topology, Target::SecurityGroup);
+        names.insert_all(topology, Target::InternetGateway);
+        names.insert_all(topology, Target::NatGateway);
+        names.insert_all(topology, Target::Instance);
+        names.insert_all(topology, Target::Function);
+        names.insert_all(topology, Target::Internet);
+        names
+    }
+
+    fn insert_all<R: Resource>(&mut self, topology: &Topology, target: fn(Handle<R>) -> Target) {
+        for (handle, resource) in R::arena(topology).iter() {
+            self.insert(resource.name(), resource.vpc(topology), target(handle));
+        }
+    }
+
+    /// Adds a VPC. Of two with one name, references mean the first.
+    pub(crate) fn insert_vpc(&mut self, name: &str) -> Handle<Vpc> {
+        let handle = Handle::at(u32::try_from(self.vpcs.len()).expect("fewer than 2^32 VPCs"));
+        self.vpcs.push(name.to_owned());
+        self.vpc_by_name.entry(name.to_owned()).or_insert(handle);
+        handle
+    }
+
+    /// Adds a thing. False if its VPC has one of the kind and name already, which stays.
+    pub(crate) fn insert(&mut self, name: &str, vpc: Option<Handle<Vpc>>, target: Target) -> bool {
+        let entries = self.entries.entry(name.to_owned()).or_default();
+        let known =
+            entries.iter().any(|entry| entry.vpc == vpc && entry.target.kind() == target.kind());
+        if !known {
+            entries.push(Entry { vpc, target });
+        }
+        !known
+    }
+
+    /// What a reference means where one of these kinds is wanted: inside the VPC, or anywhere.
+    pub(crate) fn find(
+        &self,
+        text: &str,
+        accepted: &[Kind],
+        scope: Option<Handle<Vpc>>,
+    ) -> Result<Target, Miss> {
+        let reference = self.parse(text, accepted)?;
+        let vpc = reference.vpc.or(scope);
+        let kinds: &[Kind] = match &reference.kind {
+            Some(kind) => std::slice::from_ref(kind),
+            None => accepted,
+        };
+        let namesakes = self.entries.get(reference.name).map_or(&[][..], Vec::as_slice);
+        let fitting: Vec<&Entry> = namesakes
+            .iter()
+            .filter(|entry| kinds.contains(&entry.target.kind()))
+            .filter(|entry| vpc.is_none() || entry.vpc == vpc)
+            .collect();
+        match fitting[..] {
+            [entry] => match (scope, entry.vpc) {
+                (Some(here), Some(there)) if here != there => Err(Miss {
+                    message: format!("`{text}` is in another VPC than `{}`", self.vpc_name(here)),
+                    help: Some("VPCs are not connected to each other".to_owned()),
+                }),
+                _ => Ok(entry.target),
+            },
+            [] => Err(self.nothing(text, &reference, kinds, vpc)),
+            _ => {
+                let paths = fitting.iter().map(|entry| self.path(reference.name, entry));
+                Err(Miss {
+                    message: format!("`{text}` can mean several things"),
+                    help: Some(format!("write one of {}", quoted(paths))),
+                })
+            }
+        }
+    }
+
+    /// The words of a reference, checked as far as they are about kinds and VPCs.
+    fn parse<'t>(&self, text: &'t str, accepted: &[Kind]) -> Result<Reference<'t>, Miss> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (vpc, kind, name) = match parts[..] {
+            [name] => (None, None, name),
+            [first, name] if Kind::from_word(first).is_some() => (None, Some(first), name),
+            [first, name] if self.vpc_by_name.contains_key(first) => (Some(first), None, name),
+            // Neither a kind nor a VPC: whichever it is nearer to.
+            [first, name] if suggest(first, Kind::ALL.map(Kind::word)).is_some() => {
+                (None, Some(first), name)
+            }
+            [first, name] => (Some(first), None, name),
+            [vpc, kind, name] => (Some(vpc), Some(kind), name),
+            _ => {
+                return Err(Miss {
+                    message: format!("`{text}` is no reference"),
+                    help: Some(
+                        "write `name`, `kind/name`, `vpc/name` or `vpc/kind/name`".to_owned(),
+                    ),
+                });
+            }
+        };
+        let kind = kind.map(|word| kind_among(word, accepted, text)).transpose()?;
+        let vpc = vpc.map(|name| self.vpc(name)).transpose()?;
+        Ok(Reference { vpc, kind, name })
+    }
+
+    /// The VPC of this name.
+    fn vpc(&self, name: &str) -> Result<Handle<Vpc>, Miss> {
+        self.vpc_by_name.get(name).copied().ok_or_else(|| Miss {
+            message: format!("there is no VPC `{name}`"),
+            help: known(name, self.vpcs.iter().map(String::as_str), "VPCs"),
+        })
+    }
+
+    /// Why nothing was found, and what could have been meant.
+    fn nothing(
+        &self,
+        text: &str,
+        reference: &Reference<'_>,
+        kinds: &[Kind],
+        vpc: Option<Handle<Vpc>>,
+    ) -> Miss {
+        let nouns: Vec<&str> = kinds.iter().map(|kind| kind.noun()).collect();
+        let nouns = nouns.join(" or ");
+        let place = vpc.map_or(String::new(), |vpc| format!(" in VPC `{}`", self.vpc_name(vpc)));
+        let message = format!("there is no {nouns} `{}`{place}", reference.name);
+
+        // The right name in the wrong place, or of the wrong kind.
+        let namesakes = self.entries.get(reference.name).map_or(&[][..], Vec::as_slice);
+        if let Some(entry) = namesakes.iter().find(|entry| kinds.contains(&entry.target.kind())) {
+            let path = self.path(reference.name, entry);
+            return Miss { message, help: Some(format!("there is `{path}`, in another VPC")) };
+        }
+        let here = |entry: &&Entry| vpc.is_none() || entry.vpc == vpc || entry.vpc.is_none();
+        if let Some(entry) = namesakes.iter().find(here) {
+            let is = entry.target.kind().a_noun();
+            return Miss { message, help: Some(format!("`{}` is {is}", reference.name)) };
+        }
+
+        let candidates = self.entries.iter().filter(|(_, entries)| {
+            entries.iter().any(|entry| {
+                kinds.contains(&entry.target.kind()) && (vpc.is_none() || entry.vpc == vpc)
+            })
+        });
+        let candidates: Vec<&str> = candidates.map(|(name, _)| name.as_str()).collect();
+        let help = match suggest(reference.name, candidates.iter().copied()) {
+            Some(meant) => {
+                let meant = match text.rsplit_once('/') {
+                    Some((before, _)) => format!("{before}/{meant}"),
+                    None => meant.to_owned(),
+                };
+                Some(format!("did you mean `{meant}`?"))
+            }
+            None if candidates.is_empty() => Some(format!("no {nouns} is declared{place}")),
+            None => known(reference.name, candidates.into_iter(), "there are"),
+        };
+        Miss { message, help }
+    }
+
+    fn vpc_name(&self, vpc: Handle<Vpc>) -> &str {
+        &self.vpcs[vpc.index()]
+    }
+
+    fn path(&self, name: &str, entry: &Entry) -> String {
+        let kind = entry.target.kind();
+        match entry.vpc {
+            Some(vpc) => format!("{}/{kind}/{name}", self.vpc_name(vpc)),
+            None => format!("{kind}/{name}"),
+        }
+    }
+}
+
+/// A reference taken apart.
+struct Reference<'t> {
+    vpc: Option<Handle<Vpc>>,
+    kind: Option<Kind>,
+    name: &'t str,
+}
+
+/// The kind that a word stands for, if it is wanted here.
+fn kind_among(word: &str, accepted: &[Kind], text: &str) -> Result<Kind, Miss> {
+    match Kind::from_word(word) {
+        Some(kind) if accepted.contains(&kind) => Ok(kind),
+        Some(kind) => Err(Miss {
+            message: format!("`{text}` is {}", kind.a_noun()),
+            help: Some(format!("expected {}", a_nouns(accepted))),
+        }),
+        None => Err(Miss {
+            message: format!("there is no kind `{word}`"),
+            help: known(word, accepted.iter().map(|kind| kind.word()), "kinds that fit here"),
+        }),
+    }
+}
+
+fn a_nouns(kinds: &[Kind]) -> String {
+    let nouns: Vec<String> = kinds.iter().map(|kind| kind.a_noun()).collect();
+    nouns.join(" or ")
+}
+
+/// "did you mean `x`?", or the list of what there is if it is short.
+fn known<'k>(unknown: &str, known: impl Iterator<Item = &'k str>, label: &str) -> Option<String> {
+    const SHORT: usize = 12;
+    let known: Vec<&str> = known.collect();
+    if let Some(meant) = suggest(unknown, known.iter().copied()) {
+        return Some(format!("did you mean `{meant}`?"));
+    }
+    (!known.is_empty() && known.len() <= SHORT)
+        .then(|| format!("{label}: {}", quoted(known.into_iter().map(str::to_owned))))
+}
+
+fn quoted(words: impl Iterator<Item = String>) -> String {
+    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
