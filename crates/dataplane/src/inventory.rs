@@ -1,0 +1,349 @@
+//! Interfaces and attachments: what comes and goes while packets flow.
+//!
+//! Each is added and removed one at a time, in O(1), with no new generation of the policy: one more
+//! function must not cost a million connections a walk. An interface names its VPC, subnet and
+//! groups by [`Number`], so exchanging the policy leaves the inventory standing.
+//!
+//! All tables sit behind one lock. It is read once for each walk, which only the first packet of a
+//! connection and the first after a change of policy make; a packet of an established connection
+//! never comes here. Writers hold it for a few insertions.
+//!
+//! The Hyperplane ENIs of one key (LAM-03) form a set, ordered by ordinal, and environments refer to
+//! the set: an ENI that is added because the others are full serves every environment of the key at
+//! once (LAM-07).
+
+mod error;
+mod tables;
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use viaduct_topology::{
+    ResourceId,
+    inventory::{self as declared, AttachmentId, EniOwner, HyperplaneKey},
+    model::{PortRange, Settings},
+};
+
+pub use self::error::InventoryError;
+use self::tables::{SetIndex, Tables};
+use crate::{
+    policy::{NatGateway, Number, Numbers, SecurityGroup, Subnet, Vpc},
+    port_table::{PortLimits, PortTable},
+    sync::{AtomicU32, Ordering, RwLock, RwLockReadGuard},
+};
+
+/// The source address of every function environment: all see the same, so that a snapshot of one
+/// can be started a thousand times.
+pub const ENVIRONMENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 2);
+
+/// No attachment has this identity.
+const NO_ATTACHMENT: u32 = u32::MAX;
+
+/// A network interface, with what the walk must know of it.
+#[derive(Debug)]
+pub struct Interface {
+    /// `eni-…`
+    pub id: ResourceId,
+    /// The VPC it is in.
+    pub vpc: Number<Vpc>,
+    /// The subnet it is in.
+    pub subnet: Number<Subnet>,
+    /// Its private address.
+    pub ip: Ipv4Addr,
+    /// The address that the internet gateway gives it (IGW-03).
+    pub public_ip: Option<Ipv4Addr>,
+    /// The groups it carries.
+    pub groups: Box<[Number<SecurityGroup>]>,
+    /// What it belongs to.
+    pub owner: Owner,
+    /// Whether packets that are not its own are dropped (RT-21).
+    pub source_dest_check: bool,
+    /// The range those ports are from.
+    pub source_ports: PortRange,
+    /// The ports it gives to the connections it translates; none for an instance.
+    pub ports: Option<Arc<PortTable>>,
+    attachment: AtomicU32,
+}
+
+/// What an interface belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Functions leave through it by V2N source NAT.
+    Functions(HyperplaneKey),
+    /// An instance.
+    Instance {
+        /// `i-…`
+        id: ResourceId,
+        /// `instance/db`
+        path: String,
+    },
+    /// A NAT gateway.
+    NatGateway(Number<NatGateway>),
+}
+
+impl Interface {
+    /// The instance's attachment, once there is one. Interfaces of functions and NAT gateways have
+    /// none: nothing is delivered to them.
+    pub fn attachment(&self) -> Option<AttachmentId> {
+        // Relaxed: the identity stands for itself, nothing is read through it.
+        let id = self.attachment.load(Ordering::Relaxed);
+        (id != NO_ATTACHMENT).then_some(AttachmentId(id))
+    }
+
+    fn set_attachment(&self, id: Option<AttachmentId>) {
+        self.attachment.store(id.map_or(NO_ATTACHMENT, |id| id.0), Ordering::Relaxed);
+    }
+}
+
+/// A host's place in the network, whether or not something is there now.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// Its identity.
+    pub id: AttachmentId,
+    /// `function/api/1`, `instance/db`, `internet/web`.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where a host stands.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In the service VPC, behind the Hyperplane ENIs of one key.
+    Environment {
+        /// The function's name.
+        function: String,
+        /// Its ENIs.
+        enis: EniSet,
+    },
+    /// Behind an instance's interface.
+    Instance(Arc<Interface>),
+    /// On the internet, at this address.
+    Internet(Ipv4Addr),
+}
+
+/// The Hyperplane ENIs of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EniSet(SetIndex);
+
+/// The engine's interfaces and attachments.
+#[derive(Debug)]
+pub struct Inventory {
+    numbers: Arc<Numbers>,
+    tables: RwLock<Tables>,
+}
+
+impl Inventory {
+    /// An empty one. It must share its numbers with the policies that are used with it.
+    #[must_use]
+    pub fn new(numbers: Arc<Numbers>) -> Self {
+        Self { numbers, tables: RwLock::new(Tables::default()) }
+    }
+
+    /// The tables, for one walk. Nobody may change the inventory meanwhile, so the view must not be
+    /// held across anything that waits.
+    pub(crate) fn view(&self) -> View<'_> {
+        View(self.tables.read())
+    }
+
+    /// Adds an interface.
+    ///
+    /// # Errors
+    ///
+    /// When its id or one of its addresses is taken, or an address is not IPv4.
+    pub fn add_eni(&self, eni: &declared::Eni, settings: &Settings) -> Result<(), InventoryError> {
+        let interface =
+            self.interface(eni, None, |limits| Arc::new(PortTable::new(limits)), settings)?;
+        self.tables.write().add_interface(Arc::new(interface))
+    }
+
+    /// Exchanges an interface for a changed one of the same id and private address. It keeps its
+    /// ports and its attachment. Connections follow when they are next walked: afterwards, exchange
+    /// the policy for a [renewed](crate::policy::Policy::renewed) one.
+    ///
+    /// # Errors
+    ///
+    /// When no interface has this id, when the change is more than of groups, public address or
+    /// source/destination check, or when the public address is taken.
+    pub fn replace_eni(
+        &self,
+        eni: &declared::Eni,
+        settings: &Settings,
+    ) -> Result<(), InventoryError> {
+        let mut tables = self.tables.write();
+        let old = tables
+            .interface(&eni.id)
+            .cloned()
+            .ok_or_else(|| InventoryError::UnknownEni(eni.id.clone()))?;
+        let ports = old.ports.clone();
+        let new = self.interface(
+            eni,
+            old.attachment(),
+            |limits| ports.unwrap_or_else(|| Arc::new(PortTable::new(limits))),
+            settings,
+        )?;
+        tables.replace_interface(&old, Arc::new(new))
+    }
+
+    /// Removes an interface. Its connections end when the engine next walks them.
+    ///
+    /// # Errors
+    ///
+    /// When no interface has this id, or attachments still need it.
+    pub fn remove_eni(&self, id: &ResourceId) -> Result<(), InventoryError> {
+        self.tables.write().remove_interface(id)
+    }
+
+    /// Adds an attachment. The interfaces it names must be there.
+    ///
+    /// # Errors
+    ///
+    /// When its identity or address is taken, or an interface it names is missing or of another
+    /// kind.
+    pub fn add_attachment(&self, attachment: &declared::Attachment) -> Result<(), InventoryError> {
+        self.tables.write().add_attachment(attachment)
+    }
+
+    /// Removes an attachment.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this identity.
+    pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
+        self.tables.write().remove_attachment(id)
+    }
+
+    /// The interface of this id.
+    #[must_use]
+    pub fn eni(&self, id: &ResourceId) -> Option<Arc<Interface>> {
+        self.tables.read().interface(id).cloned()
+    }
+
+    /// The interface that holds a private address of a VPC.
+    #[must_use]
+    pub fn eni_by_address(&self, vpc: Number<Vpc>, ip: Ipv4Addr) -> Option<Arc<Interface>> {
+        self.view().by_address(vpc, ip).cloned()
+    }
+
+    /// The interface that holds a public address.
+    #[must_use]
+    pub fn eni_by_public_ip(&self, ip: Ipv4Addr) -> Option<Arc<Interface>> {
+        self.view().by_public_ip(ip).cloned()
+    }
+
+    /// The attachment of this identity.
+    #[must_use]
+    pub fn attachment(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
+        self.view().attachment(id).cloned()
+    }
+
+    /// The internet host at this address.
+    #[must_use]
+    pub fn internet_host(&self, ip: Ipv4Addr) -> Option<AttachmentId> {
+        self.view().internet_host(ip)
+    }
+
+    /// Every interface, ordered by id.
+    #[must_use]
+    pub fn enis(&self) -> Vec<Arc<Interface>> {
+        let mut enis: Vec<_> = self.tables.read().interfaces().cloned().collect();
+        enis.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        enis
+    }
+
+    /// Every attachment, ordered by identity.
+    #[must_use]
+    pub fn attachments(&self) -> Vec<Arc<Attachment>> {
+        let mut attachments: Vec<_> = self.tables.read().attachments().cloned().collect();
+        attachments.sort_unstable_by_key(|attachment| attachment.id);
+        attachments
+    }
+
+    fn interface(
+        &self,
+        eni: &declared::Eni,
+        attachment: Option<AttachmentId>,
+        ports: impl FnOnce(PortLimits) -> Arc<PortTable>,
+        settings: &Settings,
+    ) -> Result<Interface, InventoryError> {
+        let (owner, limits) = match &eni.owner {
+            EniOwner::Functions(key) => (
+                Owner::Functions(key.clone()),
+                Some(PortLimits {
+                    ports: settings.source_ports,
+                    connections: Some(settings.eni_connections),
+                    per_destination: None,
+                }),
+            ),
+            EniOwner::Instance { id, path } => {
+                (Owner::Instance { id: id.clone(), path: path.clone() }, None)
+            }
+            EniOwner::NatGateway { id } => (
+                Owner::NatGateway(self.numbers.of(id)),
+                Some(PortLimits {
+                    ports: settings.source_ports,
+                    connections: None,
+                    per_destination: Some(settings.nat_gateway_connections_per_destination),
+                }),
+            ),
+            _ => return Err(InventoryError::Unsupported(eni.id.clone())),
+        };
+        Ok(Interface {
+            id: eni.id.clone(),
+            vpc: self.numbers.of(&eni.vpc),
+            subnet: self.numbers.of(&eni.subnet),
+            ip: ipv4(eni.private_ip)?,
+            public_ip: eni.public_ip.map(ipv4).transpose()?,
+            groups: eni.security_groups.iter().map(|group| self.numbers.of(group)).collect(),
+            owner,
+            source_dest_check: eni.source_dest_check,
+            source_ports: settings.source_ports,
+            ports: limits.map(ports),
+            attachment: AtomicU32::new(attachment.map_or(NO_ATTACHMENT, |id| id.0)),
+        })
+    }
+}
+
+/// The inventory as one walk sees it.
+pub(crate) struct View<'a>(RwLockReadGuard<'a, Tables>);
+
+impl View<'_> {
+    pub(crate) fn interface(&self, id: &ResourceId) -> Option<&Arc<Interface>> {
+        self.0.interface(id)
+    }
+
+    pub(crate) fn by_address(&self, vpc: Number<Vpc>, ip: Ipv4Addr) -> Option<&Arc<Interface>> {
+        self.0.by_address(vpc, ip)
+    }
+
+    pub(crate) fn by_public_ip(&self, ip: Ipv4Addr) -> Option<&Arc<Interface>> {
+        self.0.by_public_ip(ip)
+    }
+
+    pub(crate) fn attachment(&self, id: AttachmentId) -> Option<&Arc<Attachment>> {
+        self.0.attachment(id)
+    }
+
+    pub(crate) fn internet_host(&self, ip: Ipv4Addr) -> Option<AttachmentId> {
+        self.0.internet_host(ip)
+    }
+
+    /// The ENIs of a key, by ordinal.
+    pub(crate) fn enis(&self, set: EniSet) -> &[Arc<Interface>] {
+        self.0.set(set.0)
+    }
+
+    /// The interfaces of a NAT gateway, the primary address first.
+    pub(crate) fn nat_gateway(&self, gateway: Number<NatGateway>) -> &[Arc<Interface>] {
+        self.0.nat_gateway(gateway)
+    }
+}
+
+fn ipv4(ip: IpAddr) -> Result<Ipv4Addr, InventoryError> {
+    match ip {
+        IpAddr::V4(ip) => Ok(ip),
+        IpAddr::V6(_) => Err(InventoryError::NotIpv4(ip)),
+    }
+}

@@ -1,0 +1,322 @@
+//! The tables behind the inventory's lock: each change checks everything before it touches anything.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, hash_map};
+use viaduct_topology::{
+    ResourceId,
+    inventory::{self as declared, AttachmentId, Host, HyperplaneKey},
+};
+
+use super::{Attachment, EniSet, Interface, InventoryError, Owner, Place, ipv4};
+use crate::policy::{NatGateway, Number, Vpc};
+
+type Map<K, V> = HashMap<K, V, FixedState>;
+
+/// Position of a set of Hyperplane ENIs.
+pub(super) type SetIndex = u32;
+
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    interfaces: Map<ResourceId, Arc<Interface>>,
+    by_address: Map<(Number<Vpc>, Ipv4Addr), Arc<Interface>>,
+    by_public_ip: Map<Ipv4Addr, Arc<Interface>>,
+    nat_gateways: Map<Number<NatGateway>, Vec<Arc<Interface>>>,
+    sets: Vec<Set>,
+    set_by_key: Map<HyperplaneKey, SetIndex>,
+    free_sets: Vec<SetIndex>,
+    attachments: Map<AttachmentId, Arc<Attachment>>,
+    internet_hosts: Map<Ipv4Addr, AttachmentId>,
+}
+
+/// The Hyperplane ENIs of one key.
+#[derive(Debug, Default)]
+struct Set {
+    /// Ascending by ordinal.
+    enis: Vec<Arc<Interface>>,
+    /// How many attachments refer to the set.
+    environments: u32,
+}
+
+/// The key that all ENIs of a set share.
+fn set_key(key: &HyperplaneKey) -> HyperplaneKey {
+    HyperplaneKey { ordinal: 0, ..key.clone() }
+}
+
+impl Tables {
+    pub(super) fn interface(&self, id: &ResourceId) -> Option<&Arc<Interface>> {
+        self.interfaces.get(id)
+    }
+
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.interfaces.values()
+    }
+
+    pub(super) fn by_address(&self, vpc: Number<Vpc>, ip: Ipv4Addr) -> Option<&Arc<Interface>> {
+        self.by_address.get(&(vpc, ip))
+    }
+
+    pub(super) fn by_public_ip(&self, ip: Ipv4Addr) -> Option<&Arc<Interface>> {
+        self.by_public_ip.get(&ip)
+    }
+
+    pub(super) fn attachment(&self, id: AttachmentId) -> Option<&Arc<Attachment>> {
+        self.attachments.get(&id)
+    }
+
+    pub(super) fn attachments(&self) -> impl Iterator<Item = &Arc<Attachment>> {
+        self.attachments.values()
+    }
+
+    pub(super) fn internet_host(&self, ip: Ipv4Addr) -> Option<AttachmentId> {
+        self.internet_hosts.get(&ip).copied()
+    }
+
+    pub(super) fn set(&self, set: SetIndex) -> &[Arc<Interface>] {
+        self.sets.get(set as usize).map_or(&[], |set| &set.enis)
+    }
+
+    pub(super) fn nat_gateway(&self, gateway: Number<NatGateway>) -> &[Arc<Interface>] {
+        self.nat_gateways.get(&gateway).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn add_interface(&mut self, new: Arc<Interface>) -> Result<(), InventoryError> {
+        if self.interfaces.contains_key(&new.id) {
+            return Err(InventoryError::EniExists(new.id.clone()));
+        }
+        if let Some(holder) = self.by_address(new.vpc, new.ip) {
+            return Err(taken(new.ip, &new.id, &holder.id));
+        }
+        self.check_public_ip(&new)?;
+
+        self.interfaces.insert(new.id.clone(), Arc::clone(&new));
+        self.by_address.insert((new.vpc, new.ip), Arc::clone(&new));
+        if let Some(ip) = new.public_ip {
+            self.by_public_ip.insert(ip, Arc::clone(&new));
+        }
+        match &new.owner {
+            Owner::Instance { .. } => {}
+            Owner::NatGateway(gateway) => {
+                self.nat_gateways.entry(*gateway).or_default().push(Arc::clone(&new));
+            }
+            Owner::Functions(key) => {
+                let ordinal = key.ordinal;
+                let set = self.set_of(key);
+                let enis = &mut self.sets[set as usize].enis;
+                let place = enis.partition_point(|eni| eni.ordinal() <= ordinal);
+                enis.insert(place, Arc::clone(&new));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn replace_interface(
+        &mut self,
+        old: &Arc<Interface>,
+        new: Arc<Interface>,
+    ) -> Result<(), InventoryError> {
+        let same = old.vpc == new.vpc
+            && old.subnet == new.subnet
+            && old.ip == new.ip
+            && old.owner == new.owner;
+        if !same {
+            return Err(InventoryError::EniIdentity(new.id.clone()));
+        }
+        self.check_public_ip(&new)?;
+
+        if let Some(ip) = old.public_ip {
+            self.by_public_ip.remove(&ip);
+        }
+        if let Some(ip) = new.public_ip {
+            self.by_public_ip.insert(ip, Arc::clone(&new));
+        }
+        let attachment = new.attachment().and_then(|id| self.attachments.get_mut(&id));
+        if let Some(attachment) = attachment {
+            let place = Place::Instance(Arc::clone(&new));
+            *attachment = Arc::new(Attachment { place, ..Attachment::clone(attachment) });
+        }
+        let siblings = match &new.owner {
+            Owner::Instance { .. } => &mut [],
+            Owner::NatGateway(gateway) => {
+                self.nat_gateways.get_mut(gateway).map_or(&mut [][..], Vec::as_mut_slice)
+            }
+            Owner::Functions(key) => {
+                let set = self.set_of(key);
+                &mut self.sets[set as usize].enis
+            }
+        };
+        for sibling in siblings.iter_mut().filter(|sibling| sibling.id == new.id) {
+            *sibling = Arc::clone(&new);
+        }
+        self.by_address.insert((new.vpc, new.ip), Arc::clone(&new));
+        self.interfaces.insert(new.id.clone(), new);
+        Ok(())
+    }
+
+    pub(super) fn remove_interface(&mut self, id: &ResourceId) -> Result<(), InventoryError> {
+        let interface = self
+            .interfaces
+            .get(id)
+            .cloned()
+            .ok_or_else(|| InventoryError::UnknownEni(id.clone()))?;
+        match &interface.owner {
+            Owner::Instance { .. } => {
+                if interface.attachment().is_some() {
+                    return Err(InventoryError::EniInUse(id.clone()));
+                }
+            }
+            Owner::NatGateway(gateway) => {
+                if let hash_map::Entry::Occupied(mut entry) = self.nat_gateways.entry(*gateway) {
+                    entry.get_mut().retain(|sibling| sibling.id != *id);
+                    if entry.get().is_empty() {
+                        entry.remove();
+                    }
+                }
+            }
+            Owner::Functions(key) => {
+                let index = self.set_of(key);
+                let set = &mut self.sets[index as usize];
+                if set.environments > 0 && set.enis.len() == 1 {
+                    return Err(InventoryError::EniInUse(id.clone()));
+                }
+                set.enis.retain(|sibling| sibling.id != *id);
+                self.drop_if_unused(index, key);
+            }
+        }
+        self.interfaces.remove(id);
+        self.by_address.remove(&(interface.vpc, interface.ip));
+        if let Some(ip) = interface.public_ip {
+            self.by_public_ip.remove(&ip);
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_attachment(
+        &mut self,
+        new: &declared::Attachment,
+    ) -> Result<(), InventoryError> {
+        if self.attachments.contains_key(&new.id) {
+            return Err(InventoryError::AttachmentExists(new.id));
+        }
+        let place = match &new.host {
+            Host::Environment { function, enis } => {
+                let index = self.common_set(new.id, enis)?;
+                self.sets[index as usize].environments += 1;
+                Place::Environment { function: function.clone(), enis: EniSet(index) }
+            }
+            Host::Instance { eni } => {
+                let interface = self
+                    .interfaces
+                    .get(eni)
+                    .ok_or_else(|| InventoryError::UnknownEni(eni.clone()))?;
+                let wrong =
+                    |why| InventoryError::WrongEni { eni: eni.clone(), attachment: new.id, why };
+                if !matches!(interface.owner, Owner::Instance { .. }) {
+                    return Err(wrong("it is not an instance's"));
+                }
+                if interface.attachment().is_some() {
+                    return Err(wrong("it serves another one"));
+                }
+                interface.set_attachment(Some(new.id));
+                Place::Instance(Arc::clone(interface))
+            }
+            Host::Internet { ip } => {
+                let ip = ipv4(*ip)?;
+                if let Some(holder) = self.internet_host(ip) {
+                    return Err(taken(ip, &new.name, &format_args!("attachment {holder}")));
+                }
+                if let Some(holder) = self.by_public_ip(ip) {
+                    return Err(taken(ip, &new.name, &holder.id));
+                }
+                self.internet_hosts.insert(ip, new.id);
+                Place::Internet(ip)
+            }
+            _ => return Err(InventoryError::UnsupportedHost(new.id)),
+        };
+        let attachment = Attachment { id: new.id, name: new.name.clone(), place };
+        self.attachments.insert(new.id, Arc::new(attachment));
+        Ok(())
+    }
+
+    pub(super) fn remove_attachment(&mut self, id: AttachmentId) -> Result<(), InventoryError> {
+        let attachment =
+            self.attachments.remove(&id).ok_or(InventoryError::UnknownAttachment(id))?;
+        match &attachment.place {
+            Place::Environment { enis: EniSet(index), .. } => {
+                // Its set has an ENI: the last one of a set in use is not removed.
+                self.sets[*index as usize].environments -= 1;
+            }
+            Place::Instance(interface) => interface.set_attachment(None),
+            Place::Internet(ip) => {
+                self.internet_hosts.remove(ip);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_public_ip(&self, new: &Interface) -> Result<(), InventoryError> {
+        let Some(ip) = new.public_ip else { return Ok(()) };
+        if let Some(holder) = self.by_public_ip(ip).filter(|holder| holder.id != new.id) {
+            return Err(taken(ip, &new.id, &holder.id));
+        }
+        if let Some(holder) = self.internet_host(ip) {
+            return Err(taken(ip, &new.id, &format_args!("attachment {holder}")));
+        }
+        Ok(())
+    }
+
+    /// The set that all these ENIs belong to.
+    fn common_set(
+        &self,
+        attachment: AttachmentId,
+        enis: &[ResourceId],
+    ) -> Result<SetIndex, InventoryError> {
+        let mut common = None;
+        for id in enis {
+            let interface =
+                self.interfaces.get(id).ok_or_else(|| InventoryError::UnknownEni(id.clone()))?;
+            let wrong = |why| InventoryError::WrongEni { eni: id.clone(), attachment, why };
+            let Owner::Functions(key) = &interface.owner else {
+                return Err(wrong("functions do not leave through it"));
+            };
+            let index = self.set_by_key[&set_key(key)];
+            if common.is_some_and(|common| common != index) {
+                return Err(wrong("its key is not that of the others"));
+            }
+            common = Some(index);
+        }
+        common.ok_or(InventoryError::NoEni(attachment))
+    }
+
+    /// The set of this key, made if there is none.
+    fn set_of(&mut self, key: &HyperplaneKey) -> SetIndex {
+        *self.set_by_key.entry(set_key(key)).or_insert_with(|| {
+            self.free_sets.pop().unwrap_or_else(|| {
+                self.sets.push(Set::default());
+                u32::try_from(self.sets.len() - 1).expect("fewer than 2^32 sets")
+            })
+        })
+    }
+
+    fn drop_if_unused(&mut self, index: SetIndex, key: &HyperplaneKey) {
+        let set = &self.sets[index as usize];
+        if set.enis.is_empty() && set.environments == 0 {
+            self.set_by_key.remove(&set_key(key));
+            self.free_sets.push(index);
+        }
+    }
+}
+
+impl Interface {
+    fn ordinal(&self) -> u32 {
+        match &self.owner {
+            Owner::Functions(key) => key.ordinal,
+            Owner::Instance { .. } | Owner::NatGateway(_) => 0,
+        }
+    }
+}
+
+fn taken(ip: Ipv4Addr, id: &dyn ToString, holder: &dyn ToString) -> InventoryError {
+    InventoryError::AddressTaken { ip: ip.into(), id: id.to_string(), holder: holder.to_string() }
+}

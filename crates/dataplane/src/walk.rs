@@ -1,0 +1,122 @@
+//! The walk of a packet through the VPC: the only place where policy is decided.
+//!
+//! [`forward`] takes the first packet of a connection from its sender to its receiver and returns
+//! the [`Path`], or the first reason against it. [`back`] judges a reply, [`along`] an ICMP error
+//! that travels with the request. Live packets, `explain` and tests take the same walk; they differ
+//! in the [`Recorder`].
+//!
+//! The order of checks (SG-37): source → function → security groups out → V2N NAT → network ACL out
+//! → route → target; at the target: network ACL in → interface → security groups in. Network ACLs
+//! are asked only where a subnet's border is crossed (ACL-08), security groups always (SG-36).
+//!
+//! A way has at most three legs: to a NAT gateway, from there to an internet gateway, and from the
+//! internet into a VPC. A packet passes one NAT gateway; a route that leads it to a second is a
+//! `ROUTING_LOOP`, and with that the walk is bounded.
+
+mod back;
+mod judge;
+mod path;
+mod steps;
+
+use viaduct_topology::{Reason, inventory::AttachmentId, model::PortRange};
+use viaduct_wire::{Flow, L4};
+
+pub(crate) use self::steps::{Origin, Walk};
+pub use self::{
+    back::{along, back},
+    path::{Choice, Leg, Node, Path, Tracking, Translated},
+};
+use crate::{
+    inventory::{Inventory, Place},
+    policy::{ICMP, Policy},
+    recorder::{Header, Recorder},
+};
+
+/// What is asked about: a packet, or (when explaining) all packets with one of several source ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Protocol, addresses and ports as the sender writes them.
+    pub flow: Flow,
+    /// ICMP type and code; meaningless for other protocols.
+    pub icmp: (u8, u8),
+    /// The source ports it may have; one for a packet.
+    pub source_ports: PortRange,
+}
+
+impl Subject {
+    /// The subject that a packet is.
+    #[must_use]
+    pub fn packet(flow: Flow, l4: L4) -> Self {
+        let icmp = match l4 {
+            L4::IcmpEchoRequest => (8, 0),
+            L4::IcmpError { kind, code } | L4::Icmp { kind, code } => (kind, code),
+            _ => (0, 0),
+        };
+        Self { flow, icmp, source_ports: PortRange::single(flow.source_port) }
+    }
+
+    fn header(&self) -> Header {
+        Header {
+            flow: self.flow,
+            source_ports: self.source_ports,
+            destination_ports: PortRange::single(self.flow.destination_port),
+        }
+    }
+}
+
+/// What is known of the packet beforehand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// For a packet of a connection in being: which of its ends track it. Their security groups
+    /// are not asked again (SG-22).
+    pub tracked: Tracking,
+    /// Which of its key's Hyperplane ENIs the connection uses.
+    pub eni: Choice,
+    /// Which of the NAT gateway's addresses the connection uses.
+    pub nat_address: Choice,
+}
+
+impl Options {
+    /// For another packet of the connection that took this path.
+    #[must_use]
+    pub fn again(path: &Path) -> Self {
+        let held = |interface: Option<&std::sync::Arc<crate::inventory::Interface>>| {
+            interface.map_or(Choice::default(), |interface| Choice::Held(interface.ip))
+        };
+        Self { tracked: path.tracking, eni: held(path.v2n()), nat_address: held(path.nat.as_ref()) }
+    }
+}
+
+/// Walks a request from where it came in to where it is going.
+///
+/// # Errors
+///
+/// The reason of the first blocker.
+pub fn forward<R: Recorder>(
+    policy: &Policy,
+    inventory: &Inventory,
+    ingress: AttachmentId,
+    subject: &Subject,
+    options: Options,
+    recorder: &mut R,
+) -> Result<Path, Reason> {
+    let view = inventory.view();
+    // Removed while its packet was on the way here.
+    let attachment = view.attachment(ingress).ok_or(Reason::AttachmentDown)?;
+    let origin = match &attachment.place {
+        Place::Environment { enis, .. } => Origin::Environment(view.enis(*enis)),
+        Place::Instance(interface) => Origin::Instance(interface),
+        Place::Internet(ip) => Origin::Internet(*ip),
+    };
+    let walked = Walk::new(policy, &view, subject, options, recorder).run(origin);
+    match (walked.blocked, walked.path) {
+        (None, Some(path)) => Ok(path),
+        (Some(reason), _) => Err(reason),
+        (None, None) => unreachable!("a walk that ends nowhere names a blocker"),
+    }
+}
+
+/// Whether the source port is a port or an identifier that translation may change.
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, ICMP | crate::policy::TCP | crate::policy::UDP)
+}

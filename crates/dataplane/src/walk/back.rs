@@ -1,0 +1,201 @@
+//! The way back, and what else travels a path that stands.
+//!
+//! A reply takes the legs of its connection's path backwards. Its translation is stored with the
+//! connection; what is judged anew is stateless: network ACLs, and whether the routes lead back the
+//! way the request came. Security groups are asked only where an end keeps no state (SG-20).
+
+use viaduct_topology::{Reason, model::PortRange};
+
+use super::{Node, Path, Translated, judge::Judge};
+use crate::{
+    inventory::{Inventory, Owner},
+    policy::{Direction, ICMP, Number, Policy, Selector, Subnet, Target},
+    recorder::{Header, Recorder, Step},
+};
+
+/// Judges a reply: the reverse of a request that took `path` and looked like `translated` on it.
+/// `icmp` is the type and code when the reply is an ICMP packet: an echo reply, or an error about
+/// the request, which the network ACLs judge as ICMP (ACL-19) and the security groups count as part
+/// of the connection (SG-29).
+///
+/// # Errors
+///
+/// The reason of the first blocker.
+pub fn back<R: Recorder>(
+    policy: &Policy,
+    inventory: &Inventory,
+    path: &Path,
+    translated: &Translated,
+    icmp: Option<(u8, u8)>,
+    recorder: &mut R,
+) -> Result<(), Reason> {
+    let view = inventory.view();
+    let mut judge = Judge::new(policy, &view, recorder);
+    let mut way = Way { judge: &mut judge, path, icmp };
+    let result = way.back(translated);
+    judge.blocked.map_or(result, Err)
+}
+
+/// Judges an ICMP error that travels the way of the request: about a reply, from the side that
+/// opened the connection. Network ACLs judge it; it changes no translation.
+///
+/// # Errors
+///
+/// The reason of the first blocker.
+pub fn along<R: Recorder>(
+    policy: &Policy,
+    inventory: &Inventory,
+    path: &Path,
+    translated: &Translated,
+    icmp: (u8, u8),
+    recorder: &mut R,
+) -> Result<(), Reason> {
+    let view = inventory.view();
+    let mut judge = Judge::new(policy, &view, recorder);
+    let mut way = Way { judge: &mut judge, path, icmp: Some(icmp) };
+    let result = way.forth(translated);
+    judge.blocked.map_or(result, Err)
+}
+
+struct Way<'a, 'b, R> {
+    judge: &'b mut Judge<'a, R>,
+    path: &'a Path,
+    icmp: Option<(u8, u8)>,
+}
+
+impl<R: Recorder> Way<'_, '_, R> {
+    fn back(&mut self, translated: &Translated) -> Result<(), Reason> {
+        let mut before = reversed(translated.arrival);
+        self.interface_groups(Node::Destination, &before, Direction::Egress)?;
+        for (leg, seen) in self.path.legs().iter().zip(&translated.legs).rev() {
+            let header = reversed(*seen);
+            // The gateway at the leg's far end undoes its translation before the leg is crossed.
+            self.undo(leg.to, &before, &header)?;
+            self.cross(leg.to, leg.from, &header)?;
+            before = header;
+        }
+        self.interface_groups(Node::Source, &before, Direction::Ingress)?;
+        self.finish(&before)
+    }
+
+    fn forth(&mut self, translated: &Translated) -> Result<(), Reason> {
+        for (leg, header) in self.path.legs().iter().zip(&translated.legs) {
+            self.cross(leg.from, leg.to, header)?;
+        }
+        Ok(())
+    }
+
+    /// A gateway between two legs turns the reply's destination back.
+    fn undo(&mut self, node: Node, before: &Header, after: &Header) -> Result<(), Reason> {
+        let policy = self.judge.policy;
+        match (node, &self.path.nat) {
+            (Node::NatGateway, Some(interface)) => {
+                if let Owner::NatGateway(number) = interface.owner
+                    && let Some(gateway) = policy.nat_gateway(number)
+                {
+                    let step = Step::NatGateway { gateway, interface };
+                    self.judge.translation(before, after, step, Ok(()))?;
+                }
+            }
+            (Node::InternetGateway(number), _) => {
+                if let Some(gateway) = policy.internet_gateway(number) {
+                    let step = Step::InternetGateway { gateway, direction: Direction::Ingress };
+                    self.judge.translation(before, after, step, Ok(()))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The stateless checks between two nodes, in the direction of travel.
+    fn cross(&mut self, from: Node, to: Node, header: &Header) -> Result<(), Reason> {
+        let (policy, path) = (self.judge.policy, self.path);
+        let selector = self.selector(header);
+        let [out_of, into] = [from, to].map(|node| {
+            let number = path.interface(node)?.subnet;
+            Some((number, policy.subnet(number)?))
+        });
+        let number = |end: Option<(Number<Subnet>, _)>| end.map(|(number, _)| number);
+        if out_of.is_some() && number(out_of) == number(into) {
+            return Ok(());
+        }
+        if let Some((_, subnet)) = out_of {
+            self.judge.network_acl(header, selector, subnet, Direction::Egress)?;
+            self.route(to, header, subnet)?;
+        }
+        if let Some((_, subnet)) = into {
+            self.judge.network_acl(header, selector, subnet, Direction::Ingress)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the subnet's table still leads where the path goes.
+    fn route(&mut self, to: Node, header: &Header, subnet: &Subnet) -> Result<(), Reason> {
+        let Some(table) = self.judge.policy.route_table(subnet.route_table) else {
+            return Err(Reason::NoRouteToDestination);
+        };
+        let route = table.find(header.flow.destination);
+        let verdict = match (route.map(|route| route.target), to) {
+            (None, _) => Err(Reason::NoRouteToDestination),
+            (Some(Target::Blackhole), _) => Err(Reason::BadStateRoute),
+            (Some(Target::Local), Node::Source | Node::Destination) => Ok(()),
+            (Some(Target::InternetGateway(target)), Node::InternetGateway(gateway))
+                if target == gateway =>
+            {
+                Ok(())
+            }
+            (Some(Target::NatGateway(target)), Node::NatGateway)
+                if self
+                    .path
+                    .interface(to)
+                    .is_some_and(|nat| nat.owner == Owner::NatGateway(target)) =>
+            {
+                Ok(())
+            }
+            _ => Err(Reason::AsymmetricReturnPath),
+        };
+        self.judge.step(header, Step::Route { subnet, table, route }, verdict)
+    }
+
+    /// The groups of an end, where it keeps no state of the connection.
+    fn interface_groups(
+        &mut self,
+        node: Node,
+        header: &Header,
+        direction: Direction,
+    ) -> Result<(), Reason> {
+        let tracked = match node {
+            Node::Source => self.path.tracking.source,
+            _ => self.path.tracking.destination,
+        };
+        let selector = self.selector(header);
+        let is_error = self.icmp.is_some();
+        let Some(interface) = self.path.interface(node) else { return Ok(()) };
+        let state = tracked || is_error;
+        self.judge.security_groups(header, selector, interface, direction, state).map(drop)
+    }
+
+    /// Behind the sender's interface: V2N is undone, and the reply is delivered.
+    fn finish(&mut self, header: &Header) -> Result<(), Reason> {
+        if let Some(interface) = self.path.v2n() {
+            self.judge.step(header, Step::V2n { interface }, Ok(()))?;
+        }
+        Ok(())
+    }
+
+    fn selector(&self, header: &Header) -> Selector {
+        match self.icmp {
+            Some(icmp) => Selector::new(ICMP, PortRange::single(0), icmp),
+            None => Selector::new(header.flow.protocol, header.destination_ports, (0, 0)),
+        }
+    }
+}
+
+fn reversed(header: Header) -> Header {
+    Header {
+        flow: header.flow.reversed(),
+        source_ports: header.destination_ports,
+        destination_ports: header.source_ports,
+    }
+}

@@ -1,0 +1,174 @@
+//! The judgements that the way there and the way back have in common.
+
+use std::net::Ipv4Addr;
+
+use viaduct_topology::Reason;
+
+use crate::{
+    inventory::{Interface, View},
+    policy::{Direction, Policy, Rule, SecurityGroup, Selector, Subnet},
+    recorder::{GroupDecision, Header, Recorder, Step},
+};
+
+/// Records steps, and knows the first blocker among them.
+pub(super) struct Judge<'a, R> {
+    pub(super) policy: &'a Policy,
+    pub(super) view: &'a View<'a>,
+    recorder: &'a mut R,
+    /// The first blocker, when the walk went on behind it.
+    pub(super) blocked: Option<Reason>,
+}
+
+impl<'a, R: Recorder> Judge<'a, R> {
+    pub(super) fn new(policy: &'a Policy, view: &'a View<'a>, recorder: &'a mut R) -> Self {
+        Self { policy, view, recorder, blocked: None }
+    }
+
+    /// A step that leaves the header as it is.
+    #[inline]
+    pub(super) fn step(
+        &mut self,
+        header: &Header,
+        step: Step<'_>,
+        verdict: Result<(), Reason>,
+    ) -> Result<(), Reason> {
+        self.translation(header, header, step, verdict)
+    }
+
+    /// A step that may change the header. The error ends the walk.
+    #[inline]
+    pub(super) fn translation(
+        &mut self,
+        before: &Header,
+        after: &Header,
+        step: Step<'_>,
+        verdict: Result<(), Reason>,
+    ) -> Result<(), Reason> {
+        self.recorder.record(self.policy, before, after, step, verdict);
+        match verdict {
+            Err(reason) if R::COLLECTS => {
+                self.blocked.get_or_insert(reason);
+                Ok(())
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// A step behind which there is no way to go on.
+    #[inline]
+    pub(super) fn end(&mut self, header: &Header, step: Step<'_>, reason: Reason) -> Reason {
+        self.recorder.record(self.policy, header, header, step, Err(reason));
+        *self.blocked.get_or_insert(reason)
+    }
+
+    /// The network ACL of a subnet whose border is crossed.
+    pub(super) fn network_acl(
+        &mut self,
+        header: &Header,
+        selector: Selector,
+        subnet: &Subnet,
+        direction: Direction,
+    ) -> Result<(), Reason> {
+        let Some(acl) = self.policy.network_acl(subnet.network_acl) else {
+            // Resolved topologies give every subnet one (ACL-01).
+            return Err(Reason::SubnetAclRestriction);
+        };
+        let address = match direction {
+            Direction::Ingress => header.flow.source,
+            Direction::Egress => header.flow.destination,
+        };
+        let (one, many);
+        let rulings = if selector.is_range() {
+            many = acl.judge_range(direction, selector, address);
+            many.as_slice()
+        } else {
+            one = acl.judge(direction, selector, address);
+            std::slice::from_ref(&one)
+        };
+        // A range passes only as a whole: which of its ports a connection gets is chance (ACL-18).
+        let passes = rulings.iter().all(|ruling| ruling.allows());
+        let verdict = if passes { Ok(()) } else { Err(Reason::SubnetAclRestriction) };
+        self.step(header, Step::NetworkAcl { subnet, acl, direction, rulings }, verdict)
+    }
+
+    /// The security groups of an interface. Says whether the interface needs state to admit the
+    /// replies (SG-20).
+    pub(super) fn security_groups(
+        &mut self,
+        header: &Header,
+        selector: Selector,
+        interface: &Interface,
+        direction: Direction,
+        tracked: bool,
+    ) -> Result<bool, Reason> {
+        let (decision, verdict) = if tracked {
+            (GroupDecision::Tracked, Ok(()))
+        } else {
+            match self.admitting(header, selector, interface, direction) {
+                Some((group, rule)) => (GroupDecision::Admitted(group, rule), Ok(())),
+                None if self.groups(interface).all(|group| group.is_empty(direction)) => {
+                    (GroupDecision::NoRules, Err(Reason::SgHasNoRules))
+                }
+                None => (GroupDecision::NoMatch, Err(Reason::EniSgRulesMismatch)),
+            }
+        };
+        self.step(header, Step::SecurityGroups { interface, direction, decision }, verdict)?;
+        Ok(tracked || self.needs_state(selector, interface, direction))
+    }
+
+    fn groups(&self, interface: &Interface) -> impl Iterator<Item = &'a SecurityGroup> {
+        let policy = self.policy;
+        interface
+            .groups
+            .iter()
+            .filter_map(|group| policy.security_group(*group))
+            .map(|group| &**group)
+    }
+
+    /// The rule that admits the packet: of any group (SG-03), in their order.
+    fn admitting(
+        &self,
+        header: &Header,
+        selector: Selector,
+        interface: &Interface,
+        direction: Direction,
+    ) -> Option<(&'a SecurityGroup, &'a Rule)> {
+        let peer = match direction {
+            Direction::Ingress => header.flow.source,
+            Direction::Egress => header.flow.destination,
+        };
+        let by_address = self
+            .groups(interface)
+            .find_map(|group| Some((group, group.admits_address(direction, selector, peer)?)));
+        if by_address.is_some() {
+            return by_address;
+        }
+        if !self.groups(interface).any(|group| group.names_groups(direction, selector.class)) {
+            return None;
+        }
+        let carried = self.carried(interface, peer)?;
+        self.groups(interface)
+            .find_map(|group| Some((group, group.admits_member(direction, selector, carried)?)))
+    }
+
+    /// The groups of the interface that holds a private address in the same VPC. A public address
+    /// has none, though its holder may carry some (SG-07).
+    fn carried(
+        &self,
+        interface: &Interface,
+        peer: Ipv4Addr,
+    ) -> Option<&'a [crate::policy::Number<SecurityGroup>]> {
+        let view = self.view;
+        view.by_address(interface.vpc, peer).map(|peer| &*peer.groups)
+    }
+
+    /// SG-20: no state where everybody is admitted and everybody may be answered.
+    fn needs_state(&self, selector: Selector, interface: &Interface, direction: Direction) -> bool {
+        let opposite = match direction {
+            Direction::Ingress => Direction::Egress,
+            Direction::Egress => Direction::Ingress,
+        };
+        !(self.groups(interface).any(|group| group.is_open(opposite, selector.class))
+            && self.groups(interface).any(|group| group.admits_everybody(direction, selector)))
+    }
+}
