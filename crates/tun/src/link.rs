@@ -8,6 +8,7 @@
 use std::{
     fs,
     future::Future,
+    io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, OwnedFd},
 };
@@ -197,7 +198,11 @@ fn route(
 /// `Ok(false)` where the kernel has no such setting, as without IPv6.
 pub fn write_sysctl(key: &str, value: &str) -> Result<bool, Error> {
     let path = format!("/proc/sys/{key}");
-    match fs::write(&path, value) {
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(value.as_bytes()));
+    match written {
         Ok(()) => Ok(true),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(Error::system(format!("write `{value}` to {path}"), source)),
