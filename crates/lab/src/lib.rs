@@ -1,2 +1,27 @@
-//! TODO
+//! A topology's hosts as network namespaces; expectations tried with real packets.
+//!
+//! A lab is a daemon, an agent and a network namespace for each host of a topology. Everything it
+//! leaves on the host has a name that derives from its own, so it can be taken down by anyone who
+//! knows that name, whatever became of whoever brought it up: see [`name`], [`layout`] and
+//! [`process`].
 #![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod api;
+pub mod attach;
+pub mod down;
+mod error;
+pub mod exec;
+pub mod layout;
+pub mod name;
+pub mod process;
+pub mod trial;
+pub mod up;
+
+pub use agent::Agent;
+pub use api::Api;
+pub use down::{Down, down};
+pub use error::Error;
+pub use layout::Layout;
+pub use name::LabName;
+pub use up::{Host, Running, Up};

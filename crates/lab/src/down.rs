@@ -1,0 +1,95 @@
+//! Taking a lab down: whatever there is of it, whoever left it behind.
+//!
+//! Everything is found by the lab's name alone (see [`crate::name`]), never by a list that
+//! somebody may have been killed before writing. The order makes each step final: first the two
+//! processes, so that nothing is made any more; then what they made; the lab's directory last.
+
+use std::{collections::HashSet, fs, io, os::unix::fs::MetadataExt, path::Path};
+
+use crate::{Error, LabName, layout, process};
+
+/// What taking a lab down came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Down {
+    /// Whether there was anything.
+    pub found: bool,
+    /// Processes that people started inside and that still run, cut off from the network: those
+    /// are theirs to end.
+    pub left_running: Vec<u32>,
+}
+
+/// Takes a lab down. Nothing there is no error.
+pub fn down(name: &LabName) -> Result<Down, Error> {
+    let claimed = layout::claim(name)?;
+    let found = claimed.is_some();
+    if let Some((layout, _)) = &claimed {
+        for role in crate::up::ROLES {
+            process::end(&layout.lock_of(role))?;
+        }
+    }
+    let left_running = remove_namespaces(&name.prefix())?;
+    if let Some((layout, claim)) = claimed {
+        layout::raze(&layout)?;
+        drop(claim);
+    }
+    layout::tidy()?;
+    Ok(Down { found, left_running })
+}
+
+/// Removes the namespaces of a prefix and the files that show in them: the processes that still
+/// run in one.
+pub(crate) fn remove_namespaces(prefix: &str) -> Result<Vec<u32>, Error> {
+    let mut inodes = HashSet::new();
+    for namespace in with_prefix(viaduct_tun::netns::RUN_DIR, prefix)? {
+        if let Ok(state) = fs::metadata(Path::new(viaduct_tun::netns::RUN_DIR).join(&namespace)) {
+            inodes.insert(state.ino());
+        }
+        match viaduct_tun::netns::remove(&namespace) {
+            Ok(()) | Err(viaduct_tun::Error::NoNamespace { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for namespace in with_prefix(layout::ETC_NETNS, prefix)? {
+        let path = Path::new(layout::ETC_NETNS).join(namespace);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(Error::system(format!("remove {}", path.display())))?,
+        }
+    }
+    Ok(processes_in(&inodes))
+}
+
+/// The names in a directory that begin with `prefix`; none if it does not exist.
+fn with_prefix(directory: &str, prefix: &str) -> Result<Vec<String>, Error> {
+    let list = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(prefix) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    };
+    match list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(Error::system(format!("list {directory}"))),
+    }
+}
+
+/// Processes whose network namespace is one of these. Best effort: it only informs.
+fn processes_in(namespaces: &HashSet<u64>) -> Vec<u32> {
+    if namespaces.is_empty() {
+        return Vec::new();
+    }
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found: Vec<u32> = processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            fs::metadata(format!("/proc/{pid}/ns/net"))
+                .is_ok_and(|state| namespaces.contains(&state.ino()))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}

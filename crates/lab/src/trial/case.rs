@@ -1,0 +1,166 @@
+//! From `expect` lines to single flows that can be tried: one host to one address.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use viaduct_control_plane::Plan;
+use viaduct_topology::{
+    Handle, ResourceId, Topology,
+    inventory::{AttachmentId, Eni, EniOwner, Host},
+    model::{Endpoint, Expectation, Function, Instance},
+};
+
+/// One flow that an expectation speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Case {
+    /// The host that opens it.
+    pub(super) from: AttachmentId,
+    /// Its name.
+    pub(super) from_name: String,
+    /// Where it goes.
+    pub(super) to: Ipv4Addr,
+    /// The name of the host that answers there, if there is one.
+    pub(super) to_name: Option<String>,
+}
+
+/// The flows of an expectation. A function without a number stands for one environment in each of
+/// its subnets, as that is where its flows can differ; as a destination, for each of its ENIs.
+pub(super) fn cases(topology: &Topology, plan: &Plan, expectation: &Expectation) -> Vec<Case> {
+    let view = View { topology, plan };
+    let mut cases = Vec::new();
+    for (from, from_name, vpc) in view.sources(&expectation.from) {
+        for (to, to_name) in view.destinations(&expectation.to, vpc.as_ref()) {
+            cases.push(Case { from, from_name: from_name.clone(), to, to_name });
+        }
+    }
+    cases
+}
+
+struct View<'a> {
+    topology: &'a Topology,
+    plan: &'a Plan,
+}
+
+impl View<'_> {
+    /// The hosts an endpoint stands for, each with the VPC it is in.
+    fn sources(&self, endpoint: &Endpoint) -> Vec<(AttachmentId, String, Option<ResourceId>)> {
+        let mut subnets = HashSet::new();
+        let mut sources = Vec::new();
+        for attachment in &self.plan.attachments {
+            let eni = match &attachment.host {
+                Host::Environment { enis, .. } => enis.first().and_then(|id| self.eni(id)),
+                Host::Instance { eni } => self.eni(eni),
+                _ => None,
+            };
+            let meant = match (endpoint, &attachment.host) {
+                (
+                    Endpoint::Function(function, number),
+                    Host::Environment { function: name, .. },
+                ) => {
+                    let prefix = format!("function/{name}/");
+                    name == self.name(*function)
+                        && match number {
+                            Some(number) => attachment.name == format!("{prefix}{number}"),
+                            None => subnets.insert(eni.map(|eni| &eni.subnet)),
+                        }
+                }
+                (Endpoint::Instance(instance), Host::Instance { .. }) => {
+                    attachment.name == self.topology.short_path(*instance)
+                }
+                (Endpoint::Internet(host), Host::Internet { .. }) => {
+                    attachment.name == self.topology.path(*host)
+                }
+                (Endpoint::Address(address), Host::Internet { ip }) => address == ip,
+                (Endpoint::Address(address), Host::Instance { .. }) => {
+                    eni.is_some_and(|eni| eni.private_ip == *address)
+                }
+                _ => false,
+            };
+            if meant {
+                let vpc = eni.map(|eni| eni.vpc.clone());
+                sources.push((attachment.id, attachment.name.clone(), vpc));
+            }
+        }
+        sources
+    }
+
+    /// The addresses an endpoint stands for, each with the host that answers there.
+    fn destinations(
+        &self,
+        endpoint: &Endpoint,
+        from: Option<&ResourceId>,
+    ) -> Vec<(Ipv4Addr, Option<String>)> {
+        let addresses: Vec<(IpAddr, Option<String>)> = match endpoint {
+            Endpoint::Function(function, number) => {
+                self.enis_of(*function, *number).map(|eni| (eni.private_ip, None)).collect()
+            }
+            Endpoint::Instance(instance) => self.instance(*instance).into_iter().collect(),
+            Endpoint::Internet(host) => {
+                let address = self.topology.internet_hosts[*host].ip;
+                vec![(address, Some(self.topology.path(*host)))]
+            }
+            Endpoint::Address(address) => vec![(*address, self.holder(*address, from))],
+        };
+        let as_v4 = |(address, name)| match address {
+            IpAddr::V4(address) => Some((address, name)),
+            IpAddr::V6(_) => None,
+        };
+        addresses.into_iter().filter_map(as_v4).collect()
+    }
+
+    fn name(&self, function: Handle<Function>) -> &str {
+        &self.topology.functions[function].name
+    }
+
+    fn eni(&self, id: &ResourceId) -> Option<&Eni> {
+        self.plan.enis.iter().find(|eni| eni.id == *id)
+    }
+
+    fn enis_of(
+        &self,
+        function: Handle<Function>,
+        number: Option<u32>,
+    ) -> impl Iterator<Item = &Eni> {
+        let mut seen = HashSet::new();
+        let name = self.name(function);
+        self.plan
+            .attachments
+            .iter()
+            .filter_map(move |attachment| match &attachment.host {
+                Host::Environment { function, enis } if function == name => {
+                    let wanted = number.is_none_or(|number| {
+                        attachment.name == format!("function/{name}/{number}")
+                    });
+                    enis.first().filter(|_| wanted)
+                }
+                _ => None,
+            })
+            .filter(move |eni| seen.insert((*eni).clone()))
+            .filter_map(|eni| self.eni(eni))
+    }
+
+    fn instance(&self, instance: Handle<Instance>) -> Option<(IpAddr, Option<String>)> {
+        let path = self.topology.short_path(instance);
+        let eni = self.plan.enis.iter().find(
+            |eni| matches!(&eni.owner, EniOwner::Instance { path: owner, .. } if *owner == path),
+        )?;
+        Some((eni.private_ip, Some(path)))
+    }
+
+    /// The host that an address leads to, seen from a VPC, or from the internet.
+    fn holder(&self, address: IpAddr, from: Option<&ResourceId>) -> Option<String> {
+        let host = self.topology.internet_hosts.values().find(|host| host.ip == address);
+        if let Some(host) = host {
+            return Some(format!("internet/{}", host.name));
+        }
+        self.plan.enis.iter().find_map(|eni| match &eni.owner {
+            EniOwner::Instance { path, .. } => {
+                let near = from == Some(&eni.vpc) && eni.private_ip == address;
+                (near || eni.public_ip == Some(address)).then(|| path.clone())
+            }
+            _ => None,
+        })
+    }
+}
