@@ -1,0 +1,82 @@
+//! From the tree to a specification.
+
+mod fields;
+mod network;
+mod rules;
+mod scalar;
+
+use viaduct_topology::{
+    Report,
+    spec::{Expectation, Function, InternetHost, Settings, Spec, Verdict},
+};
+
+use crate::tree::{Node, Value};
+use fields::{Entry, Name, fields, items, named, optional, required};
+
+/// Reads a whole topology.
+pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
+    let keys = ["settings", "vpcs", "functions", "internet", "expect"];
+    if let Value::Null = root.value {
+        report
+            .warning(root.span, "the topology is empty")
+            .help(format!("it has the keys {}", fields::quoted(&keys)));
+    }
+    let [settings, vpcs, functions, internet, expect] = fields(report, root, "a topology", keys);
+    Spec {
+        settings: self::settings(report, settings),
+        vpcs: named(report, vpcs, "VPCs", network::vpc),
+        functions: named(report, functions, "functions", function),
+        internet: named(report, internet, "internet hosts", internet_host),
+        expect: items(report, expect, "expectations", expectation).unwrap_or_default(),
+    }
+}
+
+fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
+    let Entry::Present(node) = entry else { return Settings::default() };
+    let keys = [
+        "eni_connections",
+        "source_ports",
+        "nat_gateway_connections_per_destination",
+        "enis_per_vpc",
+    ];
+    let [connections, ports, per_destination, enis] =
+        fields(report, node, "the section `settings`", keys);
+    Settings {
+        eni_connections: optional(report, connections, scalar::number),
+        source_ports: optional(report, ports, scalar::ports),
+        nat_gateway_connections_per_destination: optional(report, per_destination, scalar::number),
+        enis_per_vpc: optional(report, enis, scalar::number),
+    }
+}
+
+fn function(report: &mut Report, name: Name, node: &Node) -> Function {
+    let keys = ["subnets", "security_groups", "account", "environments"];
+    let [subnets, groups, account, environments] = fields(report, node, "a function", keys);
+    Function {
+        name,
+        account: optional(report, account, scalar::text),
+        subnets: required(report, subnets, scalar::references),
+        security_groups: required(report, groups, scalar::references),
+        environments: optional(report, environments, scalar::number),
+    }
+}
+
+fn internet_host(report: &mut Report, name: Name, node: &Node) -> InternetHost {
+    let [ip] = fields(report, node, "an internet host", ["ip"]);
+    InternetHost { name, ip: required(report, ip, scalar::ip) }
+}
+
+fn expectation(report: &mut Report, node: &Node) -> Option<Expectation> {
+    let keys = ["from", "to", "port", "verdict", "because"];
+    let [from, to, port, verdict, because] = fields(report, node, "an expectation", keys);
+    Some(Expectation {
+        span: node.span,
+        from: required(report, from, scalar::text),
+        to: required(report, to, scalar::text),
+        port: required(report, port, scalar::text),
+        verdict: required(report, verdict, |report, node| {
+            scalar::word(report, node, &[("allow", Verdict::Allow), ("deny", Verdict::Deny)])
+        }),
+        because: optional(report, because, scalar::text),
+    })
+}

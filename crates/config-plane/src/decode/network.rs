@@ -1,0 +1,146 @@
+//! VPCs and what is in them.
+
+use viaduct_topology::{
+    Report, Spanned,
+    spec::{
+        Instance, InternetGateway, NatGateway, NetworkAcl, Route, RouteTable, SecurityGroup,
+        Subnet, Vpc,
+    },
+};
+
+use super::{
+    fields::{Entry, Name, fields, items, named, optional, required},
+    rules::{self, Direction},
+    scalar,
+};
+use crate::tree::{Node, Value};
+
+pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
+    let keys = [
+        "id",
+        "cidr_blocks",
+        "subnets",
+        "route_tables",
+        "internet_gateway",
+        "nat_gateways",
+        "security_groups",
+        "network_acls",
+        "instances",
+    ];
+    let [
+        id,
+        cidr_blocks,
+        subnets,
+        route_tables,
+        internet_gateway,
+        nat_gateways,
+        security_groups,
+        network_acls,
+        instances,
+    ] = fields(report, node, "a VPC", keys);
+    Vpc {
+        name,
+        id: optional(report, id, scalar::text),
+        cidr_blocks: required(report, cidr_blocks, scalar::nets),
+        subnets: named(report, subnets, "subnets", subnet),
+        route_tables: named(report, route_tables, "route tables", route_table),
+        internet_gateway: self::internet_gateway(report, internet_gateway),
+        nat_gateways: named(report, nat_gateways, "NAT gateways", nat_gateway),
+        security_groups: named(report, security_groups, "security groups", security_group),
+        network_acls: named(report, network_acls, "network ACLs", network_acl),
+        instances: named(report, instances, "instances", instance),
+    }
+}
+
+fn subnet(report: &mut Report, name: Name, node: &Node) -> Subnet {
+    let keys = ["id", "cidr_block", "availability_zone", "route_table", "network_acl"];
+    let [id, cidr_block, zone, route_table, network_acl] = fields(report, node, "a subnet", keys);
+    Subnet {
+        name,
+        id: optional(report, id, scalar::text),
+        cidr_block: required(report, cidr_block, scalar::net),
+        availability_zone: optional(report, zone, scalar::text),
+        route_table: optional(report, route_table, scalar::text),
+        network_acl: optional(report, network_acl, scalar::text),
+    }
+}
+
+fn route_table(report: &mut Report, name: Name, node: &Node) -> RouteTable {
+    let [id, main, routes] = fields(report, node, "a route table", ["id", "main", "routes"]);
+    RouteTable {
+        name,
+        id: optional(report, id, scalar::text),
+        main: optional(report, main, scalar::boolean),
+        routes: items(report, routes, "routes", route).unwrap_or_default(),
+    }
+}
+
+fn route(report: &mut Report, node: &Node) -> Option<Route> {
+    let [destination, target] = fields(report, node, "a route", ["destination", "target"]);
+    Some(Route {
+        span: node.span,
+        destination: required(report, destination, scalar::net),
+        target: required(report, target, scalar::text),
+    })
+}
+
+/// A VPC has one at most (IGW-01), so its name alone will do.
+fn internet_gateway(report: &mut Report, entry: Entry<'_>) -> Option<InternetGateway> {
+    let Entry::Present(node) = entry else { return None };
+    if !matches!(node.value, Value::Mapping(_)) {
+        let name = Spanned::new(scalar::text(report, node)?, node.span);
+        return Some(InternetGateway { name, id: None });
+    }
+    let [name, id] = fields(report, node, "an internet gateway", ["name", "id"]);
+    let name = super::fields::present(report, name, "name", "an internet gateway", node.span)
+        .and_then(|node| scalar::text(report, node).map(|name| Spanned::new(name, node.span)));
+    Some(InternetGateway { name: name?, id: optional(report, id, scalar::text) })
+}
+
+fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
+    let keys = ["id", "subnet", "private_ip", "public_ips"];
+    let [id, subnet, private_ip, public_ips] = fields(report, node, "a NAT gateway", keys);
+    NatGateway {
+        name,
+        id: optional(report, id, scalar::text),
+        subnet: required(report, subnet, scalar::text),
+        private_ip: optional(report, private_ip, scalar::ip),
+        public_ips: required(report, public_ips, scalar::ips),
+    }
+}
+
+fn security_group(report: &mut Report, name: Name, node: &Node) -> SecurityGroup {
+    let [id, ingress, egress] =
+        fields(report, node, "a security group", ["id", "ingress", "egress"]);
+    SecurityGroup {
+        name,
+        id: optional(report, id, scalar::text),
+        ingress: rules::security_group(report, ingress, Direction::Ingress),
+        egress: rules::security_group(report, egress, Direction::Egress),
+    }
+}
+
+fn network_acl(report: &mut Report, name: Name, node: &Node) -> NetworkAcl {
+    let [id, ingress, egress] = fields(report, node, "a network ACL", ["id", "ingress", "egress"]);
+    NetworkAcl {
+        name,
+        id: optional(report, id, scalar::text),
+        ingress: rules::network_acl(report, ingress),
+        egress: rules::network_acl(report, egress),
+    }
+}
+
+fn instance(report: &mut Report, name: Name, node: &Node) -> Instance {
+    let keys = ["id", "subnet", "private_ip", "public_ip", "security_groups", "source_dest_check"];
+    let [id, subnet, private_ip, public_ip, security_groups, check] =
+        fields(report, node, "an instance", keys);
+    Instance {
+        name,
+        id: optional(report, id, scalar::text),
+        subnet: required(report, subnet, scalar::text),
+        private_ip: optional(report, private_ip, scalar::ip),
+        public_ip: optional(report, public_ip, scalar::ip),
+        security_groups: optional(report, security_groups, scalar::references),
+        source_dest_check: optional(report, check, scalar::boolean),
+    }
+}
