@@ -1,0 +1,276 @@
+//! One conversation, both directions, and everything it holds.
+//!
+//! A connection is born when the walk admits its first packet and dies as a whole: its ports are
+//! leases in it, so that they are free when and only when it is gone.
+//!
+//! What packets of the one direction become is what packets of the other look like, backwards.
+//! So only the two keys are stored, and a direction's rewrite is read off the other one's key.
+
+mod table;
+
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_wire::{Flow, Rewrite, protocol};
+
+pub use self::table::{ConnectionId, Connections, InsertError, Lookup};
+use crate::{
+    moment::Moment,
+    port_table::PortLease,
+    tcp::{self, Phase, Segment},
+};
+
+/// What packets of one direction look like, and where they come in. Tenants with the same
+/// addresses never meet, because they come in elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The scope of the attachment that the packets come from: its number, or one that all hosts
+    /// of the internet share.
+    pub ingress: u32,
+    /// Addresses and ports on arrival.
+    pub flow: Flow,
+}
+
+impl Hash for Key {
+    /// Three words instead of nine fields: this runs for every packet.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Flow { protocol, source, destination, source_port, destination_port } = self.flow;
+        let ports = u32::from(source_port) << 16 | u32::from(destination_port);
+        state.write_u64(u64::from(self.ingress) << 32 | u64::from(source.to_bits()));
+        state.write_u64(u64::from(ports) << 32 | u64::from(destination.to_bits()));
+        state.write_u64(u64::from(protocol));
+    }
+}
+
+/// Which way a packet of a connection travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The way of the connection's first packet.
+    Request = 0,
+    /// The other way.
+    Reply = 1,
+}
+
+/// One direction of a connection.
+#[derive(Clone, Debug)]
+pub struct Half {
+    /// What its packets look like on arrival.
+    pub key: Key,
+    /// Where they go.
+    pub target: AttachmentId,
+    /// The policy generation that they were last judged under; 0 is never.
+    pub generation: u32,
+    /// Why they are refused, if they are.
+    pub blocked: Option<Reason>,
+    /// How much of their TTL is used up on the way.
+    pub ttl_decrement: u8,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes of IP packet forwarded.
+    pub bytes: u64,
+}
+
+impl Half {
+    /// A direction that nothing has travelled yet and nobody has judged.
+    #[must_use]
+    pub fn new(key: Key, target: AttachmentId) -> Self {
+        Self { key, target, generation: 0, blocked: None, ttl_decrement: 0, packets: 0, bytes: 0 }
+    }
+}
+
+/// How long a connection outlives its last packet, by phase; whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    established: u32,
+    opening: u16,
+    closing: u16,
+}
+
+impl Timeouts {
+    /// With these times, rounded up to seconds; those of opening and closing at most 18 hours.
+    #[must_use]
+    pub fn new(opening: Duration, established: Duration, closing: Duration) -> Self {
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let short = |time| u16::try_from(seconds(time)).unwrap_or(u16::MAX);
+        Self {
+            established: u32::try_from(seconds(established)).unwrap_or(u32::MAX),
+            opening: short(opening),
+            closing: short(closing),
+        }
+    }
+
+    /// What a security group that tracks the connection gives it (SG-25, SG-18). AWS names no time
+    /// for TCP that is not established: four minutes, the transitory timeout of RFC 7857.
+    #[must_use]
+    pub const fn tracked(protocol: u8) -> Self {
+        match protocol {
+            protocol::TCP => Self { opening: 240, established: 432_000, closing: 240 },
+            protocol::UDP => Self { opening: 30, established: 180, closing: 30 },
+            protocol::ICMP => Self { opening: 30, established: 30, closing: 30 },
+            _ => Self { opening: 600, established: 600, closing: 600 },
+        }
+    }
+
+    /// What a Hyperplane ENI or a NAT gateway gives a connection that it translates (NAT-10,
+    /// HYP-14).
+    #[must_use]
+    pub const fn translated(protocol: u8) -> Self {
+        match protocol {
+            protocol::TCP => Self { opening: 240, established: 350, closing: 240 },
+            _ => Self { opening: 350, established: 350, closing: 350 },
+        }
+    }
+
+    /// The shorter time of each phase: a connection lives as long as the shortest timer of what
+    /// holds it.
+    #[must_use]
+    pub fn shortest(self, other: Self) -> Self {
+        Self {
+            established: self.established.min(other.established),
+            opening: self.opening.min(other.opening),
+            closing: self.closing.min(other.closing),
+        }
+    }
+
+    fn of(self, phase: Phase) -> Duration {
+        Duration::from_secs(match phase {
+            Phase::Opening => self.opening.into(),
+            Phase::Established => self.established.into(),
+            Phase::Closing => self.closing.into(),
+            Phase::Closed => 0,
+        })
+    }
+}
+
+/// A conversation. `P` is whatever the owner needs to know of its way.
+#[derive(Debug)]
+pub struct Connection<P> {
+    /// The direction of its first packet.
+    pub request: Half,
+    /// The other direction.
+    pub reply: Half,
+    /// The ports it holds: its ENI's, its NAT gateway's.
+    pub leases: [Option<PortLease>; 2],
+    /// Its way through the network.
+    pub path: P,
+    /// How long it lives without packets.
+    pub timeouts: Timeouts,
+    /// When it was born.
+    pub created: Moment,
+    /// When its last packet passed.
+    pub last_seen: Moment,
+    /// How far it is, if it is TCP.
+    pub tcp: tcp::State,
+}
+
+impl<P> Connection<P> {
+    /// A connection that no packet has passed yet.
+    pub fn new(request: Half, reply: Half, path: P, timeouts: Timeouts, now: Moment) -> Self {
+        Self {
+            request,
+            reply,
+            leases: [None, None],
+            path,
+            timeouts,
+            created: now,
+            last_seen: now,
+            tcp: tcp::State::default(),
+        }
+    }
+
+    /// One of its directions.
+    #[must_use]
+    pub fn half(&self, direction: Direction) -> &Half {
+        match direction {
+            Direction::Request => &self.request,
+            Direction::Reply => &self.reply,
+        }
+    }
+
+    /// One of its directions.
+    pub fn half_mut(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Reply => &mut self.reply,
+        }
+    }
+
+    /// What packets of this direction are to say when they leave.
+    #[must_use]
+    pub fn rewrite(&self, direction: Direction) -> Rewrite {
+        let (own, other) = match direction {
+            Direction::Request => (&self.request, &self.reply),
+            Direction::Reply => (&self.reply, &self.request),
+        };
+        let flow = other.key.flow;
+        Rewrite {
+            source: flow.destination,
+            destination: flow.source,
+            source_port: flow.destination_port,
+            destination_port: flow.source_port,
+            ttl_decrement: own.ttl_decrement,
+        }
+    }
+
+    /// Counts a packet that passes, and moves the connection's clock and state with it; `segment`
+    /// if it is TCP. An RST does not keep a connection alive (RFC 7857, section 3.1).
+    pub fn seen(
+        &mut self,
+        direction: Direction,
+        segment: Option<&Segment>,
+        packets: u64,
+        bytes: u64,
+        now: Moment,
+    ) -> Phase {
+        let half = self.half_mut(direction);
+        half.packets += packets;
+        half.bytes += bytes;
+        if let Some(segment) = segment {
+            self.tcp.advance(direction, segment);
+        }
+        if !segment.is_some_and(|segment| segment.flags.rst()) {
+            self.last_seen = self.last_seen.max(now);
+        }
+        self.phase()
+    }
+
+    /// How far it is. Without TCP's handshake, a conversation is established after more than one
+    /// packet each way: that is what makes a UDP flow a stream (SG-25).
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        if self.request.key.flow.protocol == protocol::TCP {
+            self.tcp.phase()
+        } else if self.request.packets.min(self.reply.packets) > 1 {
+            Phase::Established
+        } else {
+            Phase::Opening
+        }
+    }
+
+    /// When it ends if no other packet passes.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        self.last_seen + self.timeouts.of(self.phase())
+    }
+
+    /// Whether its time is over. NAT-10: at 350 s idle it is, one millisecond before it is not.
+    #[must_use]
+    pub fn is_expired(&self, now: Moment) -> bool {
+        self.deadline() <= now
+    }
+
+    /// Gives its ports back: to be used at once if its close was seen, to rest otherwise.
+    pub fn release(self) {
+        if self.phase() == Phase::Closed {
+            self.abandon();
+        }
+    }
+
+    /// Gives back ports that nobody outside can know of any more, or never did.
+    fn abandon(self) {
+        self.leases.into_iter().flatten().for_each(PortLease::close);
+    }
+}

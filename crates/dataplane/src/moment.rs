@@ -1,0 +1,58 @@
+//! Time as the engine sees it: milliseconds since a start that the caller chose.
+//!
+//! The engine reads no clock. Whoever calls it passes one that never goes back, such as
+//! CLOCK_MONOTONIC, read once for a batch of packets.
+
+use std::{ops::Add, time::Duration};
+
+/// A point in time, in milliseconds since an arbitrary start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The start.
+    pub const ZERO: Self = Self(0);
+
+    /// The point `millis` after the start.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the start.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// The time passed since `earlier`; zero if that is later, as it can be between two workers
+    /// that read their clocks apart.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    /// Fractions of a millisecond are cut off; the end of time is never passed.
+    fn add(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        let second = Moment::from_millis(1000);
+        assert_eq!(second + Duration::from_micros(1999), Moment::from_millis(1001));
+        assert_eq!(second + Duration::MAX, Moment::from_millis(u64::MAX));
+        assert_eq!(second.since(Moment::ZERO), Duration::from_secs(1));
+        assert_eq!(Moment::ZERO.since(second), Duration::ZERO);
+    }
+}

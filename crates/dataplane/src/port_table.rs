@@ -1,0 +1,287 @@
+//! Source ports for an address that translates: a Hyperplane ENI's, or a NAT gateway's.
+//!
+//! # Theory of operation
+//!
+//! A port is (protocol, port). The ports of the range (1024–65535 unless set otherwise) go through
+//! four states, for each protocol apart:
+//!
+//! ```text
+//!            reserve                    reserve, none rested
+//!   rested ───────────► in use ◄────────────────────────────── resting
+//!      ▲                  │  ▲                                   ▲ │
+//!      │   close          │  │ reserve, none free,               │ │
+//!      ├──────────────────┤  │ to another destination            │ │ 120 s
+//!      │                  │  └─► shared                          │ │
+//!      │                  │  drop                                │ │
+//!      │                  └──────────────────────────────────────┘ │
+//!      └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! - While a free port remains, a port belongs to one connection. Past that, ports are shared
+//!   between connections to different destinations, which is how an ENI carries 65,000 connections
+//!   over 64,512 ports, and a NAT gateway 55,000 for *each* destination (NAT-05, NAT-09, D-11).
+//!   Never are two connections to one destination given the same port.
+//! - A port whose connection was seen to close is free at once. Any other rests for 120 s
+//!   (RFC 6888, REQ-8), because the far end may still hold the old connection. Rested ports are
+//!   preferred, from a random place on (RFC 6056, section 3.3.1); with none left, the one that has
+//!   rested longest is taken rather than that anybody be refused or share.
+//! - While a port is shared, nobody rests between two of its connections: sharing begins only when
+//!   nothing is free, and then use comes before rest.
+//! - No reservation evicts another. What is refused is either more than the address may carry in
+//!   all ([`Exhausted::Quota`]) or more than one destination has ports for ([`Exhausted::Ports`]).
+//!
+//! Cost: no operation depends on how many ports are taken. The free ports are a two-level bitmap,
+//! the ports of a destination a set that grows from 6 over 128 to a bitmap. A table that was never
+//! used holds nothing but its limits; the first connection of a protocol brings some 8 KiB, each
+//! destination about 40 bytes. [`PortTable::trim`] gives the memory of idle tables back.
+//!
+//! Locks: one a protocol, held for the length of one operation, and nothing else is locked inside.
+
+mod bitmap;
+mod destination;
+mod space;
+
+use std::{fmt, net::Ipv4Addr, num::NonZeroU16};
+
+use viaduct_topology::model::PortRange;
+
+use self::space::Space;
+use crate::{
+    moment::Moment,
+    sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering},
+};
+
+/// How much an address may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortLimits {
+    /// The ports to give out. Several tables over disjoint ranges may share one address.
+    pub ports: PortRange,
+    /// Connections in all protocols together (LAM-07: 65,000 for a Hyperplane ENI).
+    pub connections: Option<u32>,
+    /// Connections to each (address, port, protocol) (NAT-05: 55,000 for a NAT gateway's address).
+    pub per_destination: Option<u32>,
+}
+
+/// Why no port can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exhausted {
+    /// Every port is in use towards the destination, or as many as it may have.
+    #[error("no source port is left for this destination; connections to others still find one")]
+    Ports,
+    /// The address carries as many connections as it may.
+    #[error("the address carries as many connections as its quota allows")]
+    Quota,
+}
+
+/// What a table holds at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortUsage {
+    /// Connections, in all protocols.
+    pub in_use: u32,
+    /// Connections that had to share a port.
+    pub shared: u32,
+    /// Bytes, the table itself included.
+    pub memory: usize,
+}
+
+/// The ports of one translating address.
+pub struct PortTable {
+    shared: Arc<Shared>,
+    /// TCP, UDP, ICMP, and one for whatever else; made when a protocol first needs it.
+    protocols: [OnceLock<Arc<Protocol>>; 4],
+}
+
+/// What a table's protocols have in common.
+struct Shared {
+    limits: PortLimits,
+    in_use: AtomicU32,
+}
+
+/// One protocol's ports. A lease refers to this and not to the table: it is what tells its protocol.
+struct Protocol {
+    shared: Arc<Shared>,
+    space: Mutex<Option<Box<Space>>>,
+}
+
+impl PortTable {
+    /// A table with every port free and rested.
+    #[must_use]
+    pub fn new(limits: PortLimits) -> Self {
+        Self {
+            shared: Arc::new(Shared { limits, in_use: AtomicU32::new(0) }),
+            protocols: [const { OnceLock::new() }; 4],
+        }
+    }
+
+    /// A port for a new connection to `destination` (address and port; for ICMP echo, where the
+    /// port is the identifier, port 0). `random` decides which.
+    ///
+    /// # Errors
+    ///
+    /// When the quota or the destination's ports are used up.
+    pub fn reserve(
+        &self,
+        protocol: u8,
+        destination: (Ipv4Addr, u16),
+        random: u64,
+        now: Moment,
+    ) -> Result<PortLease, Exhausted> {
+        self.reserve_instead(protocol, destination, &[], random, now)
+    }
+
+    /// A port to use instead of those `rejected`, which this table gave for the same destination
+    /// and which turned out to be taken elsewhere. They are still held, so none of them comes
+    /// again, and they do not count against the limits. Drop them when the search is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_instead(
+        &self,
+        protocol: u8,
+        destination: (Ipv4Addr, u16),
+        rejected: &[PortLease],
+        random: u64,
+        now: Moment,
+    ) -> Result<PortLease, Exhausted> {
+        let Shared { limits, in_use } = &*self.shared;
+        let rejected = rejected.len() as u32;
+        let allowed = |limit: Option<u32>| limit.unwrap_or(u32::MAX).saturating_add(rejected);
+        in_use
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |in_use| {
+                (in_use < allowed(limits.connections)).then_some(in_use + 1)
+            })
+            .map_err(|_| Exhausted::Quota)?;
+
+        let protocol = self.protocol(protocol);
+        let offset = protocol
+            .space
+            .lock()
+            .get_or_insert_with(|| Box::new(Space::new(size(limits.ports), random)))
+            .take(destination, allowed(limits.per_destination), random, now);
+        let Some(offset) = offset else {
+            in_use.fetch_sub(1, Ordering::Relaxed);
+            return Err(Exhausted::Ports);
+        };
+        let (address, destination_port) = destination;
+        let port = NonZeroU16::new(first(limits.ports) + offset);
+        Ok(PortLease { protocol: Arc::clone(protocol), address, destination_port, port })
+    }
+
+    /// Connections that hold a port now, in all protocols.
+    #[must_use]
+    pub fn in_use(&self) -> u32 {
+        self.shared.in_use.load(Ordering::Relaxed)
+    }
+
+    /// What it holds now. Looks at every destination: for people, not for packets.
+    #[must_use]
+    pub fn usage(&self) -> PortUsage {
+        let mut usage = PortUsage {
+            in_use: self.in_use(),
+            shared: 0,
+            memory: size_of::<Self>() + size_of::<Shared>(),
+        };
+        for protocol in self.protocols.iter().filter_map(OnceLock::get) {
+            usage.memory += size_of::<Protocol>();
+            if let Some(space) = &*protocol.space.lock() {
+                usage.shared += space.shared();
+                usage.memory += size_of::<Space>() + space.memory();
+            }
+        }
+        usage
+    }
+
+    /// Gives back the memory of protocols in which no port is in use and none rests. To be called
+    /// now and then, a minute apart or so.
+    pub fn trim(&self, now: Moment) {
+        for protocol in self.protocols.iter().filter_map(OnceLock::get) {
+            let mut space = protocol.space.lock();
+            if space.as_mut().is_some_and(|space| space.is_idle(now)) {
+                *space = None;
+            }
+        }
+    }
+
+    fn protocol(&self, number: u8) -> &Arc<Protocol> {
+        let index = match number {
+            6 => 0,
+            17 => 1,
+            1 => 2,
+            // Nothing else has ports to translate; sharing one space is merely stricter.
+            _ => 3,
+        };
+        self.protocols[index].get_or_init(|| {
+            Arc::new(Protocol { shared: Arc::clone(&self.shared), space: Mutex::new(None) })
+        })
+    }
+}
+
+impl fmt::Debug for PortTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PortTable")
+            .field("limits", &self.shared.limits)
+            .field("in_use", &self.in_use())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The use of a port towards one destination; gives itself back when dropped.
+///
+/// 16 bytes, because every translated connection holds one or two.
+#[must_use = "dropping the lease gives the port back"]
+pub struct PortLease {
+    protocol: Arc<Protocol>,
+    address: Ipv4Addr,
+    destination_port: u16,
+    /// None once it was given back.
+    port: Option<NonZeroU16>,
+}
+
+impl PortLease {
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.map_or(0, NonZeroU16::get)
+    }
+
+    /// Gives the port back after a close that both ends know of: it can be used again at once. A
+    /// lease that is only dropped lets its port rest.
+    pub fn close(mut self) {
+        self.give_back(true);
+    }
+
+    fn give_back(&mut self, closed: bool) {
+        let Some(port) = self.port.take() else { return };
+        let Protocol { shared, space } = &*self.protocol;
+        if let Some(space) = &mut *space.lock() {
+            let offset = port.get() - first(shared.limits.ports);
+            space.give_back((self.address, self.destination_port), offset, closed);
+        }
+        shared.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for PortLease {
+    fn drop(&mut self) {
+        self.give_back(false);
+    }
+}
+
+impl fmt::Debug for PortLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, destination_port, .. } = self;
+        write!(f, "PortLease({} towards {address}:{destination_port})", self.port())
+    }
+}
+
+/// The first port to give out: port 0 is reserved (RFC 6335, section 6) and means "any" to sockets.
+fn first(ports: PortRange) -> u16 {
+    ports.first.max(1)
+}
+
+fn size(ports: PortRange) -> u32 {
+    (u32::from(ports.last) + 1).saturating_sub(u32::from(first(ports)))
+}
+
+const _: () = assert!(size_of::<Option<PortLease>>() == 16);

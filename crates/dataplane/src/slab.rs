@@ -1,0 +1,185 @@
+//! Numbered slots that many threads use at once, each under a lock of its own.
+//!
+//! # Theory of operation
+//!
+//! Slots come in chunks of 1024 that never move and are never given back, so that a slot is
+//! reached without any lock but its own. Beside each slot stands a word: how often it was
+//! inhabited (its *epoch*), whether it is now, and whether its birth is still going on. The word
+//! changes only under the slot's lock, and may be read without. An [`Id`] is a slot and its epoch,
+//! and so never finds what came after.
+//!
+//! Birth and death have two steps each, for an inhabitant is pointed to from elsewhere:
+//!
+//! - [`Slab::insert`] fills a slot; its maker makes the pointers, and then says so
+//!   ([`Slab::complete`]).
+//! - [`Slab::take`] empties a slot: from then on nobody finds anything in it, and whoever meets a
+//!   pointer to it can tell ([`Slab::is_live`]). With the pointers removed, [`Slab::free`] lets it
+//!   be used again.
+//!
+//! Who finds an inhabitant by its first pointer may end it before its maker has made the second.
+//! So a slot emptied during birth is freed by its maker, who learns of the death from `complete`;
+//! else its next inhabitant would inherit a pointer.
+//!
+//! Locks: a slot's, or the free list's; never both at once.
+
+use crate::sync::{AtomicU32, Mutex, OnceLock, Ordering};
+
+const CHUNK: u32 = 1024;
+
+/// What is in a slot at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Id {
+    pub(crate) slot: u32,
+    pub(crate) epoch: u32,
+}
+
+/// The slots.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    chunks: Box<[OnceLock<Box<[Slot<T>]>>]>,
+    capacity: u32,
+    free: Mutex<FreeList>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    /// Epoch, [`BIRTH`], [`LIVE`].
+    word: AtomicU32,
+    value: Mutex<Option<T>>,
+}
+
+const LIVE: u32 = 1;
+/// The inhabitant's maker is still busy with it, whether or not it lives.
+const BIRTH: u32 = 2;
+const EPOCH: u32 = 4;
+
+/// What was taken out of a slot.
+#[derive(Debug)]
+pub(crate) struct Taken<T> {
+    pub(crate) value: T,
+    /// Its maker is still busy with it, and will free the slot. Otherwise the taker has to.
+    pub(crate) in_birth: bool,
+}
+
+#[derive(Debug)]
+struct FreeList {
+    slots: Vec<u32>,
+    /// Slots from here on were never used.
+    untouched: u32,
+}
+
+impl<T> Slab<T> {
+    pub(crate) fn new(capacity: u32) -> Self {
+        Self {
+            chunks: (0..capacity.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
+            capacity,
+            free: Mutex::new(FreeList { slots: Vec::new(), untouched: 0 }),
+        }
+    }
+
+    /// Puts a value into a free slot; gives it back if there is none. To be followed by
+    /// [`complete`](Self::complete).
+    pub(crate) fn insert(&self, value: T) -> Result<Id, T> {
+        let Some(slot) = self.claim() else { return Err(value) };
+        let Slot { word, value: place } = self.slot(slot);
+        let mut place = place.lock();
+        *place = Some(value);
+        let born = word.load(Ordering::Relaxed).wrapping_add(EPOCH) | LIVE | BIRTH;
+        word.store(born, Ordering::Release);
+        Ok(Id { slot, epoch: born / EPOCH })
+    }
+
+    /// Ends the birth; whether the value still lives. If not, its slot is the caller's to free.
+    pub(crate) fn complete(&self, id: Id) -> bool {
+        let Slot { word, value } = self.slot(id.slot);
+        let _value = value.lock();
+        // The slot cannot have been freed and used again: that is for the caller to do.
+        let now = word.load(Ordering::Relaxed) & !BIRTH;
+        word.store(now, Ordering::Release);
+        now & LIVE != 0
+    }
+
+    /// Calls `f` with what is in the slot now, and who that is.
+    pub(crate) fn visit<R>(&self, slot: u32, f: impl FnOnce(Id, &mut T) -> R) -> Option<R> {
+        let Slot { word, value } = self.known_slot(slot)?;
+        let mut value = value.lock();
+        let epoch = word.load(Ordering::Relaxed) / EPOCH;
+        Some(f(Id { slot, epoch }, value.as_mut()?))
+    }
+
+    /// Calls `f` with this very value, if it lives.
+    pub(crate) fn with<R>(&self, id: Id, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.visit(id.slot, |found, value| (found == id).then(|| f(value)))?
+    }
+
+    /// Empties the slot if it holds this very value and `condition` holds. The slot is not yet
+    /// free.
+    pub(crate) fn take(&self, id: Id, condition: impl FnOnce(&T) -> bool) -> Option<Taken<T>> {
+        let Slot { word, value } = self.known_slot(id.slot)?;
+        let mut value = value.lock();
+        let now = word.load(Ordering::Relaxed);
+        if now / EPOCH != id.epoch || !value.as_ref().is_some_and(condition) {
+            return None;
+        }
+        word.store(now & !LIVE, Ordering::Release);
+        Some(Taken { value: value.take()?, in_birth: now & BIRTH != 0 })
+    }
+
+    /// Lets a slot be used again, once for each time it was emptied.
+    pub(crate) fn free(&self, slot: u32) {
+        debug_assert!(!self.is_live(slot), "slot {slot} is in use");
+        self.free.lock().slots.push(slot);
+    }
+
+    /// Whether the slot holds something. Takes no lock, and so may be asked under any.
+    pub(crate) fn is_live(&self, slot: u32) -> bool {
+        self.known_slot(slot).is_some_and(|slot| slot.word.load(Ordering::Acquire) & LIVE != 0)
+    }
+
+    /// Slots that hold something, or are about to, or did a moment ago.
+    pub(crate) fn len(&self) -> usize {
+        let free = self.free.lock();
+        free.untouched as usize - free.slots.len()
+    }
+
+    /// Slots that were ever used: the numbers below it.
+    pub(crate) fn touched(&self) -> u32 {
+        self.free.lock().untouched
+    }
+
+    /// Heap bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
+        size_of_val(&*self.chunks)
+            + chunks * CHUNK as usize * size_of::<Slot<T>>()
+            + self.free.lock().slots.capacity() * size_of::<u32>()
+    }
+
+    fn claim(&self) -> Option<u32> {
+        let mut free = self.free.lock();
+        if let Some(slot) = free.slots.pop() {
+            return Some(slot);
+        }
+        let slot = free.untouched;
+        if slot >= self.capacity {
+            return None;
+        }
+        self.chunks[(slot / CHUNK) as usize].get_or_init(|| {
+            (0..CHUNK).map(|_| Slot { word: AtomicU32::new(0), value: Mutex::new(None) }).collect()
+        });
+        free.untouched += 1;
+        Some(slot)
+    }
+
+    fn slot(&self, slot: u32) -> &Slot<T> {
+        match self.known_slot(slot) {
+            Some(slot) => slot,
+            None => unreachable!("a claimed slot's chunk is made before its number is given out"),
+        }
+    }
+
+    fn known_slot(&self, slot: u32) -> Option<&Slot<T>> {
+        let chunk = self.chunks.get((slot / CHUNK) as usize)?.get()?;
+        Some(&chunk[(slot % CHUNK) as usize])
+    }
+}
