@@ -5,12 +5,12 @@
 //! the order of its writes, and one connection's fault must not stop the forwarding of the others.
 
 pub(crate) use std::sync::{
-    Arc, OnceLock,
+    Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard,
     atomic::{AtomicU32, Ordering},
 };
 use std::{
     fmt,
-    sync::{self, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard},
+    sync::{self, PoisonError},
 };
 
 /// Mutual exclusion that outlives a panic.
