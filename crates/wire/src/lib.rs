@@ -71,4 +71,3 @@ pub use rewrite::Rewrite;
 pub use tcp::TcpFlags;
 pub use transport::L4;
 pub use vnet::VNET_HEADER_LEN;
-

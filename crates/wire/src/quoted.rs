@@ -68,7 +68,7 @@ impl Frame<'_> {
     /// the packet it quotes is again the one its sender knows, of the flow `inner`.
     ///
     /// All checksums follow by difference: the outer IP header's, the ICMP message's, the quoted
-    /// IP header's, and the quoted transport checksum where the quote reaches that far (UDP's 0
+    /// IP header's, and the quoted transport checksum where the quote holds all of it (UDP's 0
     /// stays). Extensions behind the quote (RFC 4884) are left alone.
     ///
     /// Without a quote to act on (see [`quoted`](Self::quoted)) only the outer header changes.

@@ -1,0 +1,8 @@
+//! The crate from outside, held against etherparse.
+
+mod answers;
+mod arbitrary_bytes;
+mod forged_headers;
+mod icmp_errors;
+mod support;
+mod translation;
