@@ -38,6 +38,9 @@ use crate::{
 /// can be started a thousand times.
 pub const ENVIRONMENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 2);
 
+/// The router that every function environment sees.
+pub const ENVIRONMENT_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 1);
+
 /// No attachment has this identity.
 const NO_ATTACHMENT: u32 = u32::MAX;
 
@@ -231,6 +234,18 @@ impl Inventory {
     #[must_use]
     pub fn eni_by_public_ip(&self, ip: Ipv4Addr) -> Option<Arc<Interface>> {
         self.view().by_public_ip(ip).cloned()
+    }
+
+    /// The first Hyperplane ENI of a key, whatever the key's ordinal.
+    #[must_use]
+    pub fn eni_of_key(&self, key: &HyperplaneKey) -> Option<Arc<Interface>> {
+        self.tables.read().set_of_key(key).first().cloned()
+    }
+
+    /// The first Hyperplane ENI of a set.
+    #[must_use]
+    pub fn first_eni(&self, set: EniSet) -> Option<Arc<Interface>> {
+        self.view().enis(set).first().cloned()
     }
 
     /// The attachment of this identity.

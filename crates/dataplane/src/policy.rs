@@ -26,7 +26,7 @@ use viaduct_topology::{
     model::{self, RouteTarget, SgPeer},
 };
 
-pub(crate) use self::selector::{Class, ICMP, PortWords, Selector, TCP, UDP, Words};
+pub(crate) use self::selector::{ICMP, PortWords, Selector, TCP, UDP, Words};
 pub use self::{
     acl::{NetworkAcl, Ruling},
     number::{Number, Numbers},
@@ -80,7 +80,7 @@ impl Vpc {
 pub struct Subnet {
     /// `subnet-…`
     pub id: ResourceId,
-    /// `main/private`: the VPC's name and its own.
+    /// `main/subnet/private`
     pub name: String,
     /// The VPC it is a part of.
     pub vpc: Number<Vpc>,
@@ -97,7 +97,7 @@ pub struct Subnet {
 pub struct InternetGateway {
     /// `igw-…`
     pub id: ResourceId,
-    /// `main/igw`: the VPC's name and its own.
+    /// `main/internet_gateway/igw`
     pub name: String,
     /// The VPC it is attached to.
     pub vpc: Number<Vpc>,
@@ -108,7 +108,7 @@ pub struct InternetGateway {
 pub struct NatGateway {
     /// `nat-…`
     pub id: ResourceId,
-    /// `main/egress`: the VPC's name and its own.
+    /// `main/nat_gateway/egress`
     pub name: String,
     /// The subnet it stands in.
     pub subnet: Number<Subnet>,
@@ -309,12 +309,12 @@ impl Compiler<'_> {
 
     fn subnets(&self) -> Objects<Subnet> {
         let mut objects = Objects::new();
-        for subnet in self.topology.subnets.values() {
+        for (handle, subnet) in self.topology.subnets.iter() {
             let Some(cidr_block) = ipv4(subnet.cidr_block) else { continue };
             let number = self.numbers.of(&subnet.id);
             let compiled = Subnet {
                 id: subnet.id.clone(),
-                name: self.name(subnet.vpc, &subnet.name),
+                name: self.topology.path(handle),
                 vpc: self.vpc_number(subnet.vpc),
                 cidr_block,
                 route_table: self.numbers.of(&self.topology.route_tables[subnet.route_table].id),
@@ -327,10 +327,10 @@ impl Compiler<'_> {
 
     fn route_tables(&self) -> Objects<RouteTable> {
         let mut objects = Objects::new();
-        for table in self.topology.route_tables.values() {
+        for (handle, table) in self.topology.route_tables.iter() {
             let number = self.numbers.of(&table.id);
             let routes: Vec<_> = table.routes.iter().filter_map(|r| self.route(r)).collect();
-            let name = self.name(table.vpc, &table.name);
+            let name = self.topology.path(handle);
             let source = route_table::Source { id: &table.id, name: &name, routes: &routes };
             let before = self.previous.and_then(|p| p.route_table(number));
             let object = match before.filter(|before| before.source() == source) {
@@ -359,9 +359,9 @@ impl Compiler<'_> {
 
     fn network_acls(&self) -> Objects<NetworkAcl> {
         let mut objects = Objects::new();
-        for acl in self.topology.network_acls.values() {
+        for (handle, acl) in self.topology.network_acls.iter() {
             let number = self.numbers.of(&acl.id);
-            let name = self.name(acl.vpc, &acl.name);
+            let name = self.topology.path(handle);
             let source = acl::Source {
                 id: &acl.id,
                 name: &name,
@@ -380,9 +380,9 @@ impl Compiler<'_> {
 
     fn security_groups(&self) -> Objects<SecurityGroup> {
         let mut objects = Objects::new();
-        for group in self.topology.security_groups.values() {
+        for (handle, group) in self.topology.security_groups.iter() {
             let number = self.numbers.of(&group.id);
-            let name = self.name(group.vpc, &group.name);
+            let name = self.topology.path(handle);
             let [ingress, egress] = [&group.ingress, &group.egress].map(|rules| self.rules(rules));
             let source = security_group::Source {
                 id: &group.id,
@@ -417,11 +417,11 @@ impl Compiler<'_> {
 
     fn internet_gateways(&self) -> Objects<InternetGateway> {
         let mut objects = Objects::new();
-        for gateway in self.topology.internet_gateways.values() {
+        for (handle, gateway) in self.topology.internet_gateways.iter() {
             let number = self.numbers.of(&gateway.id);
             let compiled = InternetGateway {
                 id: gateway.id.clone(),
-                name: self.name(gateway.vpc, &gateway.name),
+                name: self.topology.path(handle),
                 vpc: self.vpc_number(gateway.vpc),
             };
             let before = self.previous.and_then(|p| p.internet_gateway(number));
@@ -432,12 +432,12 @@ impl Compiler<'_> {
 
     fn nat_gateways(&self) -> Objects<NatGateway> {
         let mut objects = Objects::new();
-        for gateway in self.topology.nat_gateways.values() {
+        for (handle, gateway) in self.topology.nat_gateways.iter() {
             let number = self.numbers.of(&gateway.id);
             let subnet = &self.topology.subnets[gateway.subnet];
             let compiled = NatGateway {
                 id: gateway.id.clone(),
-                name: self.name(subnet.vpc, &gateway.name),
+                name: self.topology.path(handle),
                 subnet: self.numbers.of(&subnet.id),
             };
             let before = self.previous.and_then(|p| p.nat_gateway(number));
@@ -448,10 +448,6 @@ impl Compiler<'_> {
 
     fn vpc_number(&self, vpc: Handle<model::Vpc>) -> Number<Vpc> {
         self.numbers.of(&self.topology.vpcs[vpc].id)
-    }
-
-    fn name(&self, vpc: Handle<model::Vpc>, name: &str) -> String {
-        format!("{}/{name}", self.topology.vpcs[vpc].name)
     }
 }
 

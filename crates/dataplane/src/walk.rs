@@ -21,15 +21,18 @@ mod steps;
 use viaduct_topology::{Reason, inventory::AttachmentId, model::PortRange};
 use viaduct_wire::{Flow, L4};
 
-pub(crate) use self::steps::{Origin, Walk};
+pub(crate) use self::{
+    back::back_within,
+    steps::{Origin, Walk},
+};
 pub use self::{
     back::{along, back},
     path::{Choice, Leg, Node, Path, Tracking, Translated},
 };
 use crate::{
-    inventory::{Inventory, Place},
+    inventory::{Attachment, Inventory, Place, View},
     policy::{ICMP, Policy},
-    recorder::{Header, Recorder},
+    recorder::{Blind, Header, Recorder},
 };
 
 /// What is asked about: a packet, or (when explaining) all packets with one of several source ports.
@@ -103,12 +106,7 @@ pub fn forward<R: Recorder>(
     let view = inventory.view();
     // Removed while its packet was on the way here.
     let attachment = view.attachment(ingress).ok_or(Reason::AttachmentDown)?;
-    let origin = match &attachment.place {
-        Place::Environment { enis, .. } => Origin::Environment(view.enis(*enis)),
-        Place::Instance(interface) => Origin::Instance(interface),
-        Place::Internet(ip) => Origin::Internet(*ip),
-    };
-    let walked = Walk::new(policy, &view, subject, options, recorder).run(origin);
+    let walked = Walk::new(policy, &view, subject, options, recorder).run(origin(attachment, &view));
     match (walked.blocked, walked.path) {
         (None, Some(path)) => Ok(path),
         (Some(reason), _) => Err(reason),
@@ -116,7 +114,33 @@ pub fn forward<R: Recorder>(
     }
 }
 
+/// Walks the way of a connection in being again, on behind blockers: where it leads now, and what a
+/// request would meet on it.
+pub(crate) fn retrace(
+    policy: &Policy,
+    inventory: &Inventory,
+    ingress: AttachmentId,
+    subject: &Subject,
+    options: Options,
+) -> Walked {
+    let view = inventory.view();
+    match view.attachment(ingress) {
+        Some(attachment) => {
+            Walk::new(policy, &view, subject, options, &mut Blind).run(origin(attachment, &view))
+        }
+        None => Walked { path: None, blocked: Some(Reason::AttachmentDown) },
+    }
+}
+
+fn origin<'a>(attachment: &'a Attachment, view: &'a View<'_>) -> Origin<'a> {
+    match &attachment.place {
+        Place::Environment { enis, .. } => Origin::Environment(view.enis(*enis)),
+        Place::Instance(interface) => Origin::Instance(interface),
+        Place::Internet(ip) => Origin::Internet(*ip),
+    }
+}
+
 /// Whether the source port is a port or an identifier that translation may change.
-const fn has_ports(protocol: u8) -> bool {
+pub(crate) const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, ICMP | crate::policy::TCP | crate::policy::UDP)
 }

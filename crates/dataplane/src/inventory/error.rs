@@ -44,6 +44,9 @@ pub enum InventoryError {
     /// The identity is taken.
     #[error("attachment {0} is there already; remove it before adding it anew")]
     AttachmentExists(AttachmentId),
+    /// 0 stands for the internet, and identities are dense.
+    #[error("attachment {0} is out of range: identities count from 1 to 1,048,575")]
+    IdentityOutOfRange(AttachmentId),
     /// Nothing has the identity.
     #[error("there is no attachment {0}")]
     UnknownAttachment(AttachmentId),

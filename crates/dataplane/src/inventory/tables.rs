@@ -77,6 +77,10 @@ impl Tables {
         self.sets.get(set as usize).map_or(&[], |set| &set.enis)
     }
 
+    pub(super) fn set_of_key(&self, key: &HyperplaneKey) -> &[Arc<Interface>] {
+        self.set_by_key.get(&set_key(key)).map_or(&[], |set| self.set(*set))
+    }
+
     pub(super) fn nat_gateway(&self, gateway: Number<NatGateway>) -> &[Arc<Interface>] {
         self.nat_gateways.get(&gateway).map_or(&[], Vec::as_slice)
     }

@@ -17,7 +17,7 @@ use super::{
 pub struct NetworkAcl {
     /// `acl-…`
     pub id: ResourceId,
-    /// `main/data`: the VPC's name and its own.
+    /// `main/network_acl/data`
     pub name: String,
     ingress: RuleList,
     egress: RuleList,

@@ -12,7 +12,7 @@ use super::{InternetGateway, NatGateway, Number, prefix::PrefixTable};
 pub struct RouteTable {
     /// `rtb-…`
     pub id: ResourceId,
-    /// `main/public`: the VPC's name and its own.
+    /// `main/route_table/public`
     pub name: String,
     routes: Box<[Route]>,
     /// Index of the route.

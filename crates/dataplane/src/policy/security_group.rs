@@ -23,7 +23,7 @@ use super::{
 pub struct SecurityGroup {
     /// `sg-…`
     pub id: ResourceId,
-    /// `main/db`: the VPC's name and its own.
+    /// `main/security_group/db`
     pub name: String,
     ingress: RuleSet,
     egress: RuleSet,

@@ -8,7 +8,7 @@ use viaduct_topology::{Reason, model::PortRange};
 
 use super::{Node, Path, Translated, judge::Judge};
 use crate::{
-    inventory::{Inventory, Owner},
+    inventory::{Inventory, Owner, View},
     policy::{Direction, ICMP, Number, Policy, Selector, Subnet, Target},
     recorder::{Header, Recorder, Step},
 };
@@ -29,8 +29,19 @@ pub fn back<R: Recorder>(
     icmp: Option<(u8, u8)>,
     recorder: &mut R,
 ) -> Result<(), Reason> {
-    let view = inventory.view();
-    let mut judge = Judge::new(policy, &view, recorder);
+    back_within(policy, &inventory.view(), path, translated, icmp, recorder)
+}
+
+/// [`back`], for whoever has a view of the inventory.
+pub(crate) fn back_within<R: Recorder>(
+    policy: &Policy,
+    view: &View<'_>,
+    path: &Path,
+    translated: &Translated,
+    icmp: Option<(u8, u8)>,
+    recorder: &mut R,
+) -> Result<(), Reason> {
+    let mut judge = Judge::new(policy, view, recorder);
     let mut way = Way { judge: &mut judge, path, icmp };
     let result = way.back(translated);
     judge.blocked.map_or(result, Err)

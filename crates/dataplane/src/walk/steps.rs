@@ -4,6 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_wire::Flow;
 
 use super::{Leg, Node, Options, Path, Subject, Tracking, has_ports, judge::Judge};
 use crate::{
@@ -145,8 +146,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.leave_interface(eni)?;
 
         let before = self.header;
-        self.header.flow.source = eni.ip;
-        self.header.source_ports = eni.source_ports;
+        self.header = sent_by(before, eni);
         self.judge.translation(&before, &self.header, Step::V2n { interface: eni }, Ok(()))?;
         self.from_subnet(Node::Source, eni.subnet)
     }
@@ -281,8 +281,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             self.network_acl(subnet, Direction::Ingress)?;
         }
         let before = self.header;
-        self.header.flow.source = interface.ip;
-        self.header.source_ports = interface.source_ports;
+        self.header = sent_by(before, interface);
         let echo = self.selector.values.first == u16::from_be_bytes([8, 0]);
         let verdict = match before.flow.protocol {
             TCP | UDP => Ok(()),
@@ -426,6 +425,14 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.step(Step::Delivery { target }, Ok(()))?;
         Ok((target, Some(interface)))
     }
+}
+
+/// The packet with its source translated to an interface that gives ports. Which port it will be
+/// does not matter to any check on the way there.
+fn sent_by(header: Header, interface: &Interface) -> Header {
+    let source_ports = interface.source_ports;
+    let flow = Flow { source: interface.ip, source_port: source_ports.first, ..header.flow };
+    Header { flow, source_ports, ..header }
 }
 
 /// Who gets the packet, or why the walk could not go on.

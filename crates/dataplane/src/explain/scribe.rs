@@ -1,0 +1,341 @@
+//! Writes down, in words, what the walk looks at.
+
+use viaduct_topology::Reason;
+
+use super::{Blocker, Component, Hop, Verdict, Way, has_port_numbers};
+use crate::{
+    inventory::{Interface, Owner, View},
+    policy::{Direction, Peer, Policy, PortWords, Route, Rule, Ruling, Target, Words},
+    recorder::{GroupDecision, Header, Recorder, Step},
+};
+
+/// A recorder of one way.
+pub(super) struct Scribe<'a> {
+    way: Way,
+    sender: &'a str,
+    sender_component: Component,
+    view: &'a View<'a>,
+    hops: Vec<Hop>,
+    blockers: Vec<Blocker>,
+}
+
+/// What is said of a step.
+struct Said {
+    component: Component,
+    id: Option<String>,
+    name: String,
+    check: String,
+    rule: Option<String>,
+}
+
+impl<'a> Scribe<'a> {
+    pub(super) fn new(
+        way: Way,
+        sender: &'a str,
+        sender_component: Component,
+        view: &'a View<'a>,
+    ) -> Self {
+        Self { way, sender, sender_component, view, hops: Vec::new(), blockers: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> (Vec<Hop>, Vec<Blocker>) {
+        (self.hops, self.blockers)
+    }
+
+    fn say(&self, policy: &Policy, before: &Header, after: &Header, step: Step<'_>) -> Said {
+        match step {
+            Step::Source { own, interface } => {
+                let source = before.flow.source;
+                let check = if source == own {
+                    format!("sends from its own address {own}")
+                } else {
+                    format!("sends from {source}, which is not its own address {own}")
+                };
+                let id = interface.map(|interface| interface.id.to_string());
+                Said {
+                    component: self.sender_component,
+                    id,
+                    name: self.sender.into(),
+                    check,
+                    rule: None,
+                }
+            }
+            Step::FunctionProtocol => Said {
+                component: self.sender_component,
+                id: None,
+                name: self.sender.into(),
+                check: "functions speak TCP and UDP only".into(),
+                rule: None,
+            },
+            Step::Service => Said {
+                component: Component::Vpc,
+                id: None,
+                name: before.flow.destination.to_string(),
+                check: "is an address that the VPC itself serves".into(),
+                rule: None,
+            },
+            Step::SecurityGroups { interface, direction, decision } => {
+                groups(policy, before, interface, direction, decision)
+            }
+            Step::V2n { interface } => Said {
+                component: Component::NetworkInterface,
+                id: Some(interface.id.to_string()),
+                name: describe(policy, interface),
+                check: match self.way {
+                    Way::Forward => format!("V2N: the source becomes {}", source(after)),
+                    Way::Return => format!("V2N: the reply goes back to {}", self.sender),
+                },
+                rule: None,
+            },
+            Step::NetworkAcl { subnet, acl, direction, rulings } => Said {
+                component: Component::NetworkAcl,
+                id: Some(acl.id.to_string()),
+                name: acl.name.clone(),
+                check: match direction {
+                    Direction::Egress => format!("leaving {}", subnet.name),
+                    Direction::Ingress => format!("entering {}", subnet.name),
+                },
+                rule: Some(acl_rules(direction, rulings)),
+            },
+            Step::Route { subnet, table, route } => Said {
+                component: Component::RouteTable,
+                id: Some(table.id.to_string()),
+                name: table.name.clone(),
+                check: format!("routes {} from {}", before.flow.destination, subnet.name),
+                rule: Some(match route {
+                    Some(route) => route_words(policy, route),
+                    None => "no route matches".into(),
+                }),
+            },
+            Step::NatGateway { gateway, interface } => Said {
+                component: Component::NatGateway,
+                id: Some(gateway.id.to_string()),
+                name: gateway.name.clone(),
+                check: match self.way {
+                    Way::Forward => format!("the source becomes {}", source(after)),
+                    Way::Return => {
+                        format!("{} is turned back into {}", interface.ip, after.flow.destination)
+                    }
+                },
+                rule: None,
+            },
+            Step::InternetGateway { gateway, direction } => Said {
+                component: Component::InternetGateway,
+                id: Some(gateway.id.to_string()),
+                name: gateway.name.clone(),
+                check: gateway_words(before, after, direction),
+                rule: None,
+            },
+            Step::Destination { interface: Some(interface) } => Said {
+                component: Component::NetworkInterface,
+                id: Some(interface.id.to_string()),
+                name: describe(policy, interface),
+                check: format!("holds {}", before.flow.destination),
+                rule: None,
+            },
+            Step::Destination { interface: None } => Said {
+                component: Component::Vpc,
+                id: None,
+                name: before.flow.destination.to_string(),
+                check: "nobody holds this address".into(),
+                rule: None,
+            },
+            Step::Delivery { target } => {
+                let attachment = self.view.attachment(target);
+                let internet = self.view.internet_host(before.flow.destination).is_some();
+                Said {
+                    component: if internet { Component::Internet } else { Component::Instance },
+                    id: None,
+                    name: attachment
+                        .map_or_else(|| target.to_string(), |attachment| attachment.name.clone()),
+                    check: format!("delivered, from {}", source(before)),
+                    rule: None,
+                }
+            }
+        }
+    }
+}
+
+impl Recorder for Scribe<'_> {
+    const COLLECTS: bool = true;
+
+    fn record(
+        &mut self,
+        policy: &Policy,
+        before: &Header,
+        after: &Header,
+        step: Step<'_>,
+        verdict: Result<(), Reason>,
+    ) {
+        let said = self.say(policy, before, after, step);
+        let reason = verdict.err();
+        if let Some(reason) = reason {
+            self.blockers.push(Blocker {
+                direction: self.way,
+                reason,
+                hop: self.hops.len() + 1,
+                component: said.component,
+                id: said.id.clone(),
+                name: said.name.clone(),
+                rule: said.rule.clone(),
+            });
+        }
+        self.hops.push(Hop {
+            component: said.component,
+            id: said.id,
+            name: said.name,
+            check: said.check,
+            rule: said.rule,
+            before: words(before),
+            after: words(after),
+            verdict: if reason.is_none() { Verdict::Allow } else { Verdict::Deny },
+            reason,
+        });
+    }
+}
+
+/// An interface by what it belongs to.
+fn describe(policy: &Policy, interface: &Interface) -> String {
+    match &interface.owner {
+        Owner::Instance { path, .. } => path.clone(),
+        Owner::NatGateway(gateway) => match policy.nat_gateway(*gateway) {
+            Some(gateway) => gateway.name.clone(),
+            None => interface.id.to_string(),
+        },
+        Owner::Functions(_) => format!("{} ({})", interface.id, interface.ip),
+    }
+}
+
+fn groups(
+    policy: &Policy,
+    header: &Header,
+    interface: &Interface,
+    direction: Direction,
+    decision: GroupDecision<'_>,
+) -> Said {
+    let carried = interface.groups.iter().filter_map(|group| policy.security_group(*group));
+    let (way, towards, peer) = match direction {
+        Direction::Egress => ("egress", "to", header.flow.destination),
+        Direction::Ingress => ("ingress", "from", header.flow.source),
+    };
+    let (ids, names): (Vec<_>, Vec<_>) = match decision {
+        GroupDecision::Admitted(group, _) => (vec![group.id.as_str()], vec![group.name.as_str()]),
+        _ => carried.map(|group| (group.id.as_str(), group.name.as_str())).unzip(),
+    };
+    let rule = match decision {
+        GroupDecision::Admitted(_, rule) => {
+            format!("{way} allow {}", rule_words(policy, rule, towards))
+        }
+        GroupDecision::Tracked => "the connection is tracked".into(),
+        GroupDecision::NoRules => format!("no {way} rule at all"),
+        GroupDecision::NoMatch => format!("no {way} rule admits this {towards} {peer}"),
+    };
+    Said {
+        component: Component::SecurityGroup,
+        id: (!ids.is_empty()).then(|| ids.join(", ")),
+        name: if names.is_empty() { "no security group".into() } else { names.join(", ") },
+        check: match direction {
+            Direction::Egress => format!("out of {}", describe(policy, interface)),
+            Direction::Ingress => format!("into {}", describe(policy, interface)),
+        },
+        rule: Some(rule),
+    }
+}
+
+fn rule_words(policy: &Policy, rule: &Rule, towards: &str) -> String {
+    let traffic = Words(rule.traffic);
+    match rule.peer {
+        Peer::Block(block) => format!("{traffic} {towards} {block}"),
+        Peer::Group(group) => match policy.security_group(group) {
+            Some(group) => format!("{traffic} {towards} {}", group.name),
+            None => format!("{traffic} {towards} a group that is gone"),
+        },
+    }
+}
+
+/// The rule that decides: of several the one that denies the first port, and which ports pass.
+fn acl_rules(direction: Direction, rulings: &[Ruling<'_>]) -> String {
+    let way = match direction {
+        Direction::Egress => "egress",
+        Direction::Ingress => "ingress",
+    };
+    let denied = rulings.iter().find(|ruling| !ruling.allows());
+    let Some(decisive) = denied.or(rulings.first()) else { return String::new() };
+    let mut text = match decisive.rule {
+        Some(rule) => {
+            let action = if decisive.allows() { "allow" } else { "deny" };
+            let traffic = Words(rule.traffic);
+            format!("{way} rule {} {action} {traffic} {}", rule.number, rule.cidr_block)
+        }
+        None => format!("{way} rule * deny all traffic"),
+    };
+    let passing = spans(rulings, true);
+    if denied.is_some() && !passing.is_empty() {
+        text.push_str(&format!("; ports {passing} pass, {} do not", spans(rulings, false)));
+    }
+    text
+}
+
+/// The ports that pass, or do not, neighbouring ranges joined.
+fn spans(rulings: &[Ruling<'_>], allowed: bool) -> String {
+    let mut spans: Vec<viaduct_topology::model::PortRange> = Vec::new();
+    for ruling in rulings.iter().filter(|ruling| ruling.allows() == allowed) {
+        match spans.last_mut() {
+            Some(last) if last.last.checked_add(1) == Some(ruling.values.first) => {
+                last.last = ruling.values.last;
+            }
+            _ => spans.push(ruling.values),
+        }
+    }
+    spans.iter().map(|span| PortWords(*span).to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn route_words(policy: &Policy, route: &Route) -> String {
+    let target = match route.target {
+        Target::Local => "local",
+        Target::Blackhole => "blackhole",
+        Target::InternetGateway(gateway) => {
+            policy.internet_gateway(gateway).map_or("a gateway that is gone", |it| &it.name)
+        }
+        Target::NatGateway(gateway) => {
+            policy.nat_gateway(gateway).map_or("a gateway that is gone", |it| &it.name)
+        }
+    };
+    format!("{} to {target}", route.destination)
+}
+
+fn gateway_words(before: &Header, after: &Header, direction: Direction) -> String {
+    let (from, to) = (before.flow, after.flow);
+    if from.source != to.source {
+        format!("the source becomes {}", to.source)
+    } else if from.destination != to.destination {
+        format!("the destination {} becomes {}", from.destination, to.destination)
+    } else {
+        match direction {
+            Direction::Egress => format!("sends {} to {}", from.source, from.destination),
+            Direction::Ingress => format!("lets {} in to {}", from.source, from.destination),
+        }
+    }
+}
+
+/// `10.0.1.4:1024-65535`, or the address alone where there are no ports.
+fn source(header: &Header) -> String {
+    end(header.flow.source, header.source_ports, header.flow.protocol)
+}
+
+fn end(ip: std::net::Ipv4Addr, ports: viaduct_topology::model::PortRange, protocol: u8) -> String {
+    if has_port_numbers(protocol) { format!("{ip}:{}", PortWords(ports)) } else { ip.to_string() }
+}
+
+/// `tcp 10.0.1.4:1024-65535 > 10.0.2.10:5432`
+fn words(header: &Header) -> String {
+    let flow = header.flow;
+    let protocol = match flow.protocol {
+        crate::policy::TCP => "tcp".to_owned(),
+        crate::policy::UDP => "udp".to_owned(),
+        crate::policy::ICMP => "icmp".to_owned(),
+        other => format!("protocol {other}"),
+    };
+    let destination = end(flow.destination, header.destination_ports, flow.protocol);
+    format!("{protocol} {} > {destination}", source(header))
+}
