@@ -4,15 +4,27 @@
 //! same code runs under plain tests, under the fuzzer, in a simulation and in the daemon.
 #![forbid(unsafe_code)]
 
+pub mod connection;
+mod counters;
+mod engine;
+pub mod explain;
+mod index;
 pub mod inventory;
 pub mod moment;
 pub mod policy;
 pub mod port_table;
+mod ports;
 pub mod recorder;
-mod sync;
-pub mod walk;
-pub mod connection;
-mod index;
+mod scratch;
 mod slab;
+mod sync;
 pub mod tcp;
 mod timer_wheel;
+mod verdict;
+pub mod walk;
+
+pub use counters::Counters;
+pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo};
+pub use moment::Moment;
+pub use scratch::Scratch;
+pub use verdict::{Dropped, Verdict};

@@ -1,0 +1,450 @@
+//! The engine: one call a packet.
+//!
+//! # Theory of operation
+//!
+//! **Established packets.** [`Engine::forward`] parses the frame, looks its flow up in the scope
+//! of where it came in, and finds the half of a connection that packets of this direction belong
+//! to. If that half was judged under the policy in force, the packet is counted and rewritten, and
+//! that is all: one lock of an index shard, one of the connection, nothing allocated, and nothing
+//! written that others read but the connection itself.
+//!
+//! **First packets** go to [`open`](self::open): the walk decides, ports are reserved, and the
+//! connection is born with both halves. The request's half counts as judged; the reply's is judged
+//! when the first reply comes, because a live packet is judged in its own direction only (ACL-07,
+//! FL-15).
+//!
+//! **After a change of policy** the generation is another, and every half is unjudged. The next
+//! packet of each has [`judge`](self::judge) walk the connection's way again: the groups of ends
+//! that track it are not asked (SG-22), ACLs and routes are. The same target by the same
+//! translation, and the connection goes on, its half passing or blocked; another, and it ends
+//! (RT-30).
+//!
+//! **Never two locks.** The slow paths copy what they need out of a connection, walk, and come
+//! back by its id, whose epoch tells whether it died meanwhile.
+
+mod icmp;
+mod judge;
+mod open;
+mod view;
+
+use std::net::Ipv4Addr;
+
+use viaduct_topology::{
+    Reason, ResourceId, Topology,
+    inventory::{Attachment, AttachmentId, Eni, Host},
+    model::Settings,
+};
+use viaduct_wire::{Flow, Frame, L4, Malformed, Rewrite, icmp::IcmpErrorKind};
+
+pub use self::view::{ConnectionInfo, EniInfo};
+use crate::{
+    connection::{Connection, ConnectionId, Connections, Direction, Key, Lookup},
+    counters::{CounterRegistry, Counters},
+    inventory::{Inventory, InventoryError},
+    moment::Moment,
+    policy::{Numbers, Policy},
+    ports::{Port, Ports},
+    scratch::Scratch,
+    sync::{Arc, AtomicU32, Mutex, Ordering},
+    tcp::{Phase, Segment},
+    verdict::{Dropped, Verdict},
+    walk::Tracking,
+};
+
+/// How often a packet may find that the connection it belongs to has just changed under it before
+/// it is dropped: each time, another thread has made progress.
+const ATTEMPTS: usize = 4;
+
+/// How the engine is made.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Connections at most, over all interfaces. Memory is taken as they come.
+    pub connections: usize,
+    /// Keeps the places of connections in the index secret from those who choose their addresses.
+    pub seed: u64,
+}
+
+/// The forwarding engine, shared by all workers.
+#[derive(Debug)]
+pub struct Engine {
+    /// The generation of `policy`, to be read without its lock.
+    generation: AtomicU32,
+    policy: Mutex<Arc<Policy>>,
+    settings: Mutex<Settings>,
+    numbers: Arc<Numbers>,
+    inventory: Inventory,
+    ports: Ports,
+    connections: Connections<Way>,
+    counters: CounterRegistry,
+}
+
+/// What a connection remembers of its path: enough to walk it again.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// Who opened it. The key has only the scope, which all hosts of the internet share.
+    opener: AttachmentId,
+    /// Which ends keep security-group state of it.
+    tracking: Tracking,
+    /// The Hyperplane ENI whose port it holds, in `leases[V2N]`.
+    v2n: Option<Ipv4Addr>,
+    /// The NAT gateway's interface whose port it holds, in `leases[NAT]`.
+    nat: Option<Ipv4Addr>,
+    /// The largest packet that the gateways on the way pass, in bytes.
+    mtu: u16,
+}
+
+const V2N: usize = 0;
+const NAT: usize = 1;
+
+/// Why a packet is not forwarded.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    reason: Reason,
+    /// If it was a reply: the request.
+    request: Option<Flow>,
+    /// Whether the scratch holds an answer for its sender.
+    answered: bool,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, request: None, answered: false }
+    }
+}
+
+/// What a connection makes of a packet.
+enum Passage {
+    Passes { id: ConnectionId, rewrite: Rewrite, target: AttachmentId, phase: Phase },
+    Refused { reason: Reason, request: Option<Flow> },
+    /// It is larger than the next hop takes, or its time to live is used up.
+    Unfit { misfit: Misfit, direction: Direction, way: Way, request: Option<Flow> },
+    /// Its half was not judged under this policy.
+    Unjudged { id: ConnectionId, direction: Direction },
+}
+
+/// Why an admitted packet cannot go on its way.
+#[derive(Clone, Copy, Debug)]
+enum Misfit {
+    TooBig { mtu: u16 },
+    Expired,
+    Down,
+}
+
+impl Engine {
+    /// An engine without policy or inventory: it drops everything.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        let numbers = Arc::new(Numbers::new());
+        let policy = Policy::compile(&Topology::default(), None, &numbers);
+        Self {
+            generation: AtomicU32::new(policy.generation),
+            policy: Mutex::new(Arc::new(policy)),
+            settings: Mutex::new(Settings::default()),
+            inventory: Inventory::new(Arc::clone(&numbers)),
+            numbers,
+            ports: Ports::new(),
+            connections: Connections::new(config.connections, config.seed),
+            counters: CounterRegistry::default(),
+        }
+    }
+
+    /// A worker's scratch. `seed` decides which source ports its connections get, so it must be
+    /// secret, and another for each worker.
+    #[must_use]
+    pub fn scratch(&self, seed: [u8; 32]) -> Scratch {
+        Scratch::new(seed, self.counters.register(), Arc::clone(&self.policy.lock()))
+    }
+
+    /// Puts a topology's policy in force and returns its generation, which is the former one if
+    /// nothing has changed. The inventory stays as it is.
+    pub fn load(&self, topology: &Topology) -> u32 {
+        let mut policy = self.policy.lock();
+        *self.settings.lock() = topology.settings;
+        *policy = Arc::new(Policy::compile(topology, Some(&policy), &self.numbers));
+        self.generation.store(policy.generation, Ordering::Release);
+        policy.generation
+    }
+
+    /// Adds an interface, with the limits of the topology loaded last.
+    ///
+    /// # Errors
+    ///
+    /// When its id or an address is taken.
+    pub fn add_eni(&self, eni: &Eni) -> Result<(), InventoryError> {
+        let settings = *self.settings.lock();
+        self.inventory.add_eni(eni, &settings)
+    }
+
+    /// Removes an interface. Its connections end with their next packet.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id, or attachments need it.
+    pub fn remove_eni(&self, id: &ResourceId) -> Result<(), InventoryError> {
+        self.inventory.remove_eni(id)?;
+        self.renew();
+        Ok(())
+    }
+
+    /// Adds a host's place. Nothing is attached to it yet.
+    ///
+    /// # Errors
+    ///
+    /// When its identity or address is taken, or its interface is missing.
+    pub fn add_attachment(&self, attachment: &Attachment) -> Result<(), InventoryError> {
+        if attachment.id.0 == 0 || attachment.id.0 > Ports::MAX {
+            return Err(InventoryError::IdentityOutOfRange(attachment.id));
+        }
+        self.inventory.add_attachment(attachment)?;
+        self.ports.set(attachment.id, 0, matches!(attachment.host, Host::Internet { .. }));
+        Ok(())
+    }
+
+    /// Removes a host's place. Its connections end with their next packet.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this identity.
+    pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
+        self.inventory.remove_attachment(id)?;
+        self.ports.set(id, 0, false);
+        self.renew();
+        Ok(())
+    }
+
+    /// Notes that something is attached, through a device of this MTU (in bytes, not 0).
+    pub fn attached(&self, id: AttachmentId, mtu: u16) {
+        let Port { scope, .. } = self.ports.port(id);
+        self.ports.set(id, mtu, scope != id.0);
+    }
+
+    /// Notes that nothing is attached any more.
+    pub fn detached(&self, id: AttachmentId) {
+        self.attached(id, 0);
+    }
+
+    /// Carries out one packet. `buffer` is what was read from the attachment's queue: a virtio-net
+    /// header and the packet, which is rewritten in place if it is to be forwarded.
+    pub fn forward(
+        &self,
+        buffer: &mut [u8],
+        ingress: AttachmentId,
+        now: Moment,
+        scratch: &mut Scratch,
+    ) -> Verdict {
+        let port = self.ports.port(ingress);
+        let mut frame = match Frame::parse(buffer, port.mtu) {
+            Ok(frame) => frame,
+            Err(malformed) => return Self::unparsed(malformed, ingress, scratch),
+        };
+        let (packets, bytes) = (frame.packets(), frame.bytes());
+        match self.decide(&mut frame, port.scope, ingress, now, scratch) {
+            Ok(target) => {
+                scratch.counters.forwarded(packets, bytes);
+                Verdict::Forward { target, length: frame.finish() }
+            }
+            Err(Refusal { reason, request, answered }) => {
+                scratch.counters.dropped(reason, packets);
+                let dropped =
+                    Dropped { reason, ingress, flow: Some(frame.flow()), request, packets };
+                if answered {
+                    scratch.counters.answered();
+                    Verdict::Answer(dropped)
+                } else {
+                    Verdict::Drop(dropped)
+                }
+            }
+        }
+    }
+
+    /// Ends connections whose time is over, looking at no more than `budget`. Returns how many it
+    /// looked at: less than `budget` means that no more are due.
+    pub fn expire(&self, now: Moment, budget: usize, scratch: &Scratch) -> usize {
+        self.connections.expire(now, budget, &mut |connection| bury(connection, scratch))
+    }
+
+    /// What was done since the engine was made.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters.sum()
+    }
+
+    /// The generation of the policy in force.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Has every connection walked again: the inventory lost something that they may use.
+    fn renew(&self) {
+        let mut policy = self.policy.lock();
+        *policy = Arc::new(policy.renewed());
+        self.generation.store(policy.generation, Ordering::Release);
+    }
+
+    fn unparsed(malformed: Malformed, ingress: AttachmentId, scratch: &Scratch) -> Verdict {
+        let reason = match malformed {
+            Malformed::BadOffloadHeader(_) => Reason::BadOffloadHeader,
+            Malformed::Ipv6 => Reason::Ipv6NotForwarded,
+            _ => Reason::MalformedPacket,
+        };
+        scratch.counters.dropped(reason, 1);
+        Verdict::Drop(Dropped { reason, ingress, flow: None, request: None, packets: 1 })
+    }
+
+    /// Decides and, if the packet passes, rewrites it. Returns where it goes.
+    fn decide(
+        &self,
+        frame: &mut Frame<'_>,
+        scope: u32,
+        ingress: AttachmentId,
+        now: Moment,
+        scratch: &mut Scratch,
+    ) -> Result<AttachmentId, Refusal> {
+        let generation = self.generation();
+        if scratch.policy.generation != generation {
+            scratch.policy = Arc::clone(&self.policy.lock());
+        }
+        match frame.l4() {
+            L4::Fragment { .. } => return Err(Reason::FragmentRestriction.into()),
+            L4::IcmpError { kind, code } => {
+                return self.icmp_error(frame, (kind, code), scope, ingress, now, scratch);
+            }
+            _ => {}
+        }
+        let key = Key { ingress: scope, flow: frame.flow() };
+        let segment = Segment::of(frame);
+        for _ in 0..ATTEMPTS {
+            let generation = scratch.policy.generation;
+            let found = self.connections.lookup(&key, now, |id, direction, connection| {
+                self.pass(id, direction, connection, frame, segment.as_ref(), generation, now)
+            });
+            match found {
+                Lookup::Hit(Passage::Passes { id, rewrite, target, phase }) => {
+                    frame.rewrite(&rewrite);
+                    if phase == Phase::Closed {
+                        self.end(id, scratch);
+                    }
+                    return Ok(target);
+                }
+                Lookup::Hit(Passage::Refused { reason, request }) => {
+                    return Err(Refusal { reason, request, answered: false });
+                }
+                Lookup::Hit(Passage::Unfit { misfit, direction, way, request }) => {
+                    let sender = match (direction, way.nat) {
+                        (Direction::Request, Some(nat)) => Some(nat),
+                        _ => None,
+                    };
+                    let refusal = self.unfit(frame, misfit, ingress, sender, scratch);
+                    return Err(Refusal { request, ..refusal });
+                }
+                Lookup::Hit(Passage::Unjudged { id, direction }) => {
+                    self.judge(id, direction, frame, scratch);
+                }
+                Lookup::Expired(connection) => bury(*connection, scratch),
+                Lookup::Miss => {
+                    if let Some(target) =
+                        self.open(frame, key, segment.as_ref(), ingress, now, scratch)?
+                    {
+                        return Ok(target);
+                    }
+                }
+            }
+        }
+        Err(Reason::NoConnection.into())
+    }
+
+    /// What a connection makes of a packet. Runs under the connection's lock.
+    #[allow(clippy::too_many_arguments)] // one call site, on the path of every packet
+    #[inline]
+    fn pass(
+        &self,
+        id: ConnectionId,
+        direction: Direction,
+        connection: &mut Connection<Way>,
+        frame: &Frame<'_>,
+        segment: Option<&Segment>,
+        generation: u32,
+        now: Moment,
+    ) -> Passage {
+        let half = connection.half(direction);
+        if half.generation != generation {
+            return Passage::Unjudged { id, direction };
+        }
+        let target = half.target;
+        let request = || match direction {
+            Direction::Request => None,
+            Direction::Reply => Some(connection.request.key.flow),
+        };
+        if let Some(reason) = half.blocked {
+            return Passage::Refused { reason, request: request() };
+        }
+        let way = connection.path;
+        if let Err(misfit) = self.fits(frame, target, half.ttl_decrement, way.mtu) {
+            return Passage::Unfit { misfit, direction, way, request: request() };
+        }
+        let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
+        Passage::Passes { id, rewrite: connection.rewrite(direction), target, phase }
+    }
+
+    /// Whether an admitted packet can go on: something is there to take it, it is small enough,
+    /// and it may make another hop.
+    fn fits(
+        &self,
+        frame: &Frame<'_>,
+        target: AttachmentId,
+        ttl_decrement: u8,
+        way_mtu: u16,
+    ) -> Result<(), Misfit> {
+        let mtu = self.ports.port(target).mtu;
+        if mtu == 0 {
+            return Err(Misfit::Down);
+        }
+        if ttl_decrement > 0 && frame.ttl() <= ttl_decrement {
+            return Err(Misfit::Expired);
+        }
+        let mtu = mtu.min(way_mtu);
+        if frame.largest_packet() > usize::from(mtu) {
+            return Err(Misfit::TooBig { mtu });
+        }
+        Ok(())
+    }
+
+    /// Refuses a packet that does not fit, with an ICMP error where one is due. `sender` is the
+    /// NAT gateway that the packet reached; without one, the router next to its host answers.
+    fn unfit(
+        &self,
+        frame: &Frame<'_>,
+        misfit: Misfit,
+        ingress: AttachmentId,
+        sender: Option<Ipv4Addr>,
+        scratch: &mut Scratch,
+    ) -> Refusal {
+        let (reason, kind) = match misfit {
+            Misfit::Down => return Reason::AttachmentDown.into(),
+            Misfit::Expired => (Reason::TtlExpired, IcmpErrorKind::TimeExceeded),
+            Misfit::TooBig { .. } if !frame.dont_fragment() => return Reason::PacketTooBig.into(),
+            Misfit::TooBig { mtu } => {
+                (Reason::PacketTooBig, IcmpErrorKind::FragmentationNeeded { mtu })
+            }
+        };
+        let sender = sender.unwrap_or_else(|| self.router_of(ingress, frame, scratch));
+        scratch.answer.clear();
+        let answered =
+            viaduct_wire::icmp::error(frame, sender, kind, &mut scratch.answer).is_some();
+        Refusal { reason, request: None, answered }
+    }
+
+    /// Takes a connection out of the table, if it still lives.
+    fn end(&self, id: ConnectionId, scratch: &Scratch) {
+        if let Some(connection) = self.connections.remove(id) {
+            bury(connection, scratch);
+        }
+    }
+}
+
+/// Counts the death of a connection and gives its ports back.
+fn bury(connection: Connection<Way>, scratch: &Scratch) {
+    scratch.counters.ended(1);
+    connection.release();
+}

@@ -1,0 +1,122 @@
+//! ICMP errors about packets of a connection, and the routers that send ours.
+//!
+//! An error quotes the packet as it arrived where it failed, so the quoted flow, reversed, is the
+//! key of what that place sends: the connection and the direction in which the error travels. It
+//! leaves for the other end with the quote turned back into what that end had sent. The security
+//! groups count it as part of the connection (SG-29); the network ACLs on its way judge it as ICMP
+//! (ACL-19), each time anew. It neither refreshes the connection nor ends it (RFC 5508, REQ-6).
+
+use std::net::Ipv4Addr;
+
+use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_wire::Frame;
+
+use super::{
+    Engine, Refusal, bury,
+    judge::{Known, Retraced, Trace},
+};
+use crate::{
+    connection::{Direction, Key, Lookup},
+    inventory::{ENVIRONMENT_GATEWAY, Place},
+    moment::Moment,
+    ports::EDGE,
+    recorder::Silent,
+    scratch::Scratch,
+    walk,
+};
+
+impl Engine {
+    /// Translates an ICMP error and returns where it goes.
+    pub(super) fn icmp_error(
+        &self,
+        frame: &mut Frame<'_>,
+        icmp: (u8, u8),
+        scope: u32,
+        ingress: AttachmentId,
+        now: Moment,
+        scratch: &mut Scratch,
+    ) -> Result<AttachmentId, Refusal> {
+        let quoted = frame.quoted().ok_or(Reason::MalformedPacket)?.flow;
+        let key = Key { ingress: scope, flow: quoted.reversed() };
+        let found = self.connections.lookup(&key, now, |_, direction, connection| {
+            let target = connection.half(direction).target;
+            (direction, target, Known::of(connection))
+        });
+        let (direction, target, known) = match found {
+            Lookup::Hit(found) => found,
+            Lookup::Expired(connection) => {
+                bury(*connection, scratch);
+                return Err(Reason::NoConnection.into());
+            }
+            Lookup::Miss => return Err(Reason::NoConnection.into()),
+        };
+        let request = match direction {
+            Direction::Request => None,
+            Direction::Reply => Some(known.request),
+        };
+        let refused = |reason| Refusal { reason, request, answered: false };
+
+        // Any router of the internet may have met the packet; inside, only its host can.
+        let own = frame.source() == key.flow.source;
+        if !own && scope != EDGE {
+            return Err(refused(self.spoofed(ingress)));
+        }
+        match self.retrace(&known, frame, scratch) {
+            Trace::Same(Retraced { path, translated, .. }) => {
+                let (policy, inventory) = (&scratch.policy, &self.inventory);
+                match direction {
+                    Direction::Request => {
+                        walk::along(policy, inventory, &path, &translated, icmp, &mut Silent)
+                    }
+                    Direction::Reply => {
+                        walk::back(policy, inventory, &path, &translated, Some(icmp), &mut Silent)
+                    }
+                }
+                .map_err(refused)?;
+            }
+            Trace::Blocked(reason) => return Err(refused(reason)),
+            Trace::Other => return Err(refused(Reason::NoConnection)),
+        }
+        if let Err(misfit) = self.fits(frame, target, 0, u16::MAX) {
+            return Err(Refusal { request, ..self.unfit(frame, misfit, ingress, None, scratch) });
+        }
+        // What the other end sends is what the error must be about; its address, the receiver.
+        let (sent, seen_source) = match direction {
+            Direction::Request => (known.arrival.reversed(), known.arrival.source),
+            Direction::Reply => (known.request, known.request.destination),
+        };
+        let source = if own { seen_source } else { frame.source() };
+        frame.rewrite_icmp_error(source, sent.source, &sent);
+        Ok(target)
+    }
+
+    /// Why an error that is not from its attachment's own address is refused.
+    fn spoofed(&self, ingress: AttachmentId) -> Reason {
+        match self.inventory.attachment(ingress).as_deref().map(|attachment| &attachment.place) {
+            Some(Place::Environment { .. }) => Reason::SpoofedSource,
+            _ => Reason::EniSourceDestCheckRestriction,
+        }
+    }
+
+    /// The router next to the host that sent a packet: whoever answers for the VPC.
+    pub(super) fn router_of(
+        &self,
+        ingress: AttachmentId,
+        frame: &Frame<'_>,
+        scratch: &Scratch,
+    ) -> Ipv4Addr {
+        let attachment = self.inventory.attachment(ingress);
+        match attachment.as_deref().map(|attachment| &attachment.place) {
+            Some(Place::Environment { .. }) => ENVIRONMENT_GATEWAY,
+            Some(Place::Instance(interface)) => scratch
+                .policy
+                .subnet(interface.subnet)
+                .map_or(frame.destination(), |subnet| {
+                    // The second address of a subnet is its router's (ADR-01).
+                    Ipv4Addr::from(u32::from(subnet.cidr_block.network()).wrapping_add(1))
+                }),
+            // From the internet, the public address is all there is to see of a VPC.
+            _ => frame.destination(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Judging a connection's half: on its first reply, and after every change of policy.
+
+use viaduct_topology::Reason;
+use viaduct_wire::{Flow, Frame, L4};
+
+use super::{Engine, NAT, V2N, Way};
+use crate::{
+    connection::{Connection, ConnectionId, Direction},
+    port_table::PortLease,
+    recorder::Silent,
+    scratch::Scratch,
+    walk::{self, Choice, Options, Path, Subject, Translated},
+};
+
+/// What must be known of a connection to walk its way again, copied out of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// The request as its opener sends it.
+    pub(super) request: Flow,
+    /// The request as its receiver sees it.
+    pub(super) arrival: Flow,
+    target: viaduct_topology::inventory::AttachmentId,
+    way: Way,
+    v2n_port: u16,
+    nat_port: u16,
+}
+
+impl Known {
+    pub(super) fn of(connection: &Connection<Way>) -> Self {
+        let port =
+            |index: usize| connection.leases[index].as_ref().map_or(0, PortLease::port);
+        Self {
+            request: connection.request.key.flow,
+            arrival: connection.reply.key.flow.reversed(),
+            target: connection.request.target,
+            way: connection.path,
+            v2n_port: port(V2N),
+            nat_port: port(NAT),
+        }
+    }
+}
+
+/// The way of a connection under the policy in force.
+pub(super) struct Retraced {
+    pub(super) path: Path,
+    pub(super) translated: Translated,
+    /// Why a request would not pass, if it would not.
+    pub(super) blocked: Option<Reason>,
+}
+
+/// What became of the way of a connection.
+pub(super) enum Trace {
+    /// It is as it was.
+    Same(Retraced),
+    /// It leads elsewhere, or translates otherwise: the connection ends.
+    Other,
+    /// It leads nowhere.
+    Blocked(Reason),
+}
+
+impl Engine {
+    /// Judges one half of a connection under the policy in force, and marks it or ends the
+    /// connection.
+    pub(super) fn judge(
+        &self,
+        id: ConnectionId,
+        direction: Direction,
+        frame: &Frame<'_>,
+        scratch: &Scratch,
+    ) {
+        let Some(known) = self.connections.with(id, |connection| Known::of(connection)) else {
+            return;
+        };
+        let (blocked, path) = match self.retrace(&known, frame, scratch) {
+            Trace::Other => return self.end(id, scratch),
+            Trace::Blocked(reason) => (Some(reason), None),
+            Trace::Same(Retraced { path, translated, blocked }) => {
+                let verdict = match direction {
+                    Direction::Request => blocked,
+                    Direction::Reply => walk::back(
+                        &scratch.policy,
+                        &self.inventory,
+                        &path,
+                        &translated,
+                        echo_reply(frame),
+                        &mut Silent,
+                    )
+                    .err(),
+                };
+                (verdict, Some(path))
+            }
+        };
+        self.connections.with(id, |connection| {
+            if let Some(path) = path {
+                connection.path.tracking = path.tracking;
+                connection.path.mtu = path.mtu;
+            }
+            let half = connection.half_mut(direction);
+            half.generation = scratch.policy.generation;
+            half.blocked = blocked;
+        });
+    }
+
+    /// Walks a connection's way again. Ends that track it do not ask their groups (SG-22).
+    pub(super) fn retrace(&self, known: &Known, frame: &Frame<'_>, scratch: &Scratch) -> Trace {
+        let Known { request, way, .. } = *known;
+        let held = |ip: Option<std::net::Ipv4Addr>| ip.map_or(Choice::default(), Choice::Held);
+        let options =
+            Options { tracked: way.tracking, eni: held(way.v2n), nat_address: held(way.nat) };
+        let icmp = match frame.l4() {
+            L4::Icmp { kind, code } => (kind, code),
+            // Of ICMP, only an echo opens connections besides.
+            _ => (8, 0),
+        };
+        let subject = Subject {
+            flow: request,
+            icmp,
+            source_ports: viaduct_topology::model::PortRange::single(request.source_port),
+        };
+        let walked =
+            walk::retrace(&scratch.policy, &self.inventory, way.opener, &subject, options);
+        let path = match (walked.path, walked.blocked) {
+            (Some(path), _) => path,
+            (None, reason) => return Trace::Blocked(reason.unwrap_or(Reason::NoPossibleDestination)),
+        };
+        let translated = path.translate(&request, known.v2n_port, known.nat_port);
+        let same = path.target == known.target
+            && path.v2n().map(|eni| eni.ip) == way.v2n
+            && path.nat.as_ref().map(|nat| nat.ip) == way.nat
+            && translated.arrival() == known.arrival;
+        if same {
+            Trace::Same(Retraced { path, translated, blocked: walked.blocked })
+        } else {
+            Trace::Other
+        }
+    }
+}
+
+/// What the ACLs are to judge a reply as, if it is ICMP.
+fn echo_reply(frame: &Frame<'_>) -> Option<(u8, u8)> {
+    match frame.l4() {
+        L4::IcmpEchoReply => Some((0, 0)),
+        L4::IcmpEchoRequest => Some((8, 0)),
+        L4::Icmp { kind, code } => Some((kind, code)),
+        _ => None,
+    }
+}
