@@ -1,6 +1,9 @@
 //! A TUN device, as the giver makes it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    thread,
+};
 
 use rustix::{
     fs::{Mode, OFlags},
@@ -80,6 +83,23 @@ impl AsFd for Device {
     }
 }
 
+/// Threads that [`close_all`] uses at most. Measured with 100 devices, 2 cores: one thread 1.9 s,
+/// four 0.6 s, sixteen 0.24 s, a hundred 0.19 s.
+const CLOSERS: usize = 16;
+
+/// Drops many owners of queues at once. The kernel makes the one who closes a device's last
+/// descriptor wait some 16 ms, but lets many wait at the same time.
+pub fn close_all<T: Send>(mut owners: Vec<T>) {
+    let share = owners.len().div_ceil(CLOSERS).max(1);
+    thread::scope(|scope| {
+        while owners.len() > share {
+            let part = owners.split_off(owners.len() - share);
+            scope.spawn(move || drop(part));
+        }
+        drop(owners);
+    });
+}
+
 /// Refuses what the kernel would refuse with a bare EINVAL, and `%`, which it takes for a template.
 fn check_name(name: &str) -> Result<(), Error> {
     let rule = if name.is_empty() || name.len() > MAX_NAME_LEN {
@@ -100,6 +120,15 @@ fn check_name(name: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_is_closed_whatever_the_number() {
+        for number in [0, 1, 15, 16, 17, 100] {
+            let owner = std::sync::Arc::new(());
+            close_all(vec![std::sync::Arc::clone(&owner); number]);
+            assert_eq!(std::sync::Arc::strong_count(&owner), 1, "{number} owners");
+        }
+    }
 
     #[test]
     fn names_the_kernel_would_refuse_are_refused_with_the_rule() {

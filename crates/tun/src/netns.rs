@@ -1,19 +1,22 @@
 //! Network namespaces: named as `ip netns` names them, entered one thread at a time.
 //!
-//! A namespace's name is a file in [`RUN_DIR`] with the namespace mounted over it, so `ip netns
-//! exec NAME` works on ours and [`open`] on theirs. Unlike iproute2 we do not turn [`RUN_DIR`]
-//! into a shared mount of its own: [`remove`] must be able to leave a host as it was.
+//! iproute2 keeps names in [`RUN_DIR`]: files with the namespace mounted over them. It also mounts
+//! that directory over itself when it is first used after boot, which would bury mounts that were
+//! in it before: they could then be neither unmounted nor their files removed. So ours are mounted
+//! in [`MOUNT_DIR`], and what stands in [`RUN_DIR`] is a symbolic link. `ip netns exec`, `list` and
+//! `del` follow it, and [`remove`] leaves the host as it was.
 //!
 //! `setns` and `unshare` move one thread. Each piece of work in a namespace runs on a fresh
 //! thread that ends there, so no thread that serves anything else can be left in the wrong one.
 //! (A thread's own view of `/proc/sys/net` follows it; `/proc/net` and `/sys/class/net` do not.)
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
     },
     panic,
     path::{Path, PathBuf},
@@ -31,6 +34,9 @@ use crate::Error;
 
 /// Where the names are, here and in iproute2.
 pub const RUN_DIR: &str = "/run/netns";
+
+/// Where the namespaces made here are mounted.
+pub const MOUNT_DIR: &str = "/run/viaduct-netns";
 
 /// Magic number of the file system that namespaces are files of (linux/magic.h).
 const NSFS_MAGIC: u64 = 0x6e73_6673;
@@ -88,30 +94,20 @@ impl AsFd for Namespace {
 
 /// Makes a network namespace and gives it a name.
 ///
-/// Killed between two of its steps it leaves an empty file, which [`list`] shows and [`remove`]
-/// takes away.
+/// Killed between two of its steps it leaves what [`list`] shows and [`remove`] takes away.
 pub fn create(name: &str) -> Result<Namespace, Error> {
-    let path = path_of(name)?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(RUN_DIR)
-        .map_err(|source| Error::system(format!("create {RUN_DIR}"), source))?;
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path).map_err(
-        |source| match source.kind() {
-            ErrorKind::AlreadyExists => Error::NamespaceExists { name: name.to_owned() },
-            _ => Error::system(format!("create {}", path.display()), source),
-        },
-    )?;
-    let mounted = on_fresh_thread(|| {
-        unshare_network()
-            .map_err(|errno| Error::system(format!("create network namespace `{name}`"), errno))?;
-        rustix::mount::mount_bind("/proc/thread-self/ns/net", &path)
-            .map_err(|errno| Error::system(format!("mount {}", path.display()), errno))
-    });
-    if let Err(error) = mounted {
-        // The first error is the one to report; an empty file left behind would be in the way.
-        let _ = fs::remove_file(&path);
+    let link = link_of(name)?;
+    let mount = Path::new(MOUNT_DIR).join(name);
+    make_directory(RUN_DIR)?;
+    // The link first: it is what keeps iproute2 from making a namespace of that name.
+    symlink(&mount, &link).map_err(|source| not_made(name, &link, source))?;
+    // A mount point without its link is a leftover: of a kill, or of `ip netns del`.
+    let created = remove_mounted(&mount)
+        .and_then(|_| make_mount_point(name, &mount))
+        .and_then(|()| mount_new(name, &mount));
+    if let Err(error) = created {
+        // The first error is the one to report; a name without a namespace would be in the way.
+        let _ = remove(name);
         return Err(error);
     }
     open(name)
@@ -130,7 +126,7 @@ pub fn create_unnamed() -> Result<Namespace, Error> {
 
 /// Opens a namespace by its name.
 pub fn open(name: &str) -> Result<Namespace, Error> {
-    let path = path_of(name)?;
+    let path = link_of(name)?;
     open_labelled(&path, name.to_owned())
 }
 
@@ -156,41 +152,91 @@ pub fn resolve(text: &str) -> Result<Namespace, Error> {
     }
 }
 
-/// Takes a name away. The namespace itself ends with its last process, descriptor and mount.
+/// Takes a name away, whoever gave it. The namespace itself ends with its last process, descriptor
+/// and mount.
 pub fn remove(name: &str) -> Result<(), Error> {
-    let path = path_of(name)?;
-    loop {
-        // Once for each mount on the file; EINVAL says that none is left.
-        match rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-            Ok(()) => {}
-            Err(Errno::INVAL) => break,
-            Err(Errno::NOENT) => return Err(Error::NoNamespace { path }),
-            Err(errno) => {
-                return Err(Error::system(format!("unmount {}", path.display()), errno));
-            }
+    let link = link_of(name)?;
+    let mount = Path::new(MOUNT_DIR).join(name);
+    // Ours are mounted in the first place, iproute2's in the second. The link goes last: while it
+    // stands, nobody makes a namespace of that name.
+    let found = [remove_mounted(&mount)?, remove_mounted(&link)?];
+    // Only the last to leave succeeds, and nobody needs it.
+    let _ = fs::remove_dir(MOUNT_DIR);
+    if found == [false, false] {
+        return Err(Error::NoNamespace { path: link });
+    }
+    Ok(())
+}
+
+/// All names, sorted, whoever gave them.
+pub fn list() -> Result<Vec<String>, Error> {
+    let mut names = BTreeSet::new();
+    for directory in [RUN_DIR, MOUNT_DIR] {
+        let failed = |source| Error::system(format!("list {directory}"), source);
+        let entries = match fs::read_dir(directory) {
+            Err(source) if source.kind() == ErrorKind::NotFound => continue,
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            names.insert(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
         }
     }
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(Error::system(format!("remove {}", path.display()), source))
+    Ok(names.into_iter().collect())
+}
+
+fn make_directory(path: &str) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(|source| Error::system(format!("create {path}"), source))
+}
+
+/// Makes the file to mount over, in a directory that [`remove`] may take away at any moment.
+fn make_mount_point(name: &str, mount: &Path) -> Result<(), Error> {
+    loop {
+        make_directory(MOUNT_DIR)?;
+        match fs::OpenOptions::new().write(true).create_new(true).mode(0o444).open(mount) {
+            Ok(_) => return Ok(()),
+            Err(source) if source.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(not_made(name, mount, source)),
         }
-        _ => Ok(()),
     }
 }
 
-/// All names in [`RUN_DIR`], sorted, whoever made them.
-pub fn list() -> Result<Vec<String>, Error> {
-    let failed = |source| Error::system(format!("list {RUN_DIR}"), source);
-    let entries = match fs::read_dir(RUN_DIR) {
-        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+fn not_made(name: &str, path: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        ErrorKind::AlreadyExists => Error::NamespaceExists { name: name.to_owned() },
+        _ => Error::system(format!("create {}", path.display()), source),
     }
-    names.sort();
-    Ok(names)
+}
+
+/// Mounts a new namespace over the file `mount`.
+fn mount_new(name: &str, mount: &Path) -> Result<(), Error> {
+    on_fresh_thread(|| {
+        unshare_network()
+            .map_err(|errno| Error::system(format!("create network namespace `{name}`"), errno))?;
+        rustix::mount::mount_bind("/proc/thread-self/ns/net", mount)
+            .map_err(|errno| Error::system(format!("mount {}", mount.display()), errno))
+    })
+}
+
+/// Takes away every mount on `path` and then the file or link. False: nothing was there.
+fn remove_mounted(path: &Path) -> Result<bool, Error> {
+    loop {
+        match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // Not mounted (any more).
+            Err(Errno::INVAL) => break,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(Error::system(format!("unmount {}", path.display()), errno)),
+        }
+    }
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::system(format!("remove {}", path.display()), source)),
+    }
 }
 
 fn open_labelled(path: &Path, label: String) -> Result<Namespace, Error> {
@@ -208,7 +254,7 @@ fn open_labelled(path: &Path, label: String) -> Result<Namespace, Error> {
     Ok(Namespace { fd, label })
 }
 
-fn path_of(name: &str) -> Result<PathBuf, Error> {
+fn link_of(name: &str) -> Result<PathBuf, Error> {
     let rule = if name.is_empty() || name.len() > 255 {
         "a name is 1 to 255 bytes long"
     } else if name == "." || name == ".." {

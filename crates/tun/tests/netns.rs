@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{fs, net::Ipv4Addr, path::Path, process::Command};
+use std::{fs, net::Ipv4Addr, os::unix::fs::symlink, path::Path, process::Command};
 
 use viaduct_tun::{Error, Links, Namespace, link, netns};
 
@@ -57,7 +57,8 @@ fn a_named_namespace_is_listed_opened_and_removed_without_a_trace() {
     assert!(matches!(again, Err(Error::NamespaceExists { .. })), "{again:?}");
 
     netns::remove(&named.name).unwrap();
-    assert!(!path.exists());
+    assert!(fs::symlink_metadata(&path).is_err());
+    assert!(!Path::new(netns::MOUNT_DIR).join(&named.name).exists());
     assert_eq!(mounts_with(&named.name), 0);
     assert!(!netns::list().unwrap().contains(&named.name));
     let gone = netns::open(&named.name);
@@ -78,6 +79,37 @@ fn iproute2_sees_what_we_make() {
     };
     let expected = format!("net:[{}]", inode(&named.namespace));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected, "{output:?}");
+
+    // Iproute2 mounts its directory over itself when it first adds a name: ours must survive that.
+    let theirs = format!("{}-theirs", named.name);
+    assert!(Command::new("ip").args(["netns", "add", &theirs]).status().unwrap().success());
+    let removed = Command::new("ip").args(["netns", "del", &theirs]).status().unwrap();
+    assert!(removed.success());
+    netns::open(&named.name).unwrap();
+    let removed = Command::new("ip").args(["netns", "del", &named.name]).status().unwrap();
+    assert!(removed.success(), "`ip netns del` does not take ours away");
+    assert_eq!(mounts_with(&named.name), 0);
+    netns::create(&named.name).unwrap();
+    netns::remove(&named.name).unwrap();
+    assert!(!netns::list().unwrap().contains(&named.name));
+}
+
+#[test]
+fn many_come_and_go_at_once() {
+    if common::namespace().is_none() {
+        return;
+    }
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for round in 0..8 {
+                    let name = format!("viaduct-test-{}-{thread}-{round}", std::process::id());
+                    netns::create(&name).unwrap();
+                    netns::remove(&name).unwrap();
+                }
+            });
+        }
+    });
 }
 
 #[test]
@@ -86,13 +118,43 @@ fn what_a_killed_creation_leaves_can_be_removed() {
         return;
     }
     let name = format!("viaduct-test-{}-half", std::process::id());
+    let (link, mount) =
+        (Path::new(netns::RUN_DIR).join(&name), Path::new(netns::MOUNT_DIR).join(&name));
     fs::create_dir_all(netns::RUN_DIR).unwrap();
-    fs::write(Path::new(netns::RUN_DIR).join(&name), "").unwrap();
-    let answer = netns::open(&name);
-    assert!(matches!(answer, Err(Error::NotANamespace { .. })), "{answer:?}");
-    assert!(netns::list().unwrap().contains(&name));
+    // Killed after the first step, and after the second.
+    for steps in [1, 2] {
+        symlink(&mount, &link).unwrap();
+        if steps == 2 {
+            fs::create_dir_all(netns::MOUNT_DIR).unwrap();
+            fs::write(&mount, "").unwrap();
+        }
+        let answer = netns::open(&name);
+        assert!(
+            matches!(answer, Err(Error::NoNamespace { .. } | Error::NotANamespace { .. })),
+            "{answer:?}"
+        );
+        assert!(netns::list().unwrap().contains(&name));
+        netns::remove(&name).unwrap();
+        assert!(!netns::list().unwrap().contains(&name));
+    }
+}
+
+#[test]
+fn namespaces_of_iproute2_are_opened_and_removed_too() {
+    if common::namespace().is_none() {
+        return;
+    }
+    let name = format!("viaduct-test-{}-theirs", std::process::id());
+    let Ok(output) = Command::new("ip").args(["netns", "add", &name]).output() else {
+        println!("skipped: there is no `ip` command");
+        return;
+    };
+    assert!(output.status.success(), "{output:?}");
+    let opened = netns::open(&name);
     netns::remove(&name).unwrap();
+    opened.unwrap();
     assert!(!netns::list().unwrap().contains(&name));
+    assert_eq!(mounts_with(&name), 0);
 }
 
 #[test]

@@ -33,7 +33,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use self::keeper::{Command, Keeper};
 pub use self::set_up::set_up;
-use crate::{Device, Error, HandoverError, Namespace, Offer, Plan, handover::DetachReason};
+use crate::{Device, Error, HandoverError, Namespace, Offer, Plan, device, handover::DetachReason};
 
 /// What a device is called inside a sandbox, unless asked otherwise.
 pub const DEVICE_NAME: &str = "eth0";
@@ -187,7 +187,9 @@ impl Holder {
         // A keeper that is gone already has let go of everything.
         let _ = self.commands.send(Command::Stop);
         self.wake();
-        let _ = keeper.join();
+        if let Ok(devices) = keeper.join() {
+            device::close_all(devices);
+        }
     }
 }
 
