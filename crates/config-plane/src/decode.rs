@@ -57,7 +57,7 @@ fn function(report: &mut Report, name: Name, node: &Node) -> Function {
         account: optional(report, account, scalar::text),
         subnets: required(report, subnets, scalar::references),
         security_groups: required(report, groups, scalar::references),
-        environments: optional(report, environments, scalar::number),
+        environments: required(report, environments, scalar::number),
     }
 }
 

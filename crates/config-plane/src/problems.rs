@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::Serialize;
 use viaduct_topology::{Problem, Severity, Span};
 
@@ -105,7 +105,9 @@ impl Problems {
             .annotation(AnnotationKind::Primary.span(range));
         let group = level.primary_title(problem.message.as_str()).element(snippet);
         match &problem.help {
-            Some(help) => group.element(Level::HELP.message(help.as_str())),
+            // Titles are cleaned of control characters by the renderer, messages are not, and this one
+            // may quote the source.
+            Some(help) => group.element(Level::HELP.message(normalize_untrusted_str(help))),
             None => group,
         }
     }

@@ -182,15 +182,16 @@ impl Builder<'_, '_> {
                 (span, entries.last().map(|(_, value)| value.span), Value::Mapping(entries))
             }
         };
-        // In block style the end event stands at the next token, on another line.
+        // The end event stands at the bracket in flow style, and at the next token, which is on
+        // another line, in block style.
         let flow = start.end > start.start;
-        let end = if flow { end.end } else { last.map_or(start.end, |last| last.end) };
+        let end = if flow { end.start + 1 } else { last.map_or(start.end, |last| last.end) };
         let span = Span { start: start.start, end: end.max(start.end) };
         self.complete(Node { span: self.places.first_line(span), value });
     }
 
     /// Puts a complete node where it belongs.
-    fn complete(&mut self, node: Node) {
+    fn complete(&mut self, mut node: Node) {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Open::Sequence { items, .. }) => items.push(node),
@@ -206,6 +207,10 @@ impl Builder<'_, '_> {
                                 .error(key.span, format!("the key `{}` is there twice", key.text))
                                 .help(format!("the first is in line {line}; remove one"));
                         } else {
+                            if matches!(node.value, Value::Null) {
+                                // What is missing is missed where its key is.
+                                node.span = key.span;
+                            }
                             keys.insert(key.text.clone(), entries.len());
                             entries.push((key, node));
                         }

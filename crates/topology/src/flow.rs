@@ -57,7 +57,7 @@ pub(crate) fn endpoint(
             Err(FlowError::new("IPv6 is not forwarded yet", "use an IPv4 address"))
         };
     }
-    let (path, environment) = split_environment(text)?;
+    let (path, environment) = split_environment(text, names)?;
     let accepted = [Kind::Function, Kind::Instance, Kind::Internet];
     let target = names
         .find(path, &accepted, None)
@@ -82,7 +82,7 @@ pub(crate) fn endpoint(
         }
         (_, Some(_)) => {
             return Err(FlowError::new(
-                format!("`{path}` is no function and has no environments"),
+                format!("`{path}` is not a function, so it has no environments"),
                 format!("write `{path}`"),
             ));
         }
@@ -91,18 +91,22 @@ pub(crate) fn endpoint(
     Ok(found)
 }
 
-/// Splits `function/api/2` into `function/api` and 2.
-fn split_environment(text: &str) -> Result<(&str, Option<u32>), FlowError> {
+/// Splits `function/api/2` into `function/api` and 2, and `api/2` into `api` and 2.
+fn split_environment<'t>(
+    text: &'t str,
+    names: &Names,
+) -> Result<(&'t str, Option<u32>), FlowError> {
     let Some((path, last)) = text.rsplit_once('/') else { return Ok((text, None)) };
-    // `function/2` is the function of that name; only a third part is a number.
-    if !path.contains('/') || Kind::from_word(path.split('/').next().unwrap_or_default()).is_none()
-    {
-        return Ok((text, None));
-    }
-    match last.parse() {
-        Ok(number) => Ok((path, Some(number))),
-        Err(_) => Err(FlowError::new(
-            format!("`{last}` is no number of an environment"),
+    let number = last.parse::<u32>().ok();
+    match path.split_once('/') {
+        // `function/2` is the function of that name, `main/2` something in the VPC.
+        None if Kind::from_word(path).is_some() || names.is_vpc(path) => Ok((text, None)),
+        None if number.is_some() => Ok((path, number)),
+        None => Ok((text, None)),
+        Some((kind, _)) if Kind::from_word(kind).is_none() => Ok((text, None)),
+        Some(_) if number.is_some() => Ok((path, number)),
+        Some(_) => Err(FlowError::new(
+            format!("`{last}` is not the number of an environment"),
             "write a function's environment as `function/NAME/NUMBER`, starting at 1",
         )),
     }
@@ -128,7 +132,7 @@ pub fn parse_traffic(text: &str) -> Result<Traffic, FlowError> {
         };
         match port.parse::<u16>() {
             Ok(0) | Err(_) => Err(FlowError::new(
-                format!("`{port}` is no port"),
+                format!("`{port}` is not a port"),
                 "a flow has one destination port, 1 to 65535",
             )),
             Ok(port) => Ok(PortRange::single(port)),
@@ -158,7 +162,7 @@ pub fn parse_traffic(text: &str) -> Result<Traffic, FlowError> {
                 Some(meant) => format!("did you mean `{meant}`? {FORMS}"),
                 None => FORMS.to_owned(),
             };
-            Err(FlowError::new(format!("`{text}` is no traffic of a flow"), help))
+            Err(FlowError::new(format!("`{text}` is not the traffic of a flow"), help))
         }
     }
 }

@@ -274,7 +274,7 @@ pub struct Function {
     /// Its groups.
     pub security_groups: Field<References>,
     /// How many execution environments run; 1 if not given.
-    pub environments: Option<Spanned<u32>>,
+    pub environments: Field<u32>,
 }
 
 /// A host of the internet.

@@ -59,7 +59,7 @@ pub(super) fn fields_or<'n, const N: usize>(
         Value::Refused => return [Entry::Unreadable; N],
         other => {
             report
-                .error(node.span, format!("{} is no mapping", other.noun()))
+                .error(node.span, format!("expected a mapping, found {}", other.noun()))
                 .help(format!("{owner} has the keys {}", quoted(&known)));
             return [Entry::Unreadable; N];
         }
@@ -147,8 +147,8 @@ pub(super) fn mapping<'n>(report: &mut Report, node: &'n Node, nouns: &str) -> &
         Value::Null | Value::Refused => &[],
         other => {
             report
-                .error(node.span, format!("{} is no mapping", other.noun()))
-                .help(format!("{nouns} are written as a mapping with a key for each"));
+                .error(node.span, format!("expected a mapping, found {}", other.noun()))
+                .help(format!("{nouns} are keyed by their names: `NAME: {{ … }}`"));
             &[]
         }
     }
@@ -169,9 +169,11 @@ pub(super) fn items<T>(
         Value::Null => Some(Vec::new()),
         Value::Refused => None,
         other => {
-            report.error(node.span, format!("{} is no list", other.noun())).help(format!(
-                "{nouns} are written as a list: `[…]`, or `- …` on lines of their own"
-            ));
+            report
+                .error(node.span, format!("expected a list of {nouns}, found {}", other.noun()))
+                .help(format!(
+                    "{nouns} are written as a list: `[…]`, or `- …` on lines of their own"
+                ));
             None
         }
     }

@@ -9,7 +9,7 @@ use viaduct_topology::{
 };
 
 use super::{
-    fields::{Entry, Name, fields, items, named, optional, required},
+    fields::{Entry, Name, fields, items, named, optional, present, required},
     rules::{self, Direction},
     scalar,
 };
@@ -92,9 +92,11 @@ fn internet_gateway(report: &mut Report, entry: Entry<'_>) -> Option<InternetGat
         return Some(InternetGateway { name, id: None });
     }
     let [name, id] = fields(report, node, "an internet gateway", ["name", "id"]);
-    let name = super::fields::present(report, name, "name", "an internet gateway", node.span)
+    let name = present(report, name, "name", "an internet gateway", node.span)
         .and_then(|node| scalar::text(report, node).map(|name| Spanned::new(name, node.span)));
-    Some(InternetGateway { name: name?, id: optional(report, id, scalar::text) })
+    // Without its name it is there all the same: nothing else is to blame.
+    let name = name.unwrap_or_else(|| Spanned::new("igw".to_owned(), node.span));
+    Some(InternetGateway { name, id: optional(report, id, scalar::text) })
 }
 
 fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {

@@ -66,14 +66,15 @@ pub(super) fn network_acl(report: &mut Report, entry: Entry<'_>) -> Option<Vec<A
     let Entry::Present(node) = entry else { return None };
     if let Value::Sequence(_) = node.value {
         report
-            .error(node.span, "a list is no mapping")
+            .error(node.span, "expected a mapping, found a list")
             .help("rules are keyed by their numbers: `{ 100: { action: allow, … } }`");
         return None;
     }
     let entries = mapping(report, node, "rules");
     let rules = entries.iter().filter_map(|(key, value)| {
         let Some(number) = scalar::digits(&key.text) else {
-            let problem = report.error(key.span, format!("`{}` is no number of a rule", key.text));
+            let problem =
+                report.error(key.span, format!("`{}` is not the number of a rule", key.text));
             if key.text == "*" {
                 problem.help("whatever no rule matches is denied; that needs no rule");
             } else {
@@ -190,7 +191,7 @@ fn protocol(report: &mut Report, node: &Node) -> Option<Protocol> {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => "write `tcp`, `udp`, `icmp`, `all`, or a number from 0 to 255".to_owned(),
             };
-            report.error(node.span, format!("`{text}` is no protocol")).help(help);
+            report.error(node.span, format!("`{text}` is not a protocol")).help(help);
             None
         }
     }
@@ -222,7 +223,7 @@ fn byte_or_any(report: &mut Report, node: &Node) -> Option<Option<u8>> {
     let byte = scalar::digits(&text).and_then(|number| u8::try_from(number).ok());
     if byte.is_none() {
         report
-            .error(node.span, format!("`{text}` is no ICMP type or code"))
+            .error(node.span, format!("`{text}` is not an ICMP type or code"))
             .help("write a number from 0 to 255, or `all`");
     }
     byte.map(Some)

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use viaduct_topology::{Report, Spanned, model::PortRange, spec::References};
 
-use super::fields::quoted;
 use crate::tree::{Node, Value};
 
 /// The text of a value; `expected` is what it should be.
@@ -30,7 +29,7 @@ fn scalar<'n>(report: &mut Report, node: &'n Node, expected: &str) -> Option<&'n
 
 /// A text, such as a name or a reference.
 pub(super) fn text(report: &mut Report, node: &Node) -> Option<String> {
-    scalar(report, node, "a text").map(str::to_owned)
+    scalar(report, node, "a single value").map(str::to_owned)
 }
 
 /// A whole number.
@@ -38,7 +37,7 @@ pub(super) fn number(report: &mut Report, node: &Node) -> Option<u32> {
     let text = scalar(report, node, "a number")?;
     let number = digits(text);
     if number.is_none() {
-        let problem = report.error(node.span, format!("`{text}` is no number"));
+        let problem = report.error(node.span, format!("`{text}` is not a number"));
         if text.contains(['_', ',']) && digits(&text.replace(['_', ','], "")).is_some() {
             problem.help("write the digits alone");
         } else {
@@ -76,7 +75,7 @@ pub(super) fn ip(report: &mut Report, node: &Node) -> Option<IpAddr> {
     if let Ok(ip) = text.parse() {
         return Some(ip);
     }
-    let problem = report.error(node.span, format!("`{text}` is no address"));
+    let problem = report.error(node.span, format!("`{text}` is not an address"));
     match text.split_once('/') {
         Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => {
             problem.help(format!("one address is wanted, not a block: `{ip}`"));
@@ -97,7 +96,7 @@ pub(super) fn parse_net(report: &mut Report, node: &Node, text: &str) -> Option<
     if let Ok(net) = text.parse() {
         return Some(net);
     }
-    let problem = report.error(node.span, format!("`{text}` is no block"));
+    let problem = report.error(node.span, format!("`{text}` is not a CIDR block"));
     let address = text.split('/').next().unwrap_or_default().parse::<IpAddr>();
     match address {
         Ok(ip) if !text.contains('/') => {
@@ -144,7 +143,7 @@ pub(super) fn ports(report: &mut Report, node: &Node) -> Option<PortRange> {
         }
         Some(range) => Some(range),
         None => {
-            report.error(node.span, format!("`{text}` is no port")).help(FORMS);
+            report.error(node.span, format!("`{text}` is not a port")).help(FORMS);
             None
         }
     }
@@ -156,13 +155,12 @@ pub(super) fn word<T: Copy>(
     node: &Node,
     words: &[(&'static str, T)],
 ) -> Option<T> {
-    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let text = scalar(report, node, &known.join(" or "))?;
+    let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+    let known = known.join(" or ");
+    let text = scalar(report, node, &known)?;
     let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     if found.is_none() {
-        report
-            .error(node.span, format!("`{text}` is not known here"))
-            .help(format!("write one of {}", quoted(&known)));
+        report.error(node.span, format!("expected {known}, found `{text}`"));
     }
     found.map(|(_, value)| *value)
 }

@@ -168,7 +168,7 @@ impl Context {
 
     fn name(&mut self, name: &Spanned<String>, vpc: Option<Handle<Vpc>>, target: Target) {
         let noun = target.kind().noun();
-        naming::check(&mut self.report, noun, name);
+        naming::check(&mut self.report, &target.kind().a_noun(), name);
         if !self.names.insert(&name.value, vpc, target) {
             self.duplicate(noun, name);
         }

@@ -19,7 +19,7 @@ pub(super) fn build(context: &mut Context, spec: &spec::Expectation) {
     let (Some(from), Some(to), Some(traffic), Some(verdict)) = (from, to, traffic, verdict) else {
         return;
     };
-    if check_ends(context, spec, &from, &to) {
+    if check_ends(context, spec, &from, &to, verdict == ExpectedVerdict::Allow) {
         let expectation = Expectation { from, to, traffic, verdict, span: spec.span };
         context.topology.expectations.push(expectation);
     }
@@ -60,13 +60,13 @@ fn unless_wrong<T>(
 fn verdict(context: &mut Context, spec: &spec::Expectation) -> Option<ExpectedVerdict> {
     let verdict = context.report.require(&spec.verdict, "verdict", "the expectation", spec.span);
     let reason = spec.because.as_ref().map(|code| (code, code.value.parse::<Reason>()));
-    if let Some((code, Err(error))) = &reason {
+    if let Some((code, Err(_))) = &reason {
         let known = Reason::ALL.iter().map(|reason| reason.code());
         let help = match suggest(&code.value, known) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => "the codes are listed in docs/reasons.md".to_owned(),
+            None => "docs/reasons.md lists the codes".to_owned(),
         };
-        context.report.error(code.span, format!("`{}`: {error}", code.value)).help(help);
+        context.report.error(code.span, format!("there is no reason `{}`", code.value)).help(help);
     }
     match (verdict?.value, reason) {
         (Verdict::Allow, None) => Some(ExpectedVerdict::Allow),
@@ -88,6 +88,7 @@ fn check_ends(
     spec: &spec::Expectation,
     from: &Endpoint,
     to: &Endpoint,
+    allow: bool,
 ) -> bool {
     let (Some(from_text), Some(to_text)) = (spec.from.given(), spec.to.given()) else {
         return false;
@@ -108,15 +109,15 @@ fn check_ends(
             report.error(spec.span, "both ends are the same instance");
             false
         }
-        (Endpoint::Internet(_), Endpoint::Instance(instance)) => {
+        (Endpoint::Internet(_), Endpoint::Instance(instance)) if allow => {
             let instance = &context.topology.instances[*instance];
             let help = match instance.public_ip {
-                Some(ip) => format!("its public address is {ip}"),
+                Some(ip) => format!("write its public address, {ip}"),
                 None => "it has no public address".to_owned(),
             };
             report
-                .warning(to_text.span, "an instance's name stands for its private address")
-                .help(format!("the internet cannot reach that; {help}"));
+                .warning(to_text.span, "the internet cannot reach an instance's private address")
+                .help(format!("the instance's name stands for that; {help}"));
             true
         }
         _ => true,

@@ -11,7 +11,7 @@ use crate::{
     arena::Handle,
     model::{Function, SecurityGroup, Subnet, Vpc},
     path::Kind,
-    spec::{self, References, Spanned},
+    spec::{self, Field, References, Spanned},
 };
 
 /// The account of a function that names none: the one of AWS's own examples.
@@ -136,21 +136,27 @@ fn account(context: &mut Context, spec: &spec::Function) -> String {
     if account.value.len() != 12 || !account.value.bytes().all(|byte| byte.is_ascii_digit()) {
         context
             .report
-            .error(account.span, format!("`{}` is no account", account.value))
+            .error(account.span, format!("`{}` is not an account", account.value))
             .help(format!("an account is 12 digits; {DEFAULT_ACCOUNT} if not given"));
     }
     account.value.clone()
 }
 
 fn environments(context: &mut Context, spec: &spec::Function) -> u32 {
-    let Some(given) = &spec.environments else { return 1 };
+    let given = match &spec.environments {
+        Field::Missing => return 1,
+        // However many were meant, whoever refers to one is not to blame.
+        Field::Unreadable => return MOST_ENVIRONMENTS,
+        Field::Given(given) => given,
+    };
     if !(1..=MOST_ENVIRONMENTS).contains(&given.value) {
         context
             .report
             .error(given.span, format!("a function cannot have {} environments", given.value))
             .help(format!("it has 1 to {MOST_ENVIRONMENTS}; 1 if not given"));
+        return MOST_ENVIRONMENTS;
     }
-    given.value.clamp(1, MOST_ENVIRONMENTS)
+    given.value
 }
 
 /// The Hyperplane ENIs that functions need: one for each distinct key (LAM-03).

@@ -114,6 +114,11 @@ impl Names {
         !known
     }
 
+    /// Whether a VPC has this name.
+    pub(crate) fn is_vpc(&self, name: &str) -> bool {
+        self.vpc_by_name.contains_key(name)
+    }
+
     /// What a reference means where one of these kinds is wanted: inside the VPC, or anywhere.
     pub(crate) fn find(
         &self,
@@ -163,11 +168,11 @@ impl Names {
             [first, name] if suggest(first, Kind::ALL.map(Kind::word)).is_some() => {
                 (None, Some(first), name)
             }
-            [first, name] => (Some(first), None, name),
+            [first, _] => return Err(self.neither(first, accepted)),
             [vpc, kind, name] => (Some(vpc), Some(kind), name),
             _ => {
                 return Err(Miss {
-                    message: format!("`{text}` is no reference"),
+                    message: format!("`{text}` is not a reference"),
                     help: Some(
                         "write `name`, `kind/name`, `vpc/name` or `vpc/kind/name`".to_owned(),
                     ),
@@ -187,6 +192,21 @@ impl Names {
         })
     }
 
+    /// Why `word/name` means nothing.
+    fn neither(&self, word: &str, accepted: &[Kind]) -> Miss {
+        if let Some(meant) = suggest(word, self.vpcs.iter().map(String::as_str)) {
+            return Miss {
+                message: format!("there is no VPC `{word}`"),
+                help: Some(format!("did you mean `{meant}`?")),
+            };
+        }
+        let kinds = quoted(accepted.iter().map(|kind| kind.word().to_owned()));
+        Miss {
+            message: format!("`{word}` is neither a kind nor a VPC"),
+            help: Some(format!("before the slash stands {kinds}, or the name of a VPC")),
+        }
+    }
+
     /// Why nothing was found, and what could have been meant.
     fn nothing(
         &self,
@@ -195,8 +215,7 @@ impl Names {
         kinds: &[Kind],
         vpc: Option<Handle<Vpc>>,
     ) -> Miss {
-        let nouns: Vec<&str> = kinds.iter().map(|kind| kind.noun()).collect();
-        let nouns = nouns.join(" or ");
+        let nouns = alternatives(kinds.iter().map(|kind| kind.noun().to_owned()));
         let place = vpc.map_or(String::new(), |vpc| format!(" in VPC `{}`", self.vpc_name(vpc)));
         let message = format!("there is no {nouns} `{}`{place}", reference.name);
 
@@ -258,7 +277,10 @@ fn kind_among(word: &str, accepted: &[Kind], text: &str) -> Result<Kind, Miss> {
         Some(kind) if accepted.contains(&kind) => Ok(kind),
         Some(kind) => Err(Miss {
             message: format!("`{text}` is {}", kind.a_noun()),
-            help: Some(format!("expected {}", a_nouns(accepted))),
+            help: Some(format!(
+                "expected {}",
+                alternatives(accepted.iter().map(|kind| kind.a_noun()))
+            )),
         }),
         None => Err(Miss {
             message: format!("there is no kind `{word}`"),
@@ -267,9 +289,13 @@ fn kind_among(word: &str, accepted: &[Kind], text: &str) -> Result<Kind, Miss> {
     }
 }
 
-fn a_nouns(kinds: &[Kind]) -> String {
-    let nouns: Vec<String> = kinds.iter().map(|kind| kind.a_noun()).collect();
-    nouns.join(" or ")
+/// "a, b or c".
+fn alternatives(words: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<String> = words.collect();
+    match words.pop() {
+        Some(last) if !words.is_empty() => format!("{} or {last}", words.join(", ")),
+        last => last.unwrap_or_default(),
+    }
 }
 
 /// "did you mean `x`?", or the list of what there is if it is short.

@@ -12,26 +12,26 @@ use crate::{
 /// Names become parts of paths, host names and names of namespaces, hence the modest length.
 const LONGEST_NAME: usize = 63;
 
-/// Checks a name of something called `noun`.
-pub(super) fn check(report: &mut Report, noun: &str, name: &Spanned<String>) {
+/// Checks the name of something; `what` has its article.
+pub(super) fn check(report: &mut Report, what: &str, name: &Spanned<String>) {
     let text = name.value.as_str();
     let starts_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
     let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !starts_well || !text.chars().all(letters) || text.len() > LONGEST_NAME {
-        report.error(name.span, format!("`{text}` cannot be the name of a {noun}")).help(format!(
+        report.error(name.span, format!("`{text}` cannot be the name of {what}")).help(format!(
             "a name has 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`, and starts with a \
              letter or a digit"
         ));
     } else if text.parse::<IpAddr>().is_ok() {
         report
-            .error(name.span, format!("`{text}` cannot be the name of a {noun}"))
+            .error(name.span, format!("`{text}` cannot be the name of {what}"))
             .help("it would be taken for the address");
     }
 }
 
 /// Checks the name of a VPC, which stands before others in references.
 pub(super) fn check_vpc(report: &mut Report, name: &Spanned<String>) {
-    check(report, "VPC", name);
+    check(report, "a VPC", name);
     if Kind::from_word(&name.value).is_some() {
         report
             .error(name.span, format!("`{}` cannot be the name of a VPC", name.value))
@@ -62,7 +62,7 @@ impl Ids {
         });
         if !valid {
             report
-                .error(chosen.span, format!("`{}` is no id of this kind", chosen.value))
+                .error(chosen.span, format!("`{}` is not an id of this kind", chosen.value))
                 .help(format!("an id is `{prefix}-` and letters or digits, such as `{derived}`"));
             return derived;
         }

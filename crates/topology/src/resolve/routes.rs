@@ -180,7 +180,7 @@ fn allowed(
         (RouteTarget::Local, _) if local.is_empty() => false,
         (RouteTarget::Local, _) => {
             report
-                .error(written.span, format!("`{destination}` is no block of the VPC"))
+                .error(written.span, format!("`{destination}` is not a block of the VPC"))
                 .help("only the VPC's own blocks are `local`, and they are in every table anyway");
             false
         }

@@ -71,7 +71,7 @@ fn zone(context: &mut Context, spec: &spec::Subnet) -> String {
     if zone.value.is_empty() || !zone.value.chars().all(letters) {
         context
             .report
-            .error(zone.span, format!("`{}` is no availability zone", zone.value))
+            .error(zone.span, format!("`{}` is not an availability zone", zone.value))
             .help("write a zone's letter or its name, such as `a` or `eu-central-1a`");
     }
     zone.value.clone()
