@@ -114,12 +114,28 @@ impl From<Reason> for Refusal {
 
 /// What a connection makes of a packet.
 enum Passage {
-    Passes { id: ConnectionId, rewrite: Rewrite, target: AttachmentId, phase: Phase },
-    Refused { reason: Reason, request: Option<Flow> },
+    Passes {
+        id: ConnectionId,
+        rewrite: Rewrite,
+        target: AttachmentId,
+        phase: Phase,
+    },
+    Refused {
+        reason: Reason,
+        request: Option<Flow>,
+    },
     /// It is larger than the next hop takes, or its time to live is used up.
-    Unfit { misfit: Misfit, direction: Direction, way: Way, request: Option<Flow> },
+    Unfit {
+        misfit: Misfit,
+        direction: Direction,
+        way: Way,
+        request: Option<Flow>,
+    },
     /// Its half was not judged under this policy.
-    Unjudged { id: ConnectionId, direction: Direction },
+    Unjudged {
+        id: ConnectionId,
+        direction: Direction,
+    },
 }
 
 /// Why an admitted packet cannot go on its way.

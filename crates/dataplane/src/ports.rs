@@ -45,10 +45,11 @@ impl Ports {
 
     /// What is known of this attachment; down when it was never heard of.
     pub(crate) fn port(&self, id: AttachmentId) -> Port {
-        let state = self.chunks.get(id.0 as usize / CHUNK).and_then(OnceLock::get).map_or(0, |chunk| {
-            // Acquire: whoever sees the attachment up also sees the queue that was stored first.
-            chunk[id.0 as usize % CHUNK].load(Ordering::Acquire)
-        });
+        let state =
+            self.chunks.get(id.0 as usize / CHUNK).and_then(OnceLock::get).map_or(0, |chunk| {
+                // Acquire: whoever sees the attachment up also sees the queue that was stored first.
+                chunk[id.0 as usize % CHUNK].load(Ordering::Acquire)
+            });
         let scope = if state & EDGE_BIT == 0 { id.0 } else { EDGE };
         Port { mtu: state as u16, scope }
     }

@@ -108,13 +108,12 @@ impl Engine {
         let attachment = self.inventory.attachment(ingress);
         match attachment.as_deref().map(|attachment| &attachment.place) {
             Some(Place::Environment { .. }) => ENVIRONMENT_GATEWAY,
-            Some(Place::Instance(interface)) => scratch
-                .policy
-                .subnet(interface.subnet)
-                .map_or(frame.destination(), |subnet| {
+            Some(Place::Instance(interface)) => {
+                scratch.policy.subnet(interface.subnet).map_or(frame.destination(), |subnet| {
                     // The second address of a subnet is its router's (ADR-01).
                     Ipv4Addr::from(u32::from(subnet.cidr_block.network()).wrapping_add(1))
-                }),
+                })
+            }
             // From the internet, the public address is all there is to see of a VPC.
             _ => frame.destination(),
         }

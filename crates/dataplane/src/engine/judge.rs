@@ -27,8 +27,7 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn of(connection: &Connection<Way>) -> Self {
-        let port =
-            |index: usize| connection.leases[index].as_ref().map_or(0, PortLease::port);
+        let port = |index: usize| connection.leases[index].as_ref().map_or(0, PortLease::port);
         Self {
             request: connection.request.key.flow,
             arrival: connection.reply.key.flow.reversed(),
@@ -117,11 +116,12 @@ impl Engine {
             icmp,
             source_ports: viaduct_topology::model::PortRange::single(request.source_port),
         };
-        let walked =
-            walk::retrace(&scratch.policy, &self.inventory, way.opener, &subject, options);
+        let walked = walk::retrace(&scratch.policy, &self.inventory, way.opener, &subject, options);
         let path = match (walked.path, walked.blocked) {
             (Some(path), _) => path,
-            (None, reason) => return Trace::Blocked(reason.unwrap_or(Reason::NoPossibleDestination)),
+            (None, reason) => {
+                return Trace::Blocked(reason.unwrap_or(Reason::NoPossibleDestination));
+            }
         };
         let translated = path.translate(&request, known.v2n_port, known.nat_port);
         let same = path.target == known.target

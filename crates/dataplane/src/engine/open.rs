@@ -61,7 +61,8 @@ impl Engine {
         let [v2n_port, nat_port] = leases.each_ref().map(port);
         let arrival = path.translate(&key.flow, v2n_port, nat_port).arrival();
 
-        let reply_key = Key { ingress: self.ports.port(path.target).scope, flow: arrival.reversed() };
+        let reply_key =
+            Key { ingress: self.ports.port(path.target).scope, flow: arrival.reversed() };
         let mut request = Half::new(key, path.target);
         request.generation = scratch.policy.generation;
         request.ttl_decrement = path.ttl_decrement;
@@ -185,8 +186,8 @@ fn opens(frame: &Frame<'_>) -> bool {
 /// talking (NAT-10); elsewhere it is dropped.
 fn no_connection(frame: &Frame<'_>, path: &Path, scratch: &mut Scratch) -> Refusal {
     scratch.answer.clear();
-    let answered = path.nat.is_some()
-        && viaduct_wire::tcp::reset(frame, &mut scratch.answer).is_some();
+    let answered =
+        path.nat.is_some() && viaduct_wire::tcp::reset(frame, &mut scratch.answer).is_some();
     Refusal { reason: Reason::NoConnection, request: None, answered }
 }
 

@@ -1,0 +1,312 @@
+//! A network in a test: a topology, the engine, and packets built and read by another library.
+#![allow(dead_code)] // each test binary uses a part
+
+use std::net::Ipv4Addr;
+
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use viaduct_dataplane::{Dropped, Engine, EngineConfig, Moment, Scratch, Verdict};
+use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_wire::VNET_HEADER_LEN;
+
+/// The inside address of every function environment.
+pub(crate) const INSIDE: &str = "169.254.100.2";
+
+/// A loaded engine, everything attached, at a time of its own.
+pub(crate) struct Net {
+    pub(crate) engine: Engine,
+    pub(crate) scratch: Scratch,
+    pub(crate) now: Moment,
+    names: Vec<(String, AttachmentId)>,
+}
+
+/// What came of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It came out there.
+    Delivered {
+        at: String,
+        packet: Packet,
+    },
+    /// This came back to its sender.
+    Answered {
+        reason: Reason,
+        packet: Packet,
+    },
+    Dropped(Dropped),
+}
+
+impl Outcome {
+    #[track_caller]
+    pub(crate) fn delivered_at(self, name: &str) -> Packet {
+        match self {
+            Self::Delivered { at, packet } if at == name => packet,
+            other => panic!("not delivered at {name}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn dropped_for(self, reason: Reason) -> Dropped {
+        match self {
+            Self::Dropped(dropped) if dropped.reason == reason => dropped,
+            other => panic!("not dropped for {reason}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn answered_for(self, reason: Reason) -> Packet {
+        match self {
+            Self::Answered { reason: found, packet } if found == reason => packet,
+            other => panic!("not answered for {reason}: {other:?}"),
+        }
+    }
+}
+
+/// A packet as bytes, virtio header included; compared and shown as such.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Packet(pub Vec<u8>);
+
+impl Net {
+    pub(crate) fn load(topology: &str) -> Self {
+        let loaded = viaduct_config_plane::load("test.yaml", topology)
+            .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let plan = viaduct_control_plane::plan(&loaded.topology).expect("the plan");
+        let engine = Engine::new(EngineConfig { connections: 1 << 20, seed: 7 });
+        engine.load(&loaded.topology);
+        for eni in &plan.enis {
+            engine.add_eni(eni).expect("the interface");
+        }
+        let mut names = Vec::new();
+        for (attachment, host) in plan.attachments.iter().zip(&plan.hosts) {
+            engine.add_attachment(attachment).expect("the attachment");
+            engine.attached(attachment.id, host.device_mtu);
+            names.push((attachment.name.clone(), attachment.id));
+        }
+        let scratch = engine.scratch([3; 32]);
+        // Not at the start of time, so that nothing rests on the start being special.
+        Self { engine, scratch, now: Moment::from_millis(1_000_000_000), names }
+    }
+
+    /// Puts another topology's policy in force.
+    pub(crate) fn reload(&mut self, topology: &str) {
+        let loaded = viaduct_config_plane::load("test.yaml", topology)
+            .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        self.engine.load(&loaded.topology);
+    }
+
+    pub(crate) fn id(&self, name: &str) -> AttachmentId {
+        let named = self.names.iter().find(|(known, _)| known == name);
+        named.unwrap_or_else(|| panic!("no attachment {name}")).1
+    }
+
+    pub(crate) fn send(&mut self, from: &str, packet: &Packet) -> Outcome {
+        let mut buffer = packet.0.clone();
+        let ingress = self.id(from);
+        match self.engine.forward(&mut buffer, ingress, self.now, &mut self.scratch) {
+            Verdict::Forward { target, length } => {
+                buffer.truncate(length);
+                let at = self.names.iter().find(|(_, id)| *id == target).expect("a target");
+                Outcome::Delivered { at: at.0.clone(), packet: Packet(buffer) }
+            }
+            Verdict::Answer(Dropped { reason, .. }) => {
+                Outcome::Answered { reason, packet: Packet(self.scratch.answer().to_vec()) }
+            }
+            Verdict::Drop(dropped) => Outcome::Dropped(dropped),
+        }
+    }
+
+    pub(crate) fn pass_seconds(&mut self, seconds: u64) {
+        self.pass_millis(seconds * 1000);
+    }
+
+    pub(crate) fn pass_millis(&mut self, millis: u64) {
+        self.now = self.now + std::time::Duration::from_millis(millis);
+    }
+
+    /// Has the timers do their work.
+    pub(crate) fn expire(&mut self) {
+        while self.engine.expire(self.now, 1000, &self.scratch) == 1000 {}
+    }
+
+    /// Connections, and ports in use at the interface with this private address.
+    pub(crate) fn ports_in_use(&self, ip: &str) -> u32 {
+        let ip: Ipv4Addr = ip.parse().unwrap();
+        let eni = self.engine.enis().into_iter().find(|eni| eni.private_ip == ip);
+        eni.expect("an interface").connections.expect("a translating interface")
+    }
+
+    /// Asserts that nothing is held: no connection, no port.
+    #[track_caller]
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!(self.engine.connection_count(), 0, "connections are left");
+        for eni in self.engine.enis() {
+            assert_eq!(eni.connections.unwrap_or(0), 0, "{} holds ports", eni.private_ip);
+        }
+    }
+}
+
+fn ip(text: &str) -> [u8; 4] {
+    text.parse::<Ipv4Addr>().unwrap_or_else(|_| panic!("{text} is no address")).octets()
+}
+
+fn built(write: impl FnOnce(&mut Vec<u8>)) -> Packet {
+    let mut bytes = vec![0; VNET_HEADER_LEN];
+    write(&mut bytes);
+    Packet(bytes)
+}
+
+/// TCP flags of a segment to build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tcp {
+    pub(crate) flags: &'static str,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgment: u32,
+}
+
+pub(crate) const SYN: Tcp = Tcp { flags: "S", sequence: 100, acknowledgment: 0 };
+pub(crate) const SYN_ACK: Tcp = Tcp { flags: "SA", sequence: 900, acknowledgment: 101 };
+pub(crate) const ACK: Tcp = Tcp { flags: "A", sequence: 101, acknowledgment: 901 };
+
+/// A TCP segment `from` address:port `to` address:port.
+pub(crate) fn tcp(from: (&str, u16), to: (&str, u16), tcp: Tcp, payload: &[u8]) -> Packet {
+    built(|bytes| {
+        let builder = PacketBuilder::ipv4(ip(from.0), ip(to.0), 64);
+        let mut builder = builder.tcp(from.1, to.1, tcp.sequence, 64_000);
+        for flag in tcp.flags.chars() {
+            builder = match flag {
+                'S' => builder.syn(),
+                'A' => builder.ack(tcp.acknowledgment),
+                'F' => builder.fin(),
+                'R' => builder.rst(),
+                other => panic!("no flag {other}"),
+            };
+        }
+        builder.write(bytes, payload).expect("a segment");
+    })
+}
+
+/// A UDP datagram.
+pub(crate) fn udp(from: (&str, u16), to: (&str, u16), payload: &[u8]) -> Packet {
+    built(|bytes| {
+        let builder = PacketBuilder::ipv4(ip(from.0), ip(to.0), 64).udp(from.1, to.1);
+        builder.write(bytes, payload).expect("a datagram");
+    })
+}
+
+/// An ICMP echo request, or the reply to one.
+pub(crate) fn echo(from: &str, to: &str, id: u16, reply: bool) -> Packet {
+    built(|bytes| {
+        let builder = PacketBuilder::ipv4(ip(from), ip(to), 64);
+        let builder = if reply {
+            builder.icmpv4_echo_reply(id, 1)
+        } else {
+            builder.icmpv4_echo_request(id, 1)
+        };
+        builder.write(bytes, b"ping").expect("an echo");
+    })
+}
+
+/// ICMP error `kind`/`code` from an address to an address, about a packet (or what is left of it).
+pub(crate) fn icmp_error(from: &str, to: &str, kind: u8, code: u8, about: &[u8]) -> Packet {
+    built(|bytes| {
+        let builder = PacketBuilder::ipv4(ip(from), ip(to), 64);
+        let builder = builder.icmpv4_raw(kind, code, [0; 4]);
+        builder.write(bytes, about).expect("an error");
+    })
+}
+
+impl Packet {
+    pub(crate) fn ip(&self) -> &[u8] {
+        &self.0[VNET_HEADER_LEN..]
+    }
+
+    /// Another time to live, header checksum included.
+    pub(crate) fn with_ttl(mut self, ttl: u8) -> Self {
+        self.0[VNET_HEADER_LEN + 8] = ttl;
+        self.fix_ip_checksum();
+        self
+    }
+
+    /// With leave to cut it: the builder sets DF.
+    pub(crate) fn without_df(mut self) -> Self {
+        self.0[VNET_HEADER_LEN + 6] &= !0x40;
+        self.fix_ip_checksum();
+        self
+    }
+
+    /// As the first fragment of something longer.
+    pub(crate) fn as_fragment(mut self) -> Self {
+        self.0[VNET_HEADER_LEN + 6] |= 0x20;
+        self.fix_ip_checksum();
+        self
+    }
+
+    fn fix_ip_checksum(&mut self) {
+        let header = etherparse::Ipv4Header::from_slice(self.ip()).expect("a header").0;
+        let sum = header.calc_header_checksum();
+        self.0[VNET_HEADER_LEN + 10..VNET_HEADER_LEN + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    pub(crate) fn ttl(&self) -> u8 {
+        self.ip()[8]
+    }
+
+    /// `a.b.c.d:p > a.b.c.d:p`, or without ports; checks every checksum on the way.
+    #[track_caller]
+    pub(crate) fn flow(&self) -> String {
+        let packet = SlicedPacket::from_ip(self.ip()).expect("a sound packet");
+        let Some(NetSlice::Ipv4(v4)) = packet.net else { panic!("not IPv4") };
+        let header = v4.header().to_header();
+        assert_eq!(header.header_checksum, header.calc_header_checksum(), "IP header checksum");
+        let (source, destination) = (header.source, header.destination);
+        let [s, d] = [source, destination].map(Ipv4Addr::from);
+        match packet.transport {
+            Some(TransportSlice::Tcp(tcp)) => {
+                let sum = tcp.calc_checksum_ipv4(source, destination).expect("a length");
+                assert_eq!(sum, tcp.checksum(), "TCP checksum");
+                format!("{s}:{} > {d}:{}", tcp.source_port(), tcp.destination_port())
+            }
+            Some(TransportSlice::Udp(udp)) => {
+                let header = udp.to_header();
+                let sum = header
+                    .calc_checksum_ipv4_raw(source, destination, udp.payload())
+                    .expect("a length");
+                assert_eq!(sum, udp.checksum(), "UDP checksum");
+                format!("{s}:{} > {d}:{}", udp.source_port(), udp.destination_port())
+            }
+            Some(TransportSlice::Icmpv4(icmp)) => {
+                let sum = icmp.icmp_type().calc_checksum(icmp.payload());
+                assert_eq!(sum, icmp.checksum(), "ICMP checksum");
+                format!("{s} > {d}")
+            }
+            other => panic!("no transport: {other:?}"),
+        }
+    }
+
+    /// The two ends of its flow.
+    #[track_caller]
+    pub(crate) fn ends(&self) -> ((String, u16), (String, u16)) {
+        let flow = self.flow();
+        let (from, to) = flow.split_once(" > ").expect("two ends");
+        let end = |text: &str| match text.split_once(':') {
+            Some((ip, port)) => (ip.to_owned(), port.parse().expect("a port")),
+            None => (text.to_owned(), 0),
+        };
+        (end(from), end(to))
+    }
+
+    /// ICMP type and code, and the packet that an error quotes.
+    #[track_caller]
+    pub(crate) fn icmp(&self) -> (u8, u8, Packet) {
+        self.flow();
+        let ip = self.ip();
+        let message = &ip[usize::from(ip[0] & 15) * 4..];
+        let quoted = built(|bytes| bytes.extend_from_slice(&message[8..]));
+        (message[0], message[1], quoted)
+    }
+}
+
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02x?}", self.ip())
+    }
+}
