@@ -40,6 +40,6 @@ pub use error::ClientError;
 pub use flow::{Flow, Protocol};
 pub use query::{ConnectionsQuery, DropsQuery, PlanQuery};
 pub use shapes::{
-    ApiError, Attachment, AttachmentCount, AttachmentState, Connection, Counters, DropEvent, Drops,
-    Eni, EniKind, Function, HostKind, HostPlan, Status, Traffic,
+    ApiError, Attachment, AttachmentCount, AttachmentState, Connection, ConnectionState, Counters,
+    DropEvent, Drops, Eni, EniKind, Function, HostKind, HostPlan, Status, Traffic,
 };

@@ -87,8 +87,8 @@ pub struct Eni {
     pub public_ip: Option<IpAddr>,
     /// `sg-…`
     pub security_groups: Vec<String>,
-    /// Ports that it lends to connections at this moment; none where it does not translate.
-    pub ports_in_use: Option<u32>,
+    /// Connections that hold a port of it; none where it does not translate.
+    pub connections: Option<u32>,
     /// Connections it may carry at once (LAM-07), if that is limited.
     pub capacity: Option<u32>,
 }
@@ -145,19 +145,31 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Only one side was heard so far.
+    Opening,
+    /// Both were.
+    Established,
+    /// One side has said that it is done.
+    Closing,
+}
+
 /// A connection, with both its directions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
-    /// The attachment that opened it; none if an internet host did, because all of those are one.
-    pub opener: Option<String>,
+    /// The attachment that opened it.
+    pub opener: String,
     /// The attachment that its requests go to.
     pub target: String,
     /// The request as its opener sends it.
     pub request: Flow,
     /// The request as its target receives it: translated.
     pub translated: Flow,
-    /// `opening`, `established`, `closing`.
-    pub state: String,
+    /// How far it is.
+    pub state: ConnectionState,
     /// From the opener.
     pub sent: Traffic,
     /// To the opener.

@@ -1,2 +1,199 @@
-//! TODO
+//! The daemon: takes queues, forwards packets, answers questions.
+//!
+//! Two kinds of threads that share nothing on a packet's way:
+//!
+//! - **workers** (`worker`) move packets. They wait in `epoll`, never on a lock that is held across
+//!   a system call, and know nothing of files, names or JSON.
+//! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
+//!   `registry`), questions are answered over `control.sock` (`api`), drops are collected (`drops`).
+//!   Whatever waits in the kernel goes to tokio's threads for that.
+//!
+//! From the control side to the workers lead bounded inboxes (`fleet`), from the workers back a
+//! channel of rare events and a queue of drops.
+//!
+//! The daemon opens no device, enters no namespace, starts no process and connects to nothing: it
+//! needs no capability.
 #![forbid(unsafe_code)]
+
+mod api;
+mod clock;
+mod drops;
+mod error;
+mod fleet;
+mod options;
+mod registry;
+mod runtime_dir;
+mod session;
+mod supervisor;
+mod worker;
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{mpsc, watch};
+use viaduct_control_plane::Plan;
+use viaduct_dataplane::{Engine, EngineConfig};
+use viaduct_topology::Topology;
+use viaduct_tun::Listener;
+
+pub use error::Error;
+pub use options::Options;
+pub use runtime_dir::DEFAULT_RUNTIME_DIR;
+
+use crate::{
+    api::Running,
+    clock::Clock,
+    drops::DropLog,
+    fleet::{Fleet, random},
+    registry::Registry,
+    runtime_dir::RuntimeDir,
+};
+
+/// How long answers that are being written may take when the daemon ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// A daemon that takes attachments and questions.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Where queues are handed over.
+    pub attach_socket: PathBuf,
+    /// Where questions are answered.
+    pub control_socket: PathBuf,
+    /// Packet threads.
+    pub workers: usize,
+    /// Hosts in the topology.
+    pub hosts: usize,
+}
+
+/// Runs a daemon until `shutdown` is ready, calling `on_ready` when it takes attachments.
+///
+/// [`interrupted`] is the `shutdown` of a daemon in the foreground.
+///
+/// # Errors
+///
+/// When the topology is wrong, another daemon runs, or the system refuses something; see [`Error`].
+pub fn run(
+    options: &Options,
+    on_ready: impl FnOnce(&Ready),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { what: "start the control side", source })?;
+    runtime.block_on(async {
+        tokio::pin!(shutdown);
+        let (end, ending) = watch::channel(false);
+        let served = serve(options, on_ready, ending);
+        tokio::pin!(served);
+        tokio::select! {
+            // First, so that a signal is caught from the very beginning.
+            biased;
+            () = &mut shutdown => {}
+            ended = &mut served => return ended,
+        }
+        tracing::info!("ending");
+        let _ = end.send(true);
+        // Answers that are being written may be finished; nobody is waited for longer.
+        tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
+    })
+}
+
+/// Ready when the process is asked to end: SIGTERM or SIGINT.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without handlers the signals end the process as they always do.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Builds everything and serves until `ending`, or until something fails.
+async fn serve(
+    options: &Options,
+    on_ready: impl FnOnce(&Ready),
+    ending: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let (topology, plan) = load(options)?;
+    raise_descriptor_limit();
+    let directory = RuntimeDir::take(&options.runtime_dir)?;
+    let workers = match options.workers {
+        Some(workers) => workers.get(),
+        None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+    };
+    let engine = Arc::new(start_engine(options, &topology, &plan)?);
+    let clock = Arc::new(Clock::new());
+    let drops = Arc::new(DropLog::new(workers));
+    let (report, reports) = mpsc::unbounded_channel();
+    let fleet = Fleet::start(workers, &engine, &clock, &drops, &report)?;
+    let (ports, dispatch) = fleet.ports();
+    let ready = Ready {
+        attach_socket: directory.attach_socket(),
+        control_socket: directory.control_socket(),
+        workers,
+        hosts: plan.attachments.len(),
+    };
+    let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, plan));
+    let attach = Listener::bind(directory.attach_socket())?;
+    let control = directory.listen_control()?;
+    let running = Arc::new(Running {
+        topology_file: options.topology.clone(),
+        attach_socket: directory.attach_socket(),
+        topology,
+        engine,
+        fleet,
+        registry: Arc::clone(&registry),
+        drops: Arc::clone(&drops),
+        clock,
+        ending,
+    });
+    on_ready(&ready);
+    tracing::info!(workers, hosts = ready.hosts, runtime_dir = %options.runtime_dir.display(), "ready");
+    tokio::select! {
+        ended = api::serve(control, running) => ended,
+        ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,
+        ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
+        () = drops.collect_forever() => Ok(()),
+        () = dispatch => Ok(()),
+    }
+}
+
+fn load(options: &Options) -> Result<(Topology, Plan), Error> {
+    let loaded = viaduct_config_plane::load_file(&options.topology)?;
+    if !loaded.warnings.is_empty() {
+        tracing::warn!("{}", loaded.warnings);
+    }
+    let plan = viaduct_control_plane::plan(&loaded.topology)
+        .map_err(|source| Error::Plan { path: options.topology.clone(), source })?;
+    Ok((loaded.topology, plan))
+}
+
+fn start_engine(options: &Options, topology: &Topology, plan: &Plan) -> Result<Engine, Error> {
+    let seed = u64::from_ne_bytes(random()?);
+    let engine = Engine::new(EngineConfig { connections: options.connections, seed });
+    engine.load(topology);
+    let failed = |source| Error::Engine { path: options.topology.clone(), source };
+    for eni in &plan.enis {
+        engine.add_eni(eni).map_err(failed)?;
+    }
+    for attachment in &plan.attachments {
+        engine.add_attachment(attachment).map_err(failed)?;
+    }
+    Ok(engine)
+}
+
+/// Each attachment and each connection to a socket is a descriptor, and the usual limit is 1024 for
+/// the sake of programs that use `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}

@@ -1,0 +1,195 @@
+//! `control.sock`: questions about the running network.
+//!
+//! Everything here reads. The shapes are `viaduct-client`'s, so that both ends agree.
+
+mod answers;
+mod metrics;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::sync::watch;
+use viaduct_client::{ApiError, ConnectionsQuery, Drops, DropsQuery, HostPlan, PlanQuery, shapes};
+use viaduct_dataplane::Engine;
+use viaduct_topology::Topology;
+
+use crate::{clock::Clock, drops::DropLog, error::Error, fleet::Fleet, registry::Registry};
+
+/// Connections that are listed when nobody says how many.
+const DEFAULT_LIMIT: usize = 1000;
+
+/// The longest wait for a drop event, in milliseconds.
+const LONGEST_WAIT: u64 = 60_000;
+
+/// What there is to ask about.
+pub(crate) struct Running {
+    pub(crate) topology_file: PathBuf,
+    pub(crate) attach_socket: PathBuf,
+    pub(crate) topology: Topology,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) fleet: Fleet,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) drops: Arc<DropLog>,
+    pub(crate) clock: Arc<Clock>,
+    /// True when the daemon ends: nobody waits any longer.
+    pub(crate) ending: watch::Receiver<bool>,
+}
+
+type App = State<Arc<Running>>;
+
+/// Answers until the daemon ends.
+pub(crate) async fn serve(
+    listener: tokio::net::UnixListener,
+    running: Arc<Running>,
+) -> Result<(), Error> {
+    let ended = ended(running.ending.clone());
+    axum::serve(listener, router(running))
+        .with_graceful_shutdown(ended)
+        .await
+        .map_err(|source| Error::System { what: "serve the control socket", source })
+}
+
+/// Ready when the daemon ends.
+async fn ended(mut ending: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+fn router(running: Arc<Running>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/functions", get(functions))
+        .route("/v1/enis", get(enis))
+        .route("/v1/attachments", get(attachments))
+        .route("/v1/connections", get(connections))
+        .route("/v1/counters", get(counters))
+        .route("/v1/drops", get(drops))
+        .route("/v1/plan", get(plan))
+        .route("/metrics", get(metrics))
+        .fallback(unknown)
+        .with_state(running)
+}
+
+async fn status(State(running): App) -> Json<shapes::Status> {
+    Json(answers::status(&running))
+}
+
+async fn functions(State(running): App) -> Json<Vec<shapes::Function>> {
+    Json(answers::functions(&running))
+}
+
+async fn enis(State(running): App) -> Json<Vec<shapes::Eni>> {
+    Json(answers::enis(&running))
+}
+
+async fn attachments(State(running): App) -> Json<Vec<shapes::Attachment>> {
+    Json(answers::attachments(&running))
+}
+
+async fn connections(
+    State(running): App,
+    query: Result<Query<ConnectionsQuery>, QueryRejection>,
+) -> Result<Json<Vec<shapes::Connection>>, Refused> {
+    let Query(ConnectionsQuery { limit, attachment }) = query?;
+    let opener = match attachment {
+        Some(name) => Some(
+            running.registry.find(&name).map_err(|refusal| Refused::unknown(refusal.message))?.0.id,
+        ),
+        None => None,
+    };
+    Ok(Json(answers::connections(&running, limit.unwrap_or(DEFAULT_LIMIT), opener)))
+}
+
+async fn counters(State(running): App) -> Json<shapes::Counters> {
+    Json(answers::counters(&running))
+}
+
+async fn drops(
+    State(running): App,
+    query: Result<Query<DropsQuery>, QueryRejection>,
+) -> Result<Json<Drops>, Refused> {
+    let Query(DropsQuery { after, wait_ms }) = query?;
+    if wait_ms > LONGEST_WAIT {
+        let help = format!("wait_ms is at most {LONGEST_WAIT}; ask again when it is over");
+        return Err(Refused::bad(format!("{wait_ms} ms is too long a wait"), Some(help)));
+    }
+    running.drops.collect();
+    let newest = running.drops.newest();
+    if after > newest {
+        let help = format!("the newest is {newest}; was the daemon started anew? begin with 0");
+        return Err(Refused::bad(format!("there is no event {after} yet"), Some(help)));
+    }
+    let patience = Duration::from_millis(wait_ms);
+    let found = tokio::select! {
+        found = running.drops.after(after, patience) => found,
+        () = ended(running.ending.clone()) => running.drops.after(after, Duration::ZERO).await,
+    };
+    Ok(Json(answers::drops(&running, &found)))
+}
+
+async fn plan(
+    State(running): App,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+) -> Result<Json<HostPlan>, Refused> {
+    let Query(PlanQuery { name }) = query?;
+    match running.registry.find(&name) {
+        Ok((_, plan)) => Ok(Json(answers::plan(plan))),
+        Err(refusal) => Err(Refused::unknown(refusal.message)),
+    }
+}
+
+async fn metrics(State(running): App) -> Response {
+    let text = metrics::text(
+        &answers::status(&running),
+        &answers::counters(&running),
+        running.engine.connection_count(),
+    );
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+async fn unknown(uri: Uri) -> Refused {
+    Refused {
+        status: StatusCode::NOT_FOUND,
+        error: format!("there is no {}", uri.path()),
+        help: Some(
+            "ask for /v1/status, /v1/functions, /v1/enis, /v1/attachments, /v1/connections, \
+             /v1/counters, /v1/drops, /v1/plan or /metrics"
+                .to_owned(),
+        ),
+    }
+}
+
+/// A question that is not answered.
+struct Refused {
+    status: StatusCode,
+    error: String,
+    help: Option<String>,
+}
+
+impl Refused {
+    fn bad(error: String, help: Option<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, error, help }
+    }
+
+    fn unknown(error: String) -> Self {
+        Self { status: StatusCode::NOT_FOUND, error, help: None }
+    }
+}
+
+impl From<QueryRejection> for Refused {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad(rejection.body_text(), None)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(ApiError { error: self.error, help: self.help })).into_response()
+    }
+}

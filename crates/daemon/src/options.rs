@@ -1,0 +1,34 @@
+//! How a daemon is started.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The topology file.
+    pub topology: PathBuf,
+    /// Where the sockets `attach.sock` and `control.sock` go. One daemon a directory.
+    pub runtime_dir: PathBuf,
+    /// Packet threads; one a core if not given.
+    pub workers: Option<NonZeroUsize>,
+    /// Connections at most, over all interfaces. Memory is taken as they come.
+    pub connections: usize,
+    /// How long an attachment waits for a helper that went away.
+    pub grace: Duration,
+}
+
+impl Options {
+    /// The defaults: `/run/viaduct`, a worker a core, a million connections, two seconds.
+    #[must_use]
+    pub fn new(topology: impl Into<PathBuf>) -> Self {
+        Self {
+            topology: topology.into(),
+            runtime_dir: DEFAULT_RUNTIME_DIR.into(),
+            workers: None,
+            connections: 1_000_000,
+            grace: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The attachments: which hosts there can be, and what is attached now.
+//!
+//! # Theory of operation
+//!
+//! An attachment is detached, attached or reconnecting. It is attached by an offer on a session (a
+//! connection to `attach.sock`), and lives as long as that session. When the session ends, the
+//! attachment reconnects for [`Options::grace`](crate::Options::grace): its queue stays in use, so
+//! that packets in flight arrive, and an offer on any session takes it over. Then it is detached.
+//!
+//! | from | by | to |
+//! |---|---|---|
+//! | detached, reconnecting | offer | attached |
+//! | attached | offer on the same session | attached, with the new queue |
+//! | attached | offer on another session | refused |
+//! | attached | end of the session | reconnecting |
+//! | attached, reconnecting | withdrawal, queue gone, settings that cannot be restored | detached |
+//! | reconnecting | end of the grace | detached |
+//!
+//! An attachment comes up in three steps: every worker learns to write to it, the engine is told that
+//! it is there, one worker begins to read it. In any other order the answer to its first packet could
+//! meet a worker that does not know it yet. It goes down the other way round.
+//!
+//! No guard of the map is held across an `await`.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use dashmap::{DashMap, Entry};
+use tokio::sync::mpsc;
+use viaduct_control_plane::{HostPlan, Plan};
+use viaduct_dataplane::Engine;
+use viaduct_topology::{
+    inventory::{Attachment, AttachmentId},
+    suggest::suggest,
+};
+use viaduct_tun::{
+    Queue, Reply,
+    handover::{DetachReason, RefusalReason},
+};
+
+use crate::{fleet::Ports, worker::Port};
+
+/// The smallest MTU that is believed: every host must take datagrams of this size (RFC 791).
+const SMALLEST_MTU: u16 = 576;
+
+/// One connection to `attach.sock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+/// A session, for replies that nobody asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) replies: mpsc::UnboundedSender<Reply>,
+}
+
+/// All attachments.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    engine: Arc<Engine>,
+    ports: Ports,
+    plan: Plan,
+    by_name: HashMap<String, usize>,
+    /// What is attached or reconnecting; the others are detached.
+    held: DashMap<AttachmentId, Held>,
+    next_serial: AtomicU64,
+}
+
+/// A port in use and who gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) port: Arc<Port>,
+    /// Whether packets flow to it.
+    pub(crate) up: bool,
+    /// What the session calls the attachment: it may have left out an environment's number.
+    called: String,
+    /// None: the session has ended, and the grace runs.
+    session: Option<Session>,
+}
+
+impl Held {
+    /// Whether its session has ended.
+    pub(crate) fn is_reconnecting(&self) -> bool {
+        self.session.is_none()
+    }
+
+    fn may_be_replaced(&self, name: &str, by: SessionId) -> Result<(), Refusal> {
+        match &self.session {
+            Some(holder) if holder.id != by => {
+                let message = format!("`{name}` is attached by another process: end that first");
+                Err(Refusal::new(RefusalReason::AlreadyAttached, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why an offer or a question is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: RefusalReason,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(engine: Arc<Engine>, ports: Ports, plan: Plan) -> Self {
+        let names = plan.attachments.iter().map(|attachment| attachment.name.clone());
+        let by_name = names.zip(0..).collect();
+        let next_serial = AtomicU64::new(1);
+        Self { engine, ports, plan, by_name, held: DashMap::new(), next_serial }
+    }
+
+    /// All interfaces and attachments.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// All attachments, in the order of their numbers.
+    pub(crate) fn attachments(&self) -> &[Attachment] {
+        &self.plan.attachments
+    }
+
+    /// The attachment with this number.
+    pub(crate) fn attachment(&self, id: AttachmentId) -> Option<&Attachment> {
+        // Numbers count from 1 without gaps.
+        self.plan.attachments.get((id.0 as usize).checked_sub(1)?)
+    }
+
+    /// What is attached there, or reconnecting.
+    pub(crate) fn held(&self, id: AttachmentId) -> Option<Held> {
+        self.held.get(&id).map(|held| held.clone())
+    }
+
+    /// How many are attached and reached by packets.
+    pub(crate) fn attached(&self) -> usize {
+        self.held.iter().filter(|held| held.up && !held.is_reconnecting()).count()
+    }
+
+    /// The attachment of this name. `function/api` is its first environment.
+    pub(crate) fn find(&self, name: &str) -> Result<(&Attachment, &HostPlan), Refusal> {
+        let index = self.by_name.get(name).or_else(|| self.by_name.get(&format!("{name}/1")));
+        match index {
+            Some(index) => Ok((&self.plan.attachments[*index], &self.plan.hosts[*index])),
+            None => {
+                let names = self.by_name.keys().map(String::as_str);
+                let help = match suggest(name, names) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "`viaduct get attachments` lists what there is".to_owned(),
+                };
+                let message = format!("the topology has no host `{name}`; {help}");
+                Err(Refusal::new(RefusalReason::UnknownAttachment, message))
+            }
+        }
+    }
+
+    /// Attaches a queue. Returns its number when packets flow.
+    pub(crate) async fn attach(
+        &self,
+        name: &str,
+        mtu: u16,
+        queue: Queue,
+        session: &Session,
+    ) -> Result<u64, Refusal> {
+        let id = self.find(name)?.0.id;
+        if mtu < SMALLEST_MTU {
+            let message = format!("`{name}`: an MTU of {mtu} is below {SMALLEST_MTU}");
+            return Err(Refusal::new(RefusalReason::BadMessage, message));
+        }
+        let serial = self.next_serial.fetch_add(1, Relaxed);
+        let port = Arc::new(Port::new(id, serial, queue, mtu));
+        let (called, session) = (name.to_owned(), Some(session.clone()));
+        let held = Held { port: Arc::clone(&port), up: false, called, session };
+        let replaced = self.hold(id, held)?.map(|held| held.port);
+        self.ports.attach(Arc::clone(&port), replaced).await;
+        self.engine.attached(id, mtu);
+        self.ports.read(port).await;
+        // The queue may have gone in the meantime.
+        match self.held.get_mut(&id) {
+            Some(mut held) if held.port.serial == serial => held.up = true,
+            _ => {
+                let message = format!("`{name}`: the queue's device went away at once");
+                return Err(Refusal::new(RefusalReason::BadQueue, message));
+            }
+        }
+        Ok(serial)
+    }
+
+    /// Whether an offer on this session would be accepted: asked before the queue is set up.
+    pub(crate) fn may_attach(&self, name: &str, session: &Session) -> Result<(), Refusal> {
+        let id = self.find(name)?.0.id;
+        match self.held.get(&id) {
+            Some(held) => held.may_be_replaced(name, session.id),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the attachment, unless another session holds it. Returns what it replaces.
+    fn hold(&self, id: AttachmentId, new: Held) -> Result<Option<Held>, Refusal> {
+        match self.held.entry(id) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(new);
+                Ok(None)
+            }
+            Entry::Occupied(mut old) => {
+                if let Some(session) = &new.session {
+                    old.get().may_be_replaced(&new.called, session.id)?;
+                }
+                Ok(Some(old.insert(new)))
+            }
+        }
+    }
+
+    /// Ends an attachment that this session holds.
+    pub(crate) async fn withdraw(&self, name: &str, session: &Session) -> Result<(), Refusal> {
+        let id = self.find(name)?.0.id;
+        let ours = |held: &Held| held.session.as_ref().is_some_and(|of| of.id == session.id);
+        match self.held.remove_if(&id, |_, held| ours(held)) {
+            Some((_, held)) => {
+                self.detach(held).await;
+                Ok(())
+            }
+            None => {
+                let message = format!("`{name}` is not attached by this process");
+                Err(Refusal::new(RefusalReason::NotAllowed, message))
+            }
+        }
+    }
+
+    /// Notes that a session has ended. Returns the ports whose grace begins.
+    pub(crate) fn session_ended(&self, session: SessionId) -> Vec<Arc<Port>> {
+        let mut left = Vec::new();
+        for mut held in self.held.iter_mut() {
+            if held.session.as_ref().is_some_and(|of| of.id == session) {
+                held.session = None;
+                left.push(Arc::clone(&held.port));
+            }
+        }
+        left
+    }
+
+    /// Ends an attachment whose grace is over, unless somebody came back.
+    pub(crate) async fn grace_ended(&self, port: &Port) -> bool {
+        let over = |held: &Held| held.is_reconnecting() && held.port.serial == port.serial;
+        match self.held.remove_if(&port.attachment, |_, held| over(held)) {
+            Some((_, held)) => {
+                self.detach(held).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends the attachment of a queue that cannot be used any more, and tells its giver. False if
+    /// the attachment has another queue by now.
+    pub(crate) async fn queue_gone(&self, id: AttachmentId, serial: u64) -> bool {
+        let Some((_, held)) = self.held.remove_if(&id, |_, held| held.port.serial == serial) else {
+            return false;
+        };
+        if let Some(session) = &held.session {
+            let reason = DetachReason::QueueGone;
+            let detached = Reply::Detached { name: held.called.clone(), reason };
+            // A session that is just ending needs no news.
+            let _ = session.replies.send(detached);
+        }
+        self.detach(held).await;
+        true
+    }
+
+    async fn detach(&self, held: Held) {
+        let id = held.port.attachment;
+        // Unless somebody attached anew already.
+        if !self.held.contains_key(&id) {
+            self.engine.detached(id);
+        }
+        self.ports.detach(held.port).await;
+    }
+}

@@ -1,0 +1,371 @@
+//! Workers: the threads that move packets.
+//!
+//! # Theory of operation
+//!
+//! Each attachment's queue is read by one worker, the attachment's number modulo the number of
+//! workers, and written by any. A worker knows every port by a reference of its own, so that
+//! between reading a packet and writing it there is no shared table, no count and no lock but
+//! the engine's.
+//!
+//! A round: wait for ready queues, at most until the next tick; give each of them a turn; take
+//! commands. A turn ends when the queue is empty, after [`TURN_FRAMES`] frames or after
+//! [`TURN_TIME`], whichever comes first; what is left is reported by the next wait, behind the
+//! others. Every [`TICK`] the connections' timers are run and resting queues are tried again.
+//!
+//! Nothing a giver does to its device may cost others more than a turn:
+//!
+//! | it | shows as | the worker |
+//! |---|---|---|
+//! | clears O_NONBLOCK | nothing: reads never wait | goes on |
+//! | deletes or detaches | `Gone` | takes the queue out of its set, tells the control side |
+//! | sets the link down | `Down`, or readiness without packets | lets the queue rest until the next tick |
+//! | changes offloads or the header's length | headers that make no sense, writes refused | drops, asks the control side to restore the settings |
+//! | stops reading | `Full` | drops and counts, as a wire does |
+//!
+//! A worker never closes a queue, formats nothing and allocates nothing for a packet.
+
+mod inbox;
+mod poll;
+mod port;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam::utils::CachePadded;
+use tokio::sync::mpsc;
+use viaduct_dataplane::{Dropped, Engine, Moment, Scratch, Verdict};
+use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_tun::{Received, Sent, queue::MAX_FRAME_LEN};
+
+use self::poll::{PollSet, Ready, Reported};
+pub(crate) use self::{
+    inbox::{Command, Inbox},
+    port::Port,
+};
+use crate::{
+    clock::{Clock, TICK},
+    drops::{Drop, DropQueue},
+    error::Error,
+};
+
+/// Frames that a queue may yield in one turn.
+const TURN_FRAMES: u32 = 64;
+
+/// How long a turn may last. Sixty-four super-packets of 64 KiB take about a millisecond.
+const TURN_TIME: Duration = Duration::from_millis(2);
+
+/// Frames between two looks at the clock.
+const LOOK_EVERY: u32 = 8;
+
+/// Connections that one round may bury.
+const EXPIRE_BUDGET: usize = 512;
+
+/// What a worker tells the control side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The queue has no device any more.
+    Gone { attachment: AttachmentId, serial: u64 },
+    /// Its headers make no sense: the giver may have changed its settings.
+    Restore { attachment: AttachmentId, serial: u64 },
+    /// A worker ended without being told to.
+    Failed { worker: usize },
+}
+
+/// What the engine cannot count, because it happens on the way out.
+#[derive(Debug, Default)]
+pub(crate) struct WriteCounters {
+    /// Frames for which the target's device had no room.
+    pub(crate) overflowed: AtomicU64,
+    /// Packets whose target turned out to be down or gone.
+    pub(crate) undeliverable: AtomicU64,
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) index: usize,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) scratch: Scratch,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) drops: Arc<DropQueue>,
+    pub(crate) counters: Arc<CachePadded<WriteCounters>>,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+}
+
+/// A packet thread.
+pub(crate) struct Worker {
+    tools: Tools,
+    poll: PollSet,
+    ports: Ports,
+    /// Queues that are out of the set until the next tick.
+    resting: Vec<AttachmentId>,
+    buffer: Box<[u8]>,
+    /// Whether this round dropped something.
+    dropped: bool,
+    next_tick: Instant,
+}
+
+impl Worker {
+    pub(crate) fn new(tools: Tools) -> Result<Self, Error> {
+        Ok(Self {
+            poll: PollSet::new(tools.inbox.bell())?,
+            tools,
+            ports: Ports::default(),
+            resting: Vec::new(),
+            buffer: vec![0; MAX_FRAME_LEN].into_boxed_slice(),
+            dropped: false,
+            next_tick: Instant::now() + TICK,
+        })
+    }
+
+    /// Works until it is told to stop.
+    pub(crate) fn run(mut self) {
+        let _alarm = Alarm { worker: self.tools.index, events: self.tools.events.clone() };
+        let mut reported = Reported::new();
+        while self.round(&mut reported) {}
+    }
+
+    /// One round. False when the worker is to end.
+    fn round(&mut self, reported: &mut Reported) -> bool {
+        let patience = self.next_tick.saturating_duration_since(Instant::now());
+        if self.poll.wait(reported, patience).is_err() {
+            // Only a set that is no set is refused. The alarm tells the control side.
+            panic!("epoll refuses its own set");
+        }
+        let now = self.tools.clock.now();
+        let mut go_on = true;
+        for ready in reported.iter() {
+            match ready {
+                Ready::Bell => go_on = self.commands(),
+                Ready::Queue(id) => self.turn(id, now),
+            }
+        }
+        if self.dropped {
+            self.dropped = false;
+            self.tools.drops.wake();
+        }
+        if Instant::now() >= self.next_tick {
+            self.tick(now);
+        }
+        go_on
+    }
+
+    /// Runs the timers.
+    fn tick(&mut self, now: Moment) {
+        let Tools { engine, scratch, .. } = &mut self.tools;
+        let buried = engine.expire(now, EXPIRE_BUDGET, scratch);
+        // More are due: no sleep before the next round.
+        let rest = if buried < EXPIRE_BUDGET { TICK } else { Duration::ZERO };
+        self.next_tick = Instant::now() + rest;
+        for id in std::mem::take(&mut self.resting) {
+            self.watch(id);
+        }
+    }
+
+    fn commands(&mut self) -> bool {
+        self.tools.inbox.answer();
+        while let Some(command) = self.tools.inbox.pop() {
+            match command {
+                Command::Attach(port, passage) => {
+                    self.resting.retain(|resting| *resting != port.attachment);
+                    // The control side holds what is replaced until the passage is dropped.
+                    if let Some(replaced) = self.ports.put(port) {
+                        self.poll.remove(&replaced.queue);
+                    }
+                    drop(passage);
+                }
+                Command::Read(port, passage) => {
+                    // Unless it is gone already.
+                    if self.ports.at(port.attachment).is_some_and(|now| now.serial == port.serial) {
+                        self.watch(port.attachment);
+                    }
+                    drop(port);
+                    drop(passage);
+                }
+                Command::Detach(port, passage) => {
+                    self.poll.remove(&port.queue);
+                    self.resting.retain(|resting| *resting != port.attachment);
+                    self.ports.take(&port);
+                    drop(port);
+                    drop(passage);
+                }
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn watch(&mut self, id: AttachmentId) {
+        let Some(port) = self.ports.at(id) else { return };
+        if self.poll.add(id, &port.queue).is_err() {
+            // Out of memory or of watches: try again at the next tick.
+            self.resting.push(id);
+        }
+    }
+
+    /// Reads a queue until its turn ends.
+    fn turn(&mut self, id: AttachmentId, now: Moment) {
+        let started = Instant::now();
+        for frame in 1..=TURN_FRAMES {
+            // Detached by a command of this same round.
+            let Some(port) = self.ports.at(id) else { return };
+            match port.queue.read(&mut self.buffer) {
+                Received::Frame(length) => self.forward(id, length, now),
+                Received::Lost => {}
+                Received::Empty if frame == 1 => return self.rest(id),
+                Received::Empty => return,
+                Received::Down => return self.rest(id),
+                Received::Gone => return self.gone(id),
+            }
+            if frame % LOOK_EVERY == 0 && started.elapsed() >= TURN_TIME {
+                return;
+            }
+        }
+    }
+
+    fn forward(&mut self, ingress: AttachmentId, length: usize, now: Moment) {
+        let Tools { engine, scratch, .. } = &mut self.tools;
+        match engine.forward(&mut self.buffer[..length], ingress, now, scratch) {
+            Verdict::Forward { target, length } => {
+                let sent = match self.ports.at(target) {
+                    Some(port) => port.queue.write(&self.buffer[..length]),
+                    None => Sent::Down,
+                };
+                self.sent(sent, target, ingress, now);
+            }
+            Verdict::Answer(dropped) => {
+                let sent = match self.ports.at(ingress) {
+                    Some(port) => port.queue.write(self.tools.scratch.answer()),
+                    None => Sent::Down,
+                };
+                self.sent(sent, ingress, ingress, now);
+                self.report(dropped, now);
+            }
+            Verdict::Drop(dropped) => {
+                if matches!(dropped.reason, Reason::BadOffloadHeader | Reason::MalformedPacket) {
+                    self.want_restore(ingress);
+                }
+                self.report(dropped, now);
+            }
+        }
+    }
+
+    /// Sees to what became of a frame that was written to `target`.
+    fn sent(&mut self, sent: Sent, target: AttachmentId, ingress: AttachmentId, now: Moment) {
+        match sent {
+            Sent::Written => return,
+            Sent::Full => return add(&self.tools.counters.overflowed),
+            Sent::Down => {}
+            Sent::Gone => self.gone(target),
+            // Header and packet come from the engine and fit: it is the device that has changed.
+            Sent::Refused => self.want_restore(target),
+        }
+        add(&self.tools.counters.undeliverable);
+        let reason = Reason::AttachmentDown;
+        self.report(Dropped { reason, ingress, flow: None, request: None, packets: 1 }, now);
+    }
+
+    fn report(&mut self, dropped: Dropped, time: Moment) {
+        self.tools.drops.push(Drop { time, dropped });
+        self.dropped = true;
+    }
+
+    /// The queue is ready and yields nothing: it must not be asked again at once.
+    fn rest(&mut self, id: AttachmentId) {
+        if let Some(port) = self.ports.at(id) {
+            self.poll.remove(&port.queue);
+            self.resting.push(id);
+        }
+    }
+
+    /// The queue has no device: it is not touched again, and stays in this worker's hands until
+    /// the control side takes it.
+    fn gone(&mut self, id: AttachmentId) {
+        if let Some(port) = self.ports.at(id) {
+            self.poll.remove(&port.queue);
+            let event = Event::Gone { attachment: id, serial: port.serial };
+            self.ports.disable(id);
+            // Nobody listens only while the daemon ends.
+            let _ = self.tools.events.send(event);
+        }
+    }
+
+    fn want_restore(&self, id: AttachmentId) {
+        if let Some(port) = self.ports.at(id)
+            && port.want_restore()
+        {
+            let event = Event::Restore { attachment: id, serial: port.serial };
+            // Nobody listens only while the daemon ends.
+            let _ = self.tools.events.send(event);
+        }
+    }
+}
+
+/// A worker's own references to all ports, by attachment: their numbers are small and dense.
+#[derive(Debug, Default)]
+struct Ports(Vec<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    port: Option<Arc<Port>>,
+    disabled: bool,
+}
+
+impl Ports {
+    /// The port in use at an attachment.
+    fn at(&self, id: AttachmentId) -> Option<&Port> {
+        let slot = self.0.get(id.0 as usize)?;
+        if slot.disabled { None } else { slot.port.as_deref() }
+    }
+
+    /// Puts a port in, and returns the one that was there.
+    fn put(&mut self, port: Arc<Port>) -> Option<Arc<Port>> {
+        let index = port.attachment.0 as usize;
+        if index >= self.0.len() {
+            self.0.resize_with(index + 1, Slot::default);
+        }
+        std::mem::replace(&mut self.0[index], Slot { port: Some(port), disabled: false }).port
+    }
+
+    /// Takes this very port out.
+    fn take(&mut self, port: &Port) {
+        if let Some(slot) = self.0.get_mut(port.attachment.0 as usize)
+            && slot.port.as_ref().is_some_and(|held| held.serial == port.serial)
+        {
+            *slot = Slot::default();
+        }
+    }
+
+    /// Uses it no more, and keeps it.
+    fn disable(&mut self, id: AttachmentId) {
+        if let Some(slot) = self.0.get_mut(id.0 as usize) {
+            slot.disabled = true;
+        }
+    }
+}
+
+/// Tells the control side when a worker ends by a panic.
+struct Alarm {
+    worker: usize,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl std::ops::Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nobody listens only while the daemon ends.
+            let _ = self.events.send(Event::Failed { worker: self.worker });
+        }
+    }
+}
+
+/// Adds one to a counter that no other thread writes.
+fn add(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+}
