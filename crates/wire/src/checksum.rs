@@ -27,8 +27,12 @@ impl Sum {
         for quad in quads {
             sum += u64::from(u32::from_be_bytes(*quad));
         }
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
+        let last = match *rest {
+            [a, b, c] => [a, b, c, 0],
+            [a, b] => [a, b, 0, 0],
+            [a] => [a, 0, 0, 0],
+            _ => [0; 4],
+        };
         Self(sum + u64::from(u32::from_be_bytes(last)))
     }
 

@@ -236,3 +236,80 @@ impl fmt::Display for Frame<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{Icmpv4Type, PacketBuilder, PacketBuilderStep, icmpv4};
+
+    use super::*;
+    use crate::vnet::gso;
+
+    fn ip() -> PacketBuilderStep<etherparse::IpHeaders> {
+        PacketBuilder::ipv4([10, 0, 1, 5], [10, 0, 2, 9], 64)
+    }
+
+    fn line(header: VnetHeader, write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut buffer = header.emit().to_vec();
+        write(&mut buffer);
+        Frame::parse(&mut buffer, 1500).expect("a sound packet").to_string()
+    }
+
+    #[test]
+    fn a_packet_reads_as_tcpdump_has_it() {
+        let plain = |write: &dyn Fn(&mut Vec<u8>)| line(VnetHeader::default(), write);
+        assert_eq!(
+            plain(&|out| ip().tcp(40_000, 443, 1, 9).syn().ece().write(out, &[]).unwrap()),
+            "10.0.1.5.40000 > 10.0.2.9.443: tcp SE, length 40"
+        );
+        assert_eq!(
+            plain(&|out| ip().udp(40_000, 53).write(out, b"query").unwrap()),
+            "10.0.1.5.40000 > 10.0.2.9.53: udp, length 33"
+        );
+        assert_eq!(
+            plain(&|out| ip().icmpv4_echo_request(7, 1).write(out, &[]).unwrap()),
+            "10.0.1.5 > 10.0.2.9: icmp echo request, id 7, length 28"
+        );
+        assert_eq!(
+            plain(&|out| ip().icmpv4_echo_reply(7, 1).write(out, &[]).unwrap()),
+            "10.0.1.5 > 10.0.2.9: icmp echo reply, id 7, length 28"
+        );
+        let expired = Icmpv4Type::TimeExceeded(icmpv4::TimeExceededCode::TtlExceededInTransit);
+        assert_eq!(
+            plain(&|out| ip().icmpv4(expired.clone()).write(out, &[]).unwrap()),
+            "10.0.1.5 > 10.0.2.9: icmp 11/0, length 28"
+        );
+        assert_eq!(
+            plain(&|out| ip().write(out, etherparse::IpNumber(50), &[0; 4]).unwrap()),
+            "10.0.1.5 > 10.0.2.9: proto 50, length 24"
+        );
+    }
+
+    #[test]
+    fn a_super_packet_tells_what_it_stands_for() {
+        let header = VnetHeader {
+            flags: NEEDS_CSUM,
+            gso_type: gso::TCPV4,
+            gso_size: 1400,
+            csum_start: 20,
+            csum_offset: 16,
+            ..VnetHeader::default()
+        };
+        assert_eq!(
+            line(header, |out| ip().tcp(1, 2, 1, 9).ack(5).write(out, &[0; 3000]).unwrap()),
+            "10.0.1.5.1 > 10.0.2.9.2: tcp ., length 3040, 3 segments of 1400"
+        );
+    }
+
+    #[test]
+    fn the_ttl_stops_at_zero() {
+        let mut buffer = VnetHeader::default().emit().to_vec();
+        ip().udp(1, 2).write(&mut buffer, &[]).unwrap();
+        let mut frame = Frame::parse(&mut buffer, 1500).expect("a sound packet");
+        frame.decrement_ttl(1);
+        assert_eq!(frame.ttl(), 63);
+        frame.decrement_ttl(200);
+        assert_eq!(frame.ttl(), 0);
+        let length = frame.finish();
+        assert!(Frame::parse(&mut buffer[..length], 1500).is_ok(), "the checksum followed");
+    }
+}

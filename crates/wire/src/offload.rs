@@ -35,6 +35,7 @@ pub(crate) struct Segmentation {
 
 /// What of the guest's header is true of the packet: `ip_header` and `available` are the lengths
 /// of IP header and payload, `mtu` that of the device it came from.
+#[inline]
 pub(crate) fn judge(
     header: VnetHeader,
     ip_header: u8,

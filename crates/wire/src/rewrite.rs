@@ -6,7 +6,9 @@ use crate::checksum::Difference;
 use crate::flow::{Flow, protocol};
 use crate::frame::Frame;
 use crate::ipv4::{HEADER_LEN, field};
-use crate::transport::{ECHO_IDENTIFIER, ICMP_CHECKSUM, L4, TCP_CHECKSUM, UDP_CHECKSUM};
+use crate::transport::{
+    ECHO_IDENTIFIER, ICMP_CHECKSUM, L4, TCP_CHECKSUM, TCP_HEADER_LEN, UDP_CHECKSUM, UDP_HEADER_LEN,
+};
 
 /// What a packet is to say instead: the whole target tuple, so that applying it is the same work
 /// for every kind of translation and needs no look at what was there.
@@ -55,21 +57,19 @@ impl Frame<'_> {
         let flow = &mut self.flow;
         let l4 = &mut self.packet[usize::from(self.ip_header)..];
         match self.l4 {
-            L4::Tcp { .. } | L4::Udp => {
-                let ports = Difference::default()
-                    .word(flow.source_port, rewrite.source_port)
-                    .word(flow.destination_port, rewrite.destination_port);
-                flow.source_port = rewrite.source_port;
-                flow.destination_port = rewrite.destination_port;
-                put(l4, 0, flow.source_port);
-                put(l4, 2, flow.destination_port);
+            L4::Tcp { .. } => {
+                let ports = rewrite_ports(header::<TCP_HEADER_LEN>(l4), flow, rewrite);
                 // In the partial state nothing is to be updated: `finish` writes the field.
                 if !partial {
-                    let difference = addresses.and(ports);
-                    match self.l4 {
-                        L4::Udp => update(l4, UDP_CHECKSUM, |c| difference.apply_udp(c)),
-                        _ => update(l4, TCP_CHECKSUM, |c| difference.apply(c)),
-                    }
+                    let l4 = header::<TCP_HEADER_LEN>(l4);
+                    update(l4, TCP_CHECKSUM, |c| addresses.and(ports).apply(c));
+                }
+            }
+            L4::Udp => {
+                let ports = rewrite_ports(header::<UDP_HEADER_LEN>(l4), flow, rewrite);
+                if !partial {
+                    let l4 = header::<UDP_HEADER_LEN>(l4);
+                    update(l4, UDP_CHECKSUM, |c| addresses.and(ports).apply_udp(c));
                 }
             }
             L4::IcmpEchoRequest => {
@@ -125,12 +125,32 @@ pub(crate) fn write_addresses(
     destination: Ipv4Addr,
     difference: Difference,
 ) {
-    let Some(header) = packet.first_chunk_mut::<HEADER_LEN>() else {
-        unreachable!("every packet here has been found to hold an IP header")
-    };
+    let header = header::<HEADER_LEN>(packet);
     header[field::SOURCE..field::SOURCE + 4].copy_from_slice(&source.octets());
     header[field::DESTINATION..field::DESTINATION + 4].copy_from_slice(&destination.octets());
     update(header, field::CHECKSUM, |c| difference.apply(c));
+}
+
+/// The header of `N` bytes at the start of `bytes`, with one look at the length instead of one for
+/// each field.
+fn header<const N: usize>(bytes: &mut [u8]) -> &mut [u8; N] {
+    let Some(header) = bytes.first_chunk_mut() else {
+        unreachable!("no packet gets here that does not hold its headers")
+    };
+    header
+}
+
+/// Gives `flow` and the transport header the ports of `rewrite`; returns what that changes in a
+/// checksum.
+fn rewrite_ports(l4: &mut [u8], flow: &mut Flow, rewrite: &Rewrite) -> Difference {
+    let ports = Difference::default()
+        .word(flow.source_port, rewrite.source_port)
+        .word(flow.destination_port, rewrite.destination_port);
+    flow.source_port = rewrite.source_port;
+    flow.destination_port = rewrite.destination_port;
+    put(l4, 0, rewrite.source_port);
+    put(l4, 2, rewrite.destination_port);
+    ports
 }
 
 fn rewrite_echo(l4: &mut [u8], old: u16, new: u16) {

@@ -74,6 +74,7 @@ pub(crate) struct Transport {
 }
 
 /// Checks the transport header at the start of `payload`, which is exactly the IP payload.
+#[inline]
 pub(crate) fn check(ip: &Shape, payload: &[u8]) -> Result<Transport, Malformed> {
     if let Some(fragment) = ip.fragment {
         return check_fragment(ip, fragment, payload);
@@ -100,6 +101,7 @@ fn flow(ip: &Shape, source_port: u16, destination_port: u16) -> Flow {
     }
 }
 
+#[inline]
 fn check_tcp(ip: &Shape, payload: &[u8]) -> Result<Transport, Malformed> {
     let available = ip.payload_len();
     let Some(header) = payload.first_chunk::<TCP_HEADER_LEN>() else {
@@ -161,6 +163,7 @@ fn check_icmp(ip: &Shape, payload: &[u8]) -> Result<Transport, Malformed> {
 /// A fragment's transport header cannot be judged with the packet it belongs to, but it must not
 /// be spread so that no fragment shows it whole, or overwritten by the second (RFC 1858 3 and 4,
 /// RFC 3128): rewriting the first needs its checksum field, and filters its ports.
+#[cold]
 fn check_fragment(ip: &Shape, fragment: Fragment, payload: &[u8]) -> Result<Transport, Malformed> {
     let header_len = match ip.protocol {
         protocol::TCP => TCP_HEADER_LEN,
