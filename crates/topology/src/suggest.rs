@@ -16,19 +16,25 @@ pub fn suggest<'k>(unknown: &str, known: impl IntoIterator<Item = &'k str>) -> O
     known
         .into_iter()
         .filter(|word| word.len() <= LONGEST)
-        .map(|word| (distance(&unknown, &word.to_lowercase()), word))
-        .filter(|(distance, _)| *distance <= tolerance)
+        .filter_map(|word| Some((distance(&unknown, &word.to_lowercase(), tolerance)?, word)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
 }
 
-/// Edits between the words; one being the other's beginning or end counts as a single edit, so that
-/// `cidr` finds `cidr_block`.
-fn distance(unknown: &str, word: &str) -> usize {
+/// Edits between the words, if there are few enough; one being the other's beginning or end counts
+/// as a single edit, so that `cidr` finds `cidr_block`.
+fn distance(unknown: &str, word: &str, tolerance: usize) -> Option<usize> {
     let part = unknown.len() >= 3 && (word.starts_with(unknown) || word.ends_with(unknown));
     let whole = word.len() >= 3 && (unknown.starts_with(word) || unknown.ends_with(word));
+    if part || whole {
+        return Some(usize::from(unknown != word));
+    }
+    // Every letter too many is an edit, and counting letters is cheap. (A letter has at most 4 bytes.)
+    if unknown.len().abs_diff(word.len()) > 4 * tolerance {
+        return None;
+    }
     let edits = strsim::osa_distance(unknown, word);
-    if part || whole { edits.min(1) } else { edits }
+    (edits <= tolerance).then_some(edits)
 }
 
 #[cfg(test)]

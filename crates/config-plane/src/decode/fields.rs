@@ -74,9 +74,17 @@ pub(super) fn fields_or<'n, const N: usize>(
         if index(&key.text).is_some() {
             continue;
         }
+        if let Some((_, not_yet)) = NOT_YET.iter().find(|(word, _)| *word == key.text) {
+            report.error(key.span, format!("unknown key `{}`", key.text)).help(*not_yet);
+            continue;
+        }
         let synonym = synonyms.iter().find(|(wrong, _)| *wrong == key.text);
         let meant = synonym.map(|(_, right)| *right).or_else(|| suggest(&key.text, known));
-        unknown_key(report, key, owner, meant, &known);
+        let keys = format!("{owner} has the keys {}", quoted(&known));
+        report.error(key.span, format!("unknown key `{}`", key.text)).help(match meant {
+            Some(meant) => format!("did you mean `{meant}`? {keys}"),
+            None => keys,
+        });
         if let Some(slot) = meant.and_then(index).map(|index| &mut values[index])
             && matches!(slot, Entry::Absent)
         {
@@ -84,20 +92,6 @@ pub(super) fn fields_or<'n, const N: usize>(
         }
     }
     values
-}
-
-fn unknown_key(report: &mut Report, key: &Key, owner: &str, meant: Option<&str>, known: &[&str]) {
-    let word = &key.text;
-    if let Some((_, not_yet)) = NOT_YET.iter().find(|(key, _)| key == word) {
-        report.error(key.span, format!("unknown key `{word}`")).help(*not_yet);
-        return;
-    }
-    let keys = format!("{owner} has the keys {}", quoted(known));
-    let help = match meant {
-        Some(meant) => format!("did you mean `{meant}`? {keys}"),
-        None => keys,
-    };
-    report.error(key.span, format!("unknown key `{word}`")).help(help);
 }
 
 /// The value of a key that must be there.

@@ -68,14 +68,16 @@ fn direction(
         return if name == DEFAULT { vec![allow_all()] } else { Vec::new() };
     };
     let report = &mut context.report;
-    if given.len() > USUAL_RULES {
-        let extra = &given[USUAL_RULES];
+    let count = given.len();
+    let many = || format!("network ACL `{name}` has {count} {direction} rules");
+    if count > MOST_RULES {
         report
-            .warning(
-                extra.number.span,
-                format!("network ACL `{name}` has {} {direction} rules", given.len()),
-            )
-            .help(format!("AWS allows {USUAL_RULES}, and {MOST_RULES} if the quota is raised"));
+            .error(given[MOST_RULES].number.span, many())
+            .help(format!("AWS allows {MOST_RULES} at most"));
+    } else if count > USUAL_RULES {
+        report
+            .warning(given[USUAL_RULES].number.span, many())
+            .help(format!("AWS allows {USUAL_RULES} unless the quota is raised"));
     }
 
     let mut rules = Vec::with_capacity(given.len());

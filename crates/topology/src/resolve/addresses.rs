@@ -100,13 +100,12 @@ impl Context {
 
 /// What can only be judged when all addresses are known.
 pub(super) fn check(context: &mut Context) {
-    // Stand-ins for what was refused would only cause noise.
-    if context.report.has_errors() {
-        return;
-    }
     subnets_hold_their_interfaces(context);
     public_addresses_are_outside(context);
-    public_interfaces_have_a_way_out(context);
+    // A route that was refused may be the one that is missed here.
+    if !context.report.has_errors() {
+        public_interfaces_have_a_way_out(context);
+    }
 }
 
 fn subnets_hold_their_interfaces(context: &mut Context) {
@@ -114,10 +113,10 @@ fn subnets_hold_their_interfaces(context: &mut Context) {
         .addresses
         .interfaces
         .iter()
-        .map(|(subnet, taken)| {
-            (*subnet, *taken, cidr::usable(context.topology.subnets[*subnet].cidr_block))
+        .filter_map(|(subnet, taken)| {
+            let usable = cidr::usable(context.subnet_blocks[subnet.index()]?);
+            (*taken > usable).then_some((*subnet, *taken, usable))
         })
-        .filter(|(_, taken, usable)| taken > usable)
         .collect();
     full.sort();
     for (subnet, taken, usable) in full {

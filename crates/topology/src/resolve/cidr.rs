@@ -16,15 +16,19 @@ pub(super) const ANYWHERE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPE
 /// Packets to these are never forwarded (RT-11).
 pub(super) const LINK_SERVICES: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 168, 0), 22);
 
-/// Ranges that are no public addresses, and what they are instead.
-const NOT_PUBLIC: [(Ipv4Net, &str); 9] = [
-    (net([0, 0, 0, 0], 8), "stands for no host"),
+/// Ranges that VPCs use and the internet does not, and what they are.
+const PRIVATE: [(Ipv4Net, &str); 4] = [
     (net([10, 0, 0, 0], 8), "is private (RFC 1918)"),
-    (net([100, 64, 0, 0], 10), "is shared address space (RFC 6598)"),
-    (net([127, 0, 0, 0], 8), "is a loopback address"),
-    (net([169, 254, 0, 0], 16), "is link-local"),
     (net([172, 16, 0, 0], 12), "is private (RFC 1918)"),
     (net([192, 168, 0, 0], 16), "is private (RFC 1918)"),
+    (net([100, 64, 0, 0], 10), "is shared address space (RFC 6598)"),
+];
+
+/// Ranges that hold no hosts anywhere, and what they are.
+const UNUSABLE: [(Ipv4Net, &str); 5] = [
+    (net([0, 0, 0, 0], 8), "stands for no host"),
+    (net([127, 0, 0, 0], 8), "is a loopback address"),
+    (net([169, 254, 0, 0], 16), "is link-local"),
     (net([224, 0, 0, 0], 4), "is a multicast address"),
     (net([240, 0, 0, 0], 4), "is reserved"),
 ];
@@ -45,18 +49,18 @@ pub(super) fn canonical(report: &mut Report, block: &Spanned<IpNet>) -> IpNet {
     canonical
 }
 
-/// Why the block cannot be a VPC's: it holds addresses that are no unicast hosts.
+/// Why the block cannot be a VPC's: it holds addresses that no host can have.
 pub(super) fn unusable_in_vpc(block: Ipv4Net) -> Option<&'static str> {
-    NOT_PUBLIC
+    UNUSABLE
         .iter()
-        .filter(|(range, _)| !matches!(range.addr().octets()[0], 10 | 100 | 172 | 192))
         .find(|(range, _)| range.contains(&block) || block.contains(range))
         .map(|(_, what)| *what)
 }
 
 /// What an address is instead of a public one.
 pub(super) fn not_public(ip: Ipv4Addr) -> Option<&'static str> {
-    NOT_PUBLIC.iter().find(|(range, _)| range.contains(&ip)).map(|(_, what)| *what)
+    let ranges = PRIVATE.iter().chain(&UNUSABLE);
+    ranges.into_iter().find(|(range, _)| range.contains(&ip)).map(|(_, what)| *what)
 }
 
 /// What an address of a subnet is reserved for (ADR-01).

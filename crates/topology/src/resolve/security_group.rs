@@ -78,8 +78,17 @@ fn rules(
     direction: &str,
 ) -> Vec<SgRule> {
     let name = &group.name.value;
+    if let Some(extra) = given.get(MOST_RULES_ON_INTERFACE) {
+        context
+            .report
+            .error(
+                extra.span,
+                format!("security group `{name}` has {} {direction} rules", given.len()),
+            )
+            .help(format!("AWS allows {MOST_RULES_ON_INTERFACE} at most"));
+    }
     let mut rules: Vec<SgRule> = Vec::with_capacity(given.len());
-    for spec in given {
+    for spec in given.iter().take(MOST_RULES_ON_INTERFACE) {
         let span = spec.peer.span;
         let peer = match &spec.peer.value {
             spec::SgPeer::Cidr(block) => {

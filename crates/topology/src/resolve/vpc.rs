@@ -78,7 +78,7 @@ fn blocks(context: &mut Context, spec: &spec::Vpc) -> Vec<IpNet> {
     }
 
     let mut blocks: Vec<IpNet> = Vec::new();
-    for written in &given.value {
+    for written in given.value.iter().take(MOST_BLOCKS) {
         let Some(block) = block(context, written) else { continue };
         if let Some(other) = blocks.iter().find(|other| overlap(other, &block)) {
             let message = format!("`{block}` overlaps `{other}` of the same VPC");

@@ -1,0 +1,25 @@
+//! `docs/reasons.md` lists every reason, as the code has it.
+//!
+//! `BLESS=1 cargo test -p viaduct-topology --test reasons` writes the table anew.
+
+use std::{env, fmt::Write as _, fs, path::Path};
+
+use viaduct_topology::Reason;
+
+const START: &str = "<!-- the table is written by crates/topology/tests/reasons.rs -->\n";
+
+#[test]
+fn the_documentation_lists_every_reason() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reasons.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, _) = page.split_once(START).expect("the page has the line before its table");
+    let mut expected = format!("{before}{START}\n| code | meaning |\n|---|---|\n");
+    for reason in Reason::ALL {
+        writeln!(expected, "| `{reason}` | {} |", reason.text()).unwrap();
+    }
+    if env::var_os("BLESS").is_some() {
+        fs::write(&path, &expected).unwrap();
+    } else {
+        assert_eq!(page, expected, "run this test with BLESS=1 and read the difference");
+    }
+}
