@@ -23,7 +23,7 @@ use viaduct_wire::{Flow, L4};
 
 pub(crate) use self::{
     back::back_within,
-    steps::{Origin, Walk},
+    steps::{Origin, Walk, Walked},
 };
 pub use self::{
     back::{along, back},

@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn acl_06_what_no_rule_matches_is_denied() {
-        let ruling = acl(&[]).judge(Direction::Ingress, tcp(443), Ipv4Addr::LOCALHOST);
+        let acl = acl(&[]);
+        let ruling = acl.judge(Direction::Ingress, tcp(443), Ipv4Addr::LOCALHOST);
         assert_eq!((ruling.allows(), ruling.rule), (false, None));
     }
 

@@ -116,6 +116,13 @@ impl Numbers {
         let next = u32::try_from(table.len()).expect("fewer than 2^32 resources of a kind");
         Number::new(*table.entry_ref(id).or_insert(next))
     }
+
+    /// The number of this resource, if it was ever seen.
+    #[must_use]
+    #[expect(private_bounds, reason = "kinds of resources are this crate's")]
+    pub fn find<T: Numbered>(&self, id: &ResourceId) -> Option<Number<T>> {
+        T::table(&mut self.0.lock()).get(id).copied().map(Number::new)
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use viaduct_topology::Reason;
 
 use crate::{
     inventory::{Interface, View},
-    policy::{Direction, Policy, Rule, SecurityGroup, Selector, Subnet},
+    policy::{Direction, Number, Policy, Rule, Ruling, SecurityGroup, Selector, Subnet},
     recorder::{GroupDecision, Header, Recorder, Step},
 };
 
@@ -86,7 +86,7 @@ impl<'a, R: Recorder> Judge<'a, R> {
             std::slice::from_ref(&one)
         };
         // A range passes only as a whole: which of its ports a connection gets is chance (ACL-18).
-        let passes = rulings.iter().all(|ruling| ruling.allows());
+        let passes = rulings.iter().all(Ruling::allows);
         let verdict = if passes { Ok(()) } else { Err(Reason::SubnetAclRestriction) };
         self.step(header, Step::NetworkAcl { subnet, acl, direction, rulings }, verdict)
     }
@@ -157,7 +157,7 @@ impl<'a, R: Recorder> Judge<'a, R> {
         &self,
         interface: &Interface,
         peer: Ipv4Addr,
-    ) -> Option<&'a [crate::policy::Number<SecurityGroup>]> {
+    ) -> Option<&'a [Number<SecurityGroup>]> {
         let view = self.view;
         view.by_address(interface.vpc, peer).map(|peer| &*peer.groups)
     }

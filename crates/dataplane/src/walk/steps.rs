@@ -91,9 +91,9 @@ impl<'a, R: Recorder> Walk<'a, R> {
 
     pub(crate) fn run(mut self, origin: Origin<'a>) -> Walked {
         let end = match origin {
-            Origin::Environment(enis) => self.from_environment(enis),
-            Origin::Instance(interface) => self.from_instance(interface),
-            Origin::Internet(ip) => self.from_internet(ip),
+            Origin::Environment(enis) => self.leave_environment(enis),
+            Origin::Instance(interface) => self.leave_instance(interface),
+            Origin::Internet(ip) => self.come_from_internet(ip),
         };
         let path = end.ok().map(|(target, destination)| {
             let mut path = self.path;
@@ -129,7 +129,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.header.flow.destination
     }
 
-    fn from_environment(&mut self, enis: &'a [Arc<Interface>]) -> End<'a> {
+    fn leave_environment(&mut self, enis: &'a [Arc<Interface>]) -> End<'a> {
         let Some(eni) = self.options.eni.of(enis) else {
             // The inventory keeps an ENI for every environment.
             return Err(Reason::AttachmentDown);
@@ -148,10 +148,10 @@ impl<'a, R: Recorder> Walk<'a, R> {
         let before = self.header;
         self.header = sent_by(before, eni);
         self.judge.translation(&before, &self.header, Step::V2n { interface: eni }, Ok(()))?;
-        self.from_subnet(Node::Source, eni.subnet)
+        self.route_from(Node::Source, eni.subnet)
     }
 
-    fn from_instance(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
+    fn leave_instance(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
         self.source = Some(interface);
         if interface.source_dest_check {
             let reason = Reason::EniSourceDestCheckRestriction;
@@ -159,10 +159,10 @@ impl<'a, R: Recorder> Walk<'a, R> {
         }
         self.not_a_service(interface)?;
         self.leave_interface(interface)?;
-        self.from_subnet(Node::Source, interface.subnet)
+        self.route_from(Node::Source, interface.subnet)
     }
 
-    fn from_internet(&mut self, ip: Ipv4Addr) -> End<'a> {
+    fn come_from_internet(&mut self, ip: Ipv4Addr) -> End<'a> {
         // A private source is the internet gateway's to refuse (IGW-06).
         if private(self.header.flow.source).is_none() {
             self.sender_is(ip, None, Reason::SpoofedSource)?;
@@ -207,7 +207,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
     }
 
     /// Out of an interface in this subnet.
-    fn from_subnet(&mut self, node: Node, number: Number<Subnet>) -> End<'a> {
+    fn route_from(&mut self, node: Node, number: Number<Subnet>) -> End<'a> {
         let policy = self.policy();
         let Some(subnet) = policy.subnet(number) else {
             // The policy dropped a subnet that still has interfaces.
@@ -297,7 +297,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.nat = Some(interface);
         self.path.ttl_decrement = 1;
         self.path.mtu = self.path.mtu.min(NAT_GATEWAY_MTU);
-        self.from_subnet(Node::NatGateway, gateway.subnet)
+        self.route_from(Node::NatGateway, gateway.subnet)
     }
 
     /// To an interface of the same VPC.

@@ -1,0 +1,11 @@
+//! The walk against what AWS does: a test for each fact, named after it, over real topologies.
+
+mod explanations;
+mod functions;
+mod gateways;
+mod inventory;
+mod network_acls;
+mod policy;
+mod routes;
+mod security_groups;
+mod world;
