@@ -86,11 +86,16 @@ pub enum HandoverError {
     /// A message with another number of descriptors than it must have.
     #[error("a hand-over message carries {found} descriptors, and must carry {expected}")]
     Descriptors {
-        /// How many came (at least, where the kernel cut some off).
+        /// How many came (at least, where there are many).
         found: usize,
         /// How many the message must carry.
         expected: usize,
     },
+    /// A descriptor came, and this process may not open any more.
+    #[error(
+        "this process cannot take another descriptor: raise its limit of open files (`ulimit -n`)"
+    )]
+    TableFull,
 }
 
 /// What this host refused while devices, links or namespaces were being set up.

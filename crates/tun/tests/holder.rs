@@ -132,7 +132,9 @@ fn serve(
             assert!(connection.try_send(&Reply::Plan(plan)).unwrap());
             return;
         }
-        Incoming::Offer { offer, .. } if refused.contains(&offer.name) => {
+        Incoming::Offer { offer, queue } if refused.contains(&offer.name) => {
+            // First, so that the helper's is the last descriptor of the device.
+            drop(queue);
             let refusal = Reply::Refused {
                 name: Some(offer.name),
                 reason: RefusalReason::NotAllowed,

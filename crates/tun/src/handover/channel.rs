@@ -23,9 +23,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Incoming, MAX_MESSAGE_LEN, Reply, Request};
 use crate::HandoverError;
 
-/// Room for (at least) four descriptors in one message: more than any may carry, so that an error
-/// can say how many came.
-const DESCRIPTOR_SPACE: usize = rustix::cmsg_space!(ScmRights(4));
+/// Descriptors for which there is room in one message: more than any may carry, so that an error
+/// can say how many came. The kernel closes those beyond.
+const DESCRIPTORS: usize = 4;
 
 /// Connections that wait to be accepted; a host's helpers re-connect all at once.
 const BACKLOG: i32 = 1024;
@@ -122,8 +122,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// One request, if one waits. [`HandoverError::Closed`] when the helper is gone; after any
-    /// other error but `Malformed`, `TooLarge` and `Descriptors` the connection is of no use.
+    /// One request, if one waits. [`HandoverError::Closed`] when the helper is gone.
+    ///
+    /// After `Malformed`, `TooLarge`, `Descriptors` and `TableFull` one message is lost and the
+    /// connection goes on; after any other error it is of no use.
     pub fn try_recv(&self) -> Result<Option<Incoming>, HandoverError> {
         let Some((request, descriptors)) = receive::<Request>(&self.socket)? else {
             return Ok(None);
@@ -317,7 +319,7 @@ fn receive<M: DeserializeOwned>(
     socket: &OwnedFd,
 ) -> Result<Option<(M, Vec<OwnedFd>)>, HandoverError> {
     let mut text = vec![0; MAX_MESSAGE_LEN];
-    let mut space = [MaybeUninit::uninit(); DESCRIPTOR_SPACE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
         match recvmsg(
@@ -347,9 +349,9 @@ fn receive<M: DeserializeOwned>(
     if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(HandoverError::TooLarge);
     }
-    if message.flags.contains(ReturnFlags::CTRUNC) {
-        // The kernel closed those for which there was no room, here or in this process's table.
-        return Err(HandoverError::Descriptors { found: descriptors.len() + 1, expected: 1 });
+    if message.flags.contains(ReturnFlags::CTRUNC) && descriptors.len() < DESCRIPTORS {
+        // There was room in the buffer, so there was none in this process's table.
+        return Err(HandoverError::TableFull);
     }
     let message = serde_json::from_slice(&text[..message.bytes])?;
     Ok(Some((message, descriptors)))
