@@ -3,7 +3,8 @@
 //! Both namespaces are unnamed, and the program is killed when its test ends: nothing stays.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    fs::File,
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd, AsRawFd},
     process::{Child, ChildStdout, Command, Stdio},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal};
-use viaduct_tun::{Links, Namespace, netns};
+use viaduct_tun::{Error, Links, Namespace, netns};
 
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const SEEN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -30,20 +31,9 @@ struct Running {
 }
 
 impl Running {
-    /// Starts it and waits until it forwards; `None`, and the reason printed, without permission.
+    /// Starts it and waits until it forwards; `None` where this machine does not permit it.
     fn start() -> Option<Self> {
-        let (inside, outside) = match (netns::create_unnamed(), netns::create_unnamed()) {
-            (Ok(inside), Ok(outside)) => (inside, outside),
-            (Err(error), _) | (_, Err(error)) => {
-                assert!(!rustix::process::geteuid().is_root(), "root cannot: {error}");
-                println!("skipped: {error}");
-                return None;
-            }
-        };
-        if !std::path::Path::new("/dev/net/tun").exists() {
-            println!("skipped: there is no /dev/net/tun");
-            return None;
-        }
+        let (inside, outside) = (namespace()?, namespace()?);
         // An unnamed namespace is reached through our own descriptor of it.
         let path = |namespace: &Namespace| {
             format!("/proc/{}/fd/{}", std::process::id(), namespace.as_fd().as_raw_fd())
@@ -81,6 +71,23 @@ impl Running {
         command.arg(format!("--net={path}")).arg(program).args(arguments);
         command
     }
+}
+
+/// An unnamed namespace; `None`, and the reason printed, where this machine does not permit one.
+fn namespace() -> Option<Namespace> {
+    let namespace = match netns::create_unnamed() {
+        Ok(namespace) => namespace,
+        Err(Error::System { what, source }) if source.kind() == ErrorKind::PermissionDenied => {
+            println!("skipped: cannot {what}: {source}");
+            return None;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
+        println!("skipped: cannot open /dev/net/tun: {error}");
+        return None;
+    }
+    Some(namespace)
 }
 
 impl Drop for Running {
