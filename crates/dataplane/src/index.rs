@@ -107,6 +107,12 @@ impl Index {
         }
     }
 
+    /// Entries. Takes each shard's lock in turn.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
     /// Heap bytes.
     pub(crate) fn memory(&self) -> usize {
         let tables: usize = self.shards.iter().map(|shard| shard.lock().allocation_size()).sum();

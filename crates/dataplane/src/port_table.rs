@@ -39,7 +39,10 @@
 
 mod bitmap;
 mod destination;
+mod rest;
 mod space;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, net::Ipv4Addr, num::NonZeroU16};
 
@@ -166,6 +169,12 @@ impl PortTable {
         let (address, destination_port) = destination;
         let port = NonZeroU16::new(first(limits.ports) + offset);
         Ok(PortLease { protocol: Arc::clone(protocol), address, destination_port, port })
+    }
+
+    /// How much the address may carry.
+    #[must_use]
+    pub fn limits(&self) -> PortLimits {
+        self.shared.limits
     }
 
     /// Connections that hold a port now, in all protocols.

@@ -39,8 +39,7 @@ struct Node {
 pub(crate) struct TimerWheel {
     /// The heads, then a node for each slot up to the highest that was ever armed.
     nodes: Vec<Node>,
-    /// For each level the lists that may hold timers: a list that lost its last one to disarming
-    /// keeps its bit until the wheel comes by.
+    /// For each level the lists that hold timers.
     occupied: [u64; LEVELS],
     /// The present: everything due before was handed out.
     tick: u32,
@@ -94,9 +93,9 @@ impl TimerWheel {
                 continue;
             }
             match self.next_event() {
-                Some(next) if next <= target => self.advance(next),
+                Some(next) if next <= target => self.tick = next,
                 _ => {
-                    self.advance(target);
+                    self.tick = target;
                     return None;
                 }
             }
@@ -119,9 +118,8 @@ impl TimerWheel {
     /// what moves down from there may be due now.
     fn present(&self) -> Option<(usize, usize)> {
         (0..LEVELS).rev().find_map(|level| {
-            let head = head(level, self.tick);
-            let first = self.nodes[head].next as usize;
-            (first != head).then_some((level, first))
+            let occupied = self.occupied[level] >> digit(level, self.tick) & 1 == 1;
+            occupied.then(|| (level, self.nodes[head(level, self.tick)].next as usize))
         })
     }
 
@@ -139,17 +137,6 @@ impl TimerWheel {
         })
     }
 
-    /// Moves the present forward, up to the next event. Lists passed on the way are empty; their
-    /// bits would otherwise come up again in the next round of their level.
-    fn advance(&mut self, tick: u32) {
-        for (level, occupied) in self.occupied.iter_mut().enumerate() {
-            let above = (level as u32 + 1) * DIGIT;
-            let same_round = (self.tick ^ tick).checked_shr(above).unwrap_or(0) == 0;
-            *occupied &= if same_round { u64::MAX << digit(level, tick) } else { 0 };
-        }
-        self.tick = tick;
-    }
-
     fn link(&mut self, node: usize, due: u32) {
         let differing = due ^ self.tick;
         let level = ((differing | 1).ilog2() / DIGIT) as usize;
@@ -165,6 +152,10 @@ impl TimerWheel {
         let Node { next, previous, due } = self.nodes[node];
         self.nodes[previous as usize].next = next;
         self.nodes[next as usize].previous = previous;
+        if next == previous && (next as usize) < HEADS {
+            // Only the head is left.
+            self.occupied[next as usize / LISTS] &= !(1 << (next as usize % LISTS));
+        }
         self.nodes[node] = Node { next: node as u32, previous: node as u32, due };
     }
 
@@ -198,4 +189,149 @@ fn tick_at_or_after(moment: Moment) -> u32 {
 
 fn tick_at_or_before(moment: Moment) -> u32 {
     u32::try_from(moment.as_millis() >> TICK_SHIFT).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TICK: u64 = 1 << TICK_SHIFT;
+    const NONE: [u32; 0] = [];
+
+    fn at(ticks: u64) -> Moment {
+        Moment::from_millis(ticks * TICK)
+    }
+
+    fn drain(wheel: &mut TimerWheel, now: Moment) -> Vec<u32> {
+        let mut budget = usize::MAX;
+        std::iter::from_fn(|| wheel.pop(now, &mut budget)).collect()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Arm(u32, u64),
+        Disarm(u32),
+        Advance(u64, usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Near and far, with the edges of the levels: 64 and 4096 ticks and their neighbours.
+        let ticks = prop_oneof![
+            0..10u64,
+            60..70u64,
+            4_090..4_100u64,
+            262_140..262_150u64,
+            0..20_000_000u64
+        ];
+        let millis = (ticks, 0..TICK).prop_map(|(ticks, rest)| ticks * TICK + rest);
+        prop_oneof![
+            4 => (0..24u32, millis.clone()).prop_map(|(slot, after)| Step::Arm(slot, after)),
+            1 => (0..24u32).prop_map(Step::Disarm),
+            3 => (millis, prop_oneof![0..4usize, Just(usize::MAX)])
+                .prop_map(|(after, budget)| Step::Advance(after, budget)),
+        ]
+    }
+
+    proptest! {
+        /// Against an ordered map that holds, for each slot, the tick by which it is to fire.
+        #[test]
+        fn fires_what_an_ordered_map_says_is_due(
+            start in prop_oneof![Just(0), 0..1u64 << 38],
+            steps in prop::collection::vec(step(), 1..200),
+        ) {
+            let mut wheel = TimerWheel::new();
+            let mut model: BTreeMap<u32, u64> = BTreeMap::new();
+            let mut now = start;
+            drain(&mut wheel, Moment::from_millis(now));
+            for step in steps {
+                match step {
+                    Step::Arm(slot, after) => {
+                        wheel.arm(slot, Moment::from_millis(now + after));
+                        let due = (now + after).div_ceil(TICK);
+                        let known = model.entry(slot).or_insert(due);
+                        *known = due.min(*known);
+                    }
+                    Step::Disarm(slot) => {
+                        wheel.disarm(slot);
+                        model.remove(&slot);
+                    }
+                    Step::Advance(after, mut budget) => {
+                        now += after;
+                        let whole = budget == usize::MAX;
+                        while let Some(slot) = wheel.pop(Moment::from_millis(now), &mut budget) {
+                            let due = model.remove(&slot);
+                            prop_assert!(due.is_some_and(|due| due <= now / TICK), "{slot} is early");
+                        }
+                        let earliest = model.values().min();
+                        if whole {
+                            prop_assert!(earliest.is_none_or(|&due| due > now / TICK), "one is late");
+                        }
+                    let next = wheel.next_due().map(|next| next.as_millis() / TICK);
+                    prop_assert_eq!(next.is_some(), earliest.is_some());
+                    prop_assert!(next <= earliest.copied(), "{next:?} is too late");
+                }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_timer_fires_within_the_tick_after_its_moment_and_not_before() {
+        let mut wheel = TimerWheel::new();
+        let due = Moment::from_millis(350_000);
+        wheel.arm(3, due);
+        assert_eq!(drain(&mut wheel, Moment::from_millis(350_000 - 1)), NONE);
+        assert_eq!(drain(&mut wheel, Moment::from_millis(350_000 + TICK)), [3]);
+        assert_eq!(drain(&mut wheel, Moment::from_millis(u64::MAX)), NONE);
+    }
+
+    #[test]
+    fn arming_brings_forward_and_never_puts_off() {
+        let mut wheel = TimerWheel::new();
+        wheel.arm(1, at(100));
+        wheel.arm(1, at(1000));
+        wheel.arm(2, at(1000));
+        wheel.arm(2, at(10));
+        assert_eq!(drain(&mut wheel, at(10)), [2]);
+        assert_eq!(drain(&mut wheel, at(100)), [1]);
+        assert_eq!(drain(&mut wheel, at(1000)), NONE);
+    }
+
+    #[test]
+    fn what_is_already_due_fires_at_once_and_a_clock_behind_sees_nothing() {
+        let mut wheel = TimerWheel::new();
+        assert_eq!(drain(&mut wheel, at(5000)), NONE);
+        wheel.arm(1, at(10));
+        assert_eq!(drain(&mut wheel, at(4999)), NONE);
+        assert_eq!(drain(&mut wheel, at(5000)), [1]);
+    }
+
+    #[test]
+    fn a_budget_bounds_the_work_and_loses_nothing() {
+        let mut wheel = TimerWheel::new();
+        (0..100).for_each(|slot| wheel.arm(slot, at(5000)));
+        let (mut fired, mut rounds) = (Vec::new(), 0);
+        while fired.len() < 100 {
+            let mut budget = 7;
+            while let Some(slot) = wheel.pop(at(5000), &mut budget) {
+                fired.push(slot);
+            }
+            rounds += 1;
+            assert!(rounds <= 50, "100 timers over three levels are 300 moves");
+        }
+        fired.sort_unstable();
+        assert_eq!(fired, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn beyond_the_end_of_the_wheel_a_timer_fires_at_its_end() {
+        let mut wheel = TimerWheel::new();
+        wheel.arm(1, Moment::from_millis(u64::MAX));
+        assert_eq!(drain(&mut wheel, at(u64::from(u32::MAX) - 1)), NONE);
+        assert_eq!(drain(&mut wheel, at(u64::from(u32::MAX))), [1]);
+    }
 }

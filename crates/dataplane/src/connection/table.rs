@@ -329,3 +329,6 @@ fn sooner<P>(connection: &Connection<P>, before: Moment) -> Option<Moment> {
     let deadline = connection.deadline();
     (deadline < before).then_some(deadline)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,20 @@
 //! The ports of one address in one protocol: which are free, which rest, which are in use and
 //! towards whom.
 
-use std::{collections::VecDeque, hash::BuildHasher, net::Ipv4Addr, time::Duration};
+use std::{hash::BuildHasher, net::Ipv4Addr};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashTable, hash_table::Entry};
 
-use super::{bitmap::Bitmap, destination::Destination};
+use super::{bitmap::Bitmap, destination::Destination, rest::Rest};
 use crate::moment::Moment;
 
-/// How long a port rests whose connection was not seen to close (RFC 6888, REQ-8).
-pub(super) const REST: Duration = Duration::from_secs(120);
-
-/// Ports that began to rest within this time of each other are rested together.
-const BATCH: Duration = Duration::from_secs(1);
-
-/// How many resting ports an operation looks after. Each frees at most one, so that two are enough
-/// to catch up; a few more catch up sooner.
+/// How many resting ports a reservation looks after. Each connection lays at most one to rest, so
+/// two would be enough to catch up; a few more catch up sooner.
 const SETTLE: usize = 8;
 
-/// The port's connections beyond its first are counted in the lower bits; this one says that one
-/// of its connections ended unseen since the port was last free.
+/// A port's connections beyond its first are counted in the lower bits; this one says that one of
+/// its connections ended without a seen close since the port was last free.
 const UNSEEN: u32 = 1 << 31;
 
 /// A protocol's ports, as offsets into the table's range.
@@ -29,26 +23,15 @@ pub(super) struct Space {
     size: u32,
     /// Free and rested: given first.
     rested: Bitmap,
-    /// Free, but resting, in the order in which they were freed.
-    resting: VecDeque<u16>,
-    /// How many of `resting`, from its front, have rested at which moment.
-    batches: VecDeque<Batch>,
-    /// How many at the back of `resting` are in no batch yet: a lease that is dropped knows no
-    /// time, so its port's rest begins with the next call that does.
-    undated: u32,
+    /// Free, but resting.
+    rest: Rest,
     /// For each port the connections beyond its first; empty until a port is first shared.
     sharers: Vec<u32>,
+    /// The sum of all `sharers`.
+    shared: u32,
+    /// The ports in use, by destination. One without any has no entry.
     destinations: HashTable<Destination>,
     hasher: FixedState,
-    leases: u32,
-    shared: u32,
-}
-
-#[derive(Debug)]
-struct Batch {
-    began: Moment,
-    rested: Moment,
-    ports: u32,
 }
 
 impl Space {
@@ -56,14 +39,11 @@ impl Space {
         Self {
             size,
             rested: Bitmap::full(size),
-            resting: VecDeque::new(),
-            batches: VecDeque::new(),
-            undated: 0,
+            rest: Rest::default(),
             sharers: Vec::new(),
+            shared: 0,
             destinations: HashTable::new(),
             hasher: FixedState::with_seed(seed),
-            leases: 0,
-            shared: 0,
         }
     }
 
@@ -77,51 +57,47 @@ impl Space {
         now: Moment,
     ) -> Option<u16> {
         self.settle(now);
-        let hasher = &self.hasher;
-        let entry = self.destinations.entry(
-            hasher.hash_one(destination),
+        let Self { size, rested, rest, sharers, shared, destinations, hasher } = self;
+        let entry = destinations.entry(
+            hash(hasher, destination),
             |known| known.is(destination),
-            |known| hasher.hash_one((known.address, known.port)),
+            |known| hash(hasher, (known.address, known.port)),
         );
-        let used = match &entry {
-            Entry::Occupied(known) => known.get().len(),
-            Entry::Vacant(_) => 0,
+        let known = match &entry {
+            Entry::Occupied(known) => Some(known.get()),
+            Entry::Vacant(_) => None,
         };
-        if used >= limit {
+        if known.map_or(0, Destination::len) >= limit {
             return None;
         }
         // A random start and then the next that will do: RFC 6056, section 3.3.1.
-        let start = ((u128::from(random) * u128::from(self.size)) >> 64) as u32;
-        let port = if let Some(port) = self.rested.at_or_after(start) {
-            self.rested.remove(port);
-            port
-        } else if let Some(port) =
-            Self::take_resting(&mut self.resting, &mut self.batches, &mut self.undated)
-        {
+        let start = ((u128::from(random) * u128::from(*size)) >> 64) as u32;
+        let port = if let Some(port) = rested.at_or_after(start) {
+            rested.remove(port);
+            port as u16
+        } else if let Some(port) = rest.pop_oldest() {
             port
         } else {
-            let port = match &entry {
-                Entry::Occupied(known) => known.get().unused(start, self.size)?,
-                Entry::Vacant(_) if self.size == 0 => return None,
-                Entry::Vacant(_) => start,
+            let port = match known {
+                Some(known) => known.unused(start, *size)?,
+                None if *size > 0 => start,
+                None => return None,
             };
-            if self.sharers.is_empty() {
-                self.sharers = vec![0; self.size as usize];
+            if sharers.is_empty() {
+                *sharers = vec![0; *size as usize];
             }
-            self.sharers[port as usize] += 1;
-            self.shared += 1;
-            port
-        } as u16;
-        let mut known = entry.or_insert_with(|| Destination::new(destination));
-        known.get_mut().insert(port, self.size);
-        self.leases += 1;
+            sharers[port as usize] += 1;
+            *shared += 1;
+            port as u16
+        };
+        entry.or_insert_with(|| Destination::new(destination)).get_mut().insert(port, *size);
         Some(port)
     }
 
     /// Takes a port back. `closed`: both ends know that the connection is over, so the port need
     /// not rest.
     pub(super) fn give_back(&mut self, destination: (Ipv4Addr, u16), port: u16, closed: bool) {
-        let hash = self.hasher.hash_one(destination);
+        let hash = hash(&self.hasher, destination);
         let Ok(mut known) = self.destinations.find_entry(hash, |known| known.is(destination))
         else {
             debug_assert!(false, "{destination:?} has no port in use");
@@ -132,7 +108,6 @@ impl Space {
         if known.get().len() == 0 {
             known.remove();
         }
-        self.leases -= 1;
         let mut rest = !closed;
         if let Some(sharers) = self.sharers.get_mut(usize::from(port)) {
             if rest {
@@ -147,87 +122,41 @@ impl Space {
             *sharers = 0;
         }
         if rest {
-            self.resting.push_back(port);
-            self.undated += 1;
+            self.rest.push(port);
         } else {
             self.rested.insert(u32::from(port));
         }
     }
 
-    /// Connections now.
-    pub(super) fn leases(&self) -> u32 {
-        self.leases
-    }
-
-    /// Connections that use a port which another one also uses.
+    /// Connections that use a port which another one also uses, but for the first of each port.
     pub(super) fn shared(&self) -> u32 {
         self.shared
     }
 
     /// Whether nothing would be lost by forgetting it all: no port is in use, none rests.
     pub(super) fn is_idle(&mut self, now: Moment) -> bool {
-        self.date(now);
-        let resting = self.batches.back().is_some_and(|batch| now < batch.rested);
-        self.leases == 0 && !resting
+        self.rest.date(now);
+        self.destinations.is_empty() && self.rest.is_over(now)
     }
 
     /// Heap bytes.
     pub(super) fn memory(&self) -> usize {
         self.rested.memory()
-            + self.resting.capacity() * size_of::<u16>()
-            + self.batches.capacity() * size_of::<Batch>()
+            + self.rest.memory()
             + self.sharers.capacity() * size_of::<u32>()
             + self.destinations.allocation_size()
             + self.destinations.iter().map(Destination::memory).sum::<usize>()
     }
 
-    fn date(&mut self, now: Moment) {
-        if self.undated == 0 {
-            return;
-        }
-        let rested = now + REST;
-        match self.batches.back_mut() {
-            Some(batch) if now.since(batch.began) < BATCH => {
-                batch.ports += self.undated;
-                batch.rested = batch.rested.max(rested);
-            }
-            _ => self.batches.push_back(Batch { began: now, rested, ports: self.undated }),
-        }
-        self.undated = 0;
-    }
-
     fn settle(&mut self, now: Moment) {
-        self.date(now);
+        self.rest.date(now);
         for _ in 0..SETTLE {
-            let Some(batch) = self.batches.front_mut().filter(|batch| batch.rested <= now) else {
-                return;
-            };
-            batch.ports -= 1;
-            if batch.ports == 0 {
-                self.batches.pop_front();
-            }
-            if let Some(port) = self.resting.pop_front() {
-                self.rested.insert(u32::from(port));
-            }
+            let Some(port) = self.rest.pop_rested(now) else { return };
+            self.rested.insert(u32::from(port));
         }
     }
+}
 
-    /// The port that has rested longest.
-    fn take_resting(
-        resting: &mut VecDeque<u16>,
-        batches: &mut VecDeque<Batch>,
-        undated: &mut u32,
-    ) -> Option<u32> {
-        let port = resting.pop_front()?;
-        match batches.front_mut() {
-            Some(batch) => {
-                batch.ports -= 1;
-                if batch.ports == 0 {
-                    batches.pop_front();
-                }
-            }
-            None => *undated -= 1,
-        }
-        Some(u32::from(port))
-    }
+fn hash(hasher: &FixedState, (address, port): (Ipv4Addr, u16)) -> u64 {
+    hasher.hash_one(u64::from(address.to_bits()) << 16 | u64::from(port))
 }
