@@ -179,7 +179,7 @@ fn udp_and_its_errors_pass() {
     drop(server);
     client.send(b"anybody?").unwrap();
     let error = client.recv(&mut buffer).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error}");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
     running.stop(Signal::INT);
 }
 

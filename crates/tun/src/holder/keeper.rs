@@ -366,6 +366,7 @@ impl Keeper {
         match reason {
             DetachReason::Replaced | DetachReason::QueueGone => {
                 held.status = Status::Lost { reason };
+                held.retry = None;
             }
             DetachReason::Removed | DetachReason::Shutdown | DetachReason::Withdrawn => {
                 held.status = Status::Waiting;
