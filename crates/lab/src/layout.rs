@@ -63,9 +63,9 @@ impl Layout {
         self.directory.join("control.sock")
     }
 
-    /// The lock file of a process of the lab.
+    /// The lock file of a process of the lab (the daemon has one of its own, `daemon.lock`).
     pub(crate) fn lock_of(&self, role: &str) -> PathBuf {
-        self.directory.join(format!("{role}.lock"))
+        self.directory.join(format!("{role}.process"))
     }
 
     /// The log of a process of the lab.

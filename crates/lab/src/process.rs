@@ -179,7 +179,7 @@ mod tests {
 
     fn lock_file() -> (tempfile::TempDir, std::path::PathBuf) {
         let directory = tempfile::tempdir().unwrap();
-        let lock = directory.path().join("daemon.lock");
+        let lock = directory.path().join("daemon.process");
         File::create(&lock).unwrap();
         (directory, lock)
     }

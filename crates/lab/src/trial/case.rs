@@ -96,7 +96,9 @@ impl View<'_> {
             Endpoint::Function(function, number) => {
                 self.enis_of(*function, *number).map(|eni| (eni.private_ip, None)).collect()
             }
-            Endpoint::Instance(instance) => self.instance(*instance).into_iter().collect(),
+            Endpoint::Instance(instance) => {
+                self.instance(*instance, from.is_some()).into_iter().collect()
+            }
             Endpoint::Internet(host) => {
                 let address = self.topology.internet_hosts[*host].ip;
                 vec![(address, Some(self.topology.path(*host)))]
@@ -141,12 +143,19 @@ impl View<'_> {
             .filter_map(|eni| self.eni(eni))
     }
 
-    fn instance(&self, instance: Handle<Instance>) -> Option<(IpAddr, Option<String>)> {
+    /// The address by which an instance is known, and its name: from the internet the public one,
+    /// if it has one.
+    fn instance(
+        &self,
+        instance: Handle<Instance>,
+        from_a_vpc: bool,
+    ) -> Option<(IpAddr, Option<String>)> {
         let path = self.topology.short_path(instance);
         let eni = self.plan.enis.iter().find(
             |eni| matches!(&eni.owner, EniOwner::Instance { path: owner, .. } if *owner == path),
         )?;
-        Some((eni.private_ip, Some(path)))
+        let public = if from_a_vpc { None } else { eni.public_ip };
+        Some((public.unwrap_or(eni.private_ip), Some(path)))
     }
 
     /// The host that an address leads to, seen from a VPC, or from the internet.

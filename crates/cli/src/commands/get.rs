@@ -1,0 +1,298 @@
+//! `viaduct get`: what a running daemon has and did.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use viaduct_client::{
+    Attachment, Client, Connection, ConnectionsQuery, Counters, DropEvent, DropsQuery, Eni,
+    Function, Status,
+};
+use viaduct_lab::{LabName, Layout, layout};
+
+use crate::{
+    commands::run::DEFAULT_RUNTIME_DIR,
+    exit::{Answer, Failure, Outcome},
+    output, signals,
+    table::{Table, or_dash},
+};
+
+/// How long one question about drops waits for an answer, in milliseconds.
+const FOLLOW_MS: u64 = 30_000;
+
+/// Show what a running daemon has and did
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// What to show
+    #[arg(value_enum)]
+    what: What,
+
+    /// Ask the daemon of this lab
+    #[arg(long, value_name = "NAME", conflicts_with = "runtime_dir")]
+    lab: Option<LabName>,
+
+    /// Ask the daemon with its sockets there; if neither is given, the one in /run/viaduct or
+    /// else that of the only lab
+    #[arg(long, env = "VIADUCT_RUNTIME_DIR", value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+
+    /// Only connections that this host opened
+    #[arg(long, value_name = "HOST")]
+    from: Option<String>,
+
+    /// At most so many connections
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+
+    /// Go on and print each drop when it happens
+    #[arg(long)]
+    follow: bool,
+
+    /// Print it as JSON; with --follow, an event a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The daemon itself, and how far it is
+    Status,
+    /// The functions and how many of their environments are attached
+    Functions,
+    /// The network interfaces
+    Enis,
+    /// The hosts, attached or not
+    Attachments,
+    /// The connections of this moment
+    Connections,
+    /// What was forwarded and what was dropped since the start
+    Counters,
+    /// The packets that were dropped last, each with the reason
+    Drops,
+}
+
+impl Get {
+    pub(crate) fn run(self) -> Outcome {
+        let socket = self.socket()?;
+        signals::block_on(async {
+            let client = Client::connect(&socket).await?;
+            match self.what {
+                What::Status => self.show(&client.status().await?, status),
+                What::Functions => self.show(&client.functions().await?, functions),
+                What::Enis => self.show(&client.enis().await?, enis),
+                What::Attachments => self.show(&client.attachments().await?, attachments),
+                What::Connections => {
+                    let query =
+                        ConnectionsQuery { limit: self.limit, attachment: self.from.clone() };
+                    self.show(&client.connections(&query).await?, connections)
+                }
+                What::Counters => self.show(&client.counters().await?, counters),
+                What::Drops => self.drops(&client).await,
+            }?;
+            Ok(Answer::Yes)
+        })
+    }
+
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        let default = Path::new(DEFAULT_RUNTIME_DIR).join("control.sock");
+        if let Some(lab) = &self.lab {
+            return Ok(Layout::of(lab).control_socket());
+        }
+        if let Some(directory) = &self.runtime_dir {
+            return Ok(directory.join("control.sock"));
+        }
+        if default.exists() {
+            return Ok(default);
+        }
+        match layout::names()?.as_slice() {
+            [] => Ok(default),
+            [only] => Ok(Layout::of(only).control_socket()),
+            _ => Err(viaduct_lab::exec::only_lab().err().map_or(Failure::Told, Failure::from)),
+        }
+    }
+
+    fn show<T: Serialize>(
+        &self,
+        value: &T,
+        as_text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        if self.json { output::json(value) } else { output::text(&as_text(value)) }
+    }
+
+    async fn drops(&self, client: &Client) -> Result<(), Failure> {
+        let mut answer = client.drops(DropsQuery::default()).await?;
+        if !self.follow {
+            return self.show(&answer.events, |events| drops(events));
+        }
+        loop {
+            if answer.lost > 0 {
+                output::say(format_args!("{} events were not kept", answer.lost));
+            }
+            for event in &answer.events {
+                if self.json {
+                    output::json_line(event)?;
+                } else {
+                    output::text(&format!("{}\n", drop_line(event).join("  ")))?;
+                }
+            }
+            let query = DropsQuery { after: answer.next, wait_ms: FOLLOW_MS };
+            answer = client.drops(query).await?;
+        }
+    }
+}
+
+fn status(status: &Status) -> String {
+    let Status { version, pid, ready, uptime_ms, topology, generation, workers, .. } = status;
+    let mut table = Table::new(&["daemon", ""]);
+    table.row(["version".to_owned(), version.clone()]);
+    table.row(["process".to_owned(), pid.to_string()]);
+    table.row(["ready".to_owned(), if *ready { "yes" } else { "no" }.to_owned()]);
+    table.row(["up".to_owned(), seconds(*uptime_ms)]);
+    table.row(["topology".to_owned(), topology.display().to_string()]);
+    table.row(["generation".to_owned(), generation.to_string()]);
+    table.row(["workers".to_owned(), workers.to_string()]);
+    let count = status.attachments;
+    table.row(["attached".to_owned(), format!("{} of {}", count.attached, count.declared)]);
+    table.to_string()
+}
+
+fn functions(functions: &Vec<Function>) -> String {
+    let mut table =
+        Table::new(&["function", "account", "environments", "subnets", "security groups", "enis"]);
+    for function in functions {
+        let count = function.environments;
+        table.row([
+            function.name.clone(),
+            function.account.clone(),
+            format!("{}/{}", count.attached, count.declared),
+            function.subnets.join(","),
+            function.security_groups.join(","),
+            function.enis.join(","),
+        ]);
+    }
+    table.to_string()
+}
+
+fn enis(enis: &Vec<Eni>) -> String {
+    let mut table = Table::new(&[
+        "eni",
+        "kind",
+        "owner",
+        "private ip",
+        "public ip",
+        "ports in use",
+        "capacity",
+    ]);
+    for eni in enis {
+        table.row([
+            eni.id.clone(),
+            word(&eni.kind),
+            eni.owner.clone(),
+            eni.private_ip.to_string(),
+            or_dash(eni.public_ip),
+            or_dash(eni.connections),
+            or_dash(eni.capacity),
+        ]);
+    }
+    table.to_string()
+}
+
+fn attachments(attachments: &Vec<Attachment>) -> String {
+    let mut table = Table::new(&["host", "kind", "state", "device", "mtu", "worker"]);
+    for attachment in attachments {
+        table.row([
+            attachment.name.clone(),
+            word(&attachment.kind),
+            word(&attachment.state),
+            or_dash(attachment.device.as_ref()),
+            or_dash(attachment.mtu),
+            or_dash(attachment.worker),
+        ]);
+    }
+    table.to_string()
+}
+
+fn connections(connections: &Vec<Connection>) -> String {
+    let mut table = Table::new(&[
+        "opener",
+        "target",
+        "request",
+        "seen by the target",
+        "state",
+        "sent",
+        "received",
+        "idle",
+    ]);
+    for connection in connections {
+        table.row([
+            connection.opener.clone(),
+            connection.target.clone(),
+            connection.request.to_string(),
+            connection.translated.to_string(),
+            word(&connection.state),
+            connection.sent.bytes.to_string(),
+            connection.received.bytes.to_string(),
+            seconds(connection.idle_ms),
+        ]);
+    }
+    table.to_string()
+}
+
+fn counters(counters: &Counters) -> String {
+    let Counters {
+        forwarded_packets,
+        forwarded_bytes,
+        answered_packets,
+        connections_opened,
+        connections_ended,
+        dropped_packets,
+        overflowed_frames,
+        drop_events_lost,
+    } = counters;
+    let mut table = Table::new(&["counter", "value"]);
+    for (name, value) in [
+        ("forwarded packets", forwarded_packets),
+        ("forwarded bytes", forwarded_bytes),
+        ("answered packets", answered_packets),
+        ("connections opened", connections_opened),
+        ("connections ended", connections_ended),
+        ("overflowed frames", overflowed_frames),
+        ("drop events lost", drop_events_lost),
+    ] {
+        table.row([name.to_owned(), value.to_string()]);
+    }
+    for (reason, packets) in dropped_packets {
+        table.row([format!("dropped {reason}"), packets.to_string()]);
+    }
+    table.to_string()
+}
+
+fn drops(events: &[DropEvent]) -> String {
+    let mut table = Table::new(&["at", "came in at", "reason", "packet", "in reply to"]);
+    for event in events {
+        table.row(drop_line(event));
+    }
+    table.to_string()
+}
+
+fn drop_line(event: &DropEvent) -> [String; 5] {
+    [
+        seconds(event.time_ms),
+        event.attachment.clone(),
+        event.reason.to_string(),
+        or_dash(event.flow),
+        or_dash(event.request),
+    ]
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
+}
+
+/// A unit variant as the API spells it.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => format!("{other:?}"),
+    }
+}

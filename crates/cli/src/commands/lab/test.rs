@@ -1,0 +1,120 @@
+//! `viaduct lab test`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use viaduct_config_plane::Loaded;
+use viaduct_lab::{
+    LabName, Layout, Running, down,
+    trial::{self, Tried},
+    up,
+};
+
+use super::{bring_up, lab_name};
+use crate::{
+    exit::{Answer, Failure, Outcome},
+    explaining::Explainer,
+    files, output,
+    table::Table,
+};
+
+/// Try each `expect` of a topology with real packets
+///
+/// Compares what the file expects, what `viaduct explain` says and what a packet met. Brings the
+/// lab up and takes it down again, unless it is up already. Exits with 1 if anything disagrees.
+#[derive(Debug, Args)]
+pub(crate) struct LabTest {
+    /// The topology
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// What the lab is called; the file's name without its extension, if not given
+    #[arg(long, value_name = "NAME")]
+    name: Option<LabName>,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    tried: usize,
+    disagree: usize,
+    flows: Vec<Tried>,
+}
+
+impl LabTest {
+    pub(crate) fn run(self) -> Outcome {
+        let loaded = files::load(&self.file)?;
+        let name = lab_name(self.name.clone(), &self.file)?;
+        let (lab, ours) = if Layout::of(&name).directory().exists() {
+            (self.join(&name, &loaded)?, false)
+        } else {
+            (bring_up(name.clone(), &loaded, None)?, true)
+        };
+        let tried = try_all(&lab, &loaded);
+        if ours {
+            down(&name)?;
+        }
+        let flows = tried?;
+        let disagree = flows.iter().filter(|flow| !flow.agree).count();
+        let report = Report { tried: flows.len(), disagree, flows };
+        if self.json {
+            output::json(&report)?;
+        } else {
+            output::text(&table(&self.file.display().to_string(), &report))?;
+            output::say(format_args!(
+                "{} of {} flows agree",
+                report.tried - report.disagree,
+                report.tried
+            ));
+        }
+        Ok(if disagree == 0 { Answer::Yes } else { Answer::No })
+    }
+
+    /// A lab that is up, if it was brought up from the same text.
+    fn join(&self, name: &LabName, loaded: &Loaded) -> Result<Running, Failure> {
+        if up::topology_text(name)?.as_deref() != Some(loaded.warnings.source().text()) {
+            return Err(Failure::with_help(
+                format_args!("the lab `{name}` was brought up from another topology than this"),
+                format_args!(
+                    "take it down with `viaduct lab down {name}`, or try this one under another name with `--name`"
+                ),
+            ));
+        }
+        Ok(up::running(name, &loaded.topology)?)
+    }
+}
+
+fn try_all(lab: &Running, loaded: &Loaded) -> Result<Vec<Tried>, Failure> {
+    let explainer = Explainer::new(&loaded.topology)?;
+    let bar = crate::progress::bar("flows tried");
+    let source = loaded.warnings.source();
+    let line = |span| source.places(span).0.line;
+    let tried = trial::run(lab, &loaded.topology, line, &explainer, |_, flows| {
+        bar.set_length(flows as u64);
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    Ok(tried?)
+}
+
+fn table(file: &str, report: &Report) -> String {
+    let mut table =
+        Table::new(&["", "place", "from", "to", "traffic", "expected", "explain", "packet"]);
+    for flow in &report.flows {
+        table.row([
+            if flow.agree { "ok" } else { "DISAGREE" }.to_owned(),
+            format!("{file}:{}", flow.line),
+            flow.from.clone(),
+            flow.to.clone(),
+            flow.traffic.clone(),
+            flow.expected.to_string(),
+            flow.explained.to_string(),
+            flow.packet.to_string(),
+        ]);
+    }
+    table.to_string()
+}

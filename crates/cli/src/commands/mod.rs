@@ -1,0 +1,11 @@
+//! The commands, one a file.
+
+pub(crate) mod agent;
+pub(crate) mod attach;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod explain;
+pub(crate) mod get;
+pub(crate) mod lab;
+pub(crate) mod man;
+pub(crate) mod run;

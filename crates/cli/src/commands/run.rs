@@ -1,0 +1,60 @@
+//! `viaduct run`: the daemon, in the foreground.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::Args;
+use viaduct_daemon::Options;
+
+use crate::{
+    exit::{Answer, Outcome},
+    logging::Logging,
+};
+
+/// Where a daemon has its sockets unless it is told otherwise.
+pub(crate) const DEFAULT_RUNTIME_DIR: &str = viaduct_daemon::DEFAULT_RUNTIME_DIR;
+
+/// Run the daemon in the foreground: forward the packets of the hosts that are attached
+///
+/// Needs no privileges but to make its sockets. Ends on SIGTERM or Ctrl-C.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The topology
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Where the sockets go
+    #[arg(long, env = "VIADUCT_RUNTIME_DIR", default_value = DEFAULT_RUNTIME_DIR, value_name = "DIR")]
+    runtime_dir: PathBuf,
+
+    /// Threads that forward packets; as many as there are cores, if not given
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+
+    /// Connections at most; memory is taken as they come
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    connections: usize,
+
+    /// A process of a lab: claim the lock on standard input first
+    #[arg(long, hide = true)]
+    lab_child: bool,
+
+    #[command(flatten)]
+    logging: Logging,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Outcome {
+        if self.lab_child {
+            viaduct_lab::process::claim()?;
+        }
+        self.logging.start()?;
+        let options = Options {
+            runtime_dir: self.runtime_dir,
+            workers: self.workers,
+            connections: self.connections,
+            ..Options::new(self.file)
+        };
+        viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;
+        Ok(Answer::Yes)
+    }
+}
