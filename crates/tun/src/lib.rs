@@ -8,7 +8,8 @@
 //!   ([`handover`]) and distrusts every one of them ([`queue`]).
 //!
 //! This is the one crate of the workspace that may contain `unsafe`: the TUN driver is driven by
-//! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs` adds `unshare`.
+//! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs` and `private_etc.rs` add
+//! `unshare`.
 //!
 //! Errors come in three enums, because three different people read them: [`QueueError`] tells
 //! the giver of a queue why it was not taken, [`HandoverError`] says what a peer did wrong on
