@@ -1,6 +1,8 @@
 //! A network in a test: a topology, the engine, and packets built and read by another library.
 #![allow(dead_code)] // each test binary uses a part
 
+pub(crate) mod traffic;
+
 use std::net::Ipv4Addr;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
