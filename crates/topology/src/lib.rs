@@ -4,7 +4,7 @@
 //!
 //! 1. [`spec`]: a topology as somebody wrote it. Names are unresolved, and every value remembers
 //!    its place in the source ([`Span`]).
-//! 2. [`model`]: the same after [`resolve`]: references are typed [`Handle`]s, defaults are filled
+//! 2. [`model`]: the same after [`resolve`](fn@resolve): references are typed [`Handle`]s, defaults are filled
 //!    in, and nothing in it can be inconsistent.
 //! 3. [`inventory`]: what comes and goes while the network runs: interfaces and attachments.
 //!

@@ -3,7 +3,10 @@
 //! A reference is `name`, `kind/name`, `vpc/name` or `vpc/kind/name`. The bare name serves where
 //! only one kind fits, and the VPC may be left out inside a VPC and wherever only one has it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+};
 
 use crate::{
     arena::Handle,
@@ -68,7 +71,13 @@ pub(crate) struct Names {
     /// Ordered, so that suggestions do not depend on chance.
     entries: BTreeMap<String, Vec<Entry>>,
     vpc_by_name: HashMap<String, Handle<Vpc>>,
+    /// How many names were looked through for suggestions.
+    looked_through: Cell<usize>,
 }
+
+/// After looking through so many names, none are suggested any more: a large file in which
+/// everything dangles is to be refused in seconds, too.
+const ENOUGH: usize = 2_000_000;
 
 impl Names {
     /// The names of a topology that is already resolved.
@@ -231,6 +240,10 @@ impl Names {
             return Miss { message, help: Some(format!("`{}` is {is}", reference.name)) };
         }
 
+        if self.looked_through.get() > ENOUGH {
+            return Miss { message, help: None };
+        }
+        self.looked_through.set(self.looked_through.get() + self.entries.len());
         let candidates = self.entries.iter().filter(|(_, entries)| {
             entries.iter().any(|entry| {
                 kinds.contains(&entry.target.kind()) && (vpc.is_none() || entry.vpc == vpc)
