@@ -1,0 +1,231 @@
+//! Labs for scenarios: brought up with the real binary, taken down however a scenario ends.
+
+// Each scenario uses its own part of this.
+#![allow(dead_code)]
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use viaduct_tun::{Namespace, netns};
+
+/// Longer than anything here takes on an overloaded machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// The binary under test.
+pub(crate) fn viaduct() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
+    // What the caller's environment says is not what a scenario is about.
+    for variable in ["VIADUCT_RUNTIME_DIR", "VIADUCT_LOG", "VIADUCT_LOG_FORMAT", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// A file of the repository.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// Whether labs can be made here; says so if not.
+pub(crate) fn permitted() -> bool {
+    match viaduct_lab::up::may_make_labs() {
+        Ok(()) => true,
+        Err(error) => {
+            println!("skipped: {error}");
+            false
+        }
+    }
+}
+
+/// Whether a program is there; says so if not.
+pub(crate) fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    if !found {
+        println!("skipped: `{program}` is not installed");
+    }
+    found
+}
+
+/// A lab that is up. Taken down when dropped.
+pub(crate) struct Lab {
+    pub(crate) name: String,
+    _topology: Option<tempfile::TempDir>,
+}
+
+impl Lab {
+    /// Brings up a topology that is written here.
+    pub(crate) fn of(scenario: &str, topology: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("topology.yaml");
+        std::fs::write(&file, topology).unwrap();
+        let mut lab = Self::of_file(scenario, &file);
+        lab._topology = Some(directory);
+        lab
+    }
+
+    /// Brings up a topology file.
+    pub(crate) fn of_file(scenario: &str, file: &Path) -> Self {
+        let name = unique(scenario);
+        // Before `up`, so that a scenario that fails there is cleaned up after as well.
+        let lab = Self { name, _topology: None };
+        let output = viaduct().args(["lab", "up", "--name", &lab.name]).arg(file).output().unwrap();
+        assert!(output.status.success(), "lab up: {}", said(&output));
+        lab
+    }
+
+    /// A host's namespace.
+    pub(crate) fn namespace(&self, host: &str) -> Namespace {
+        netns::open(&format!("vd-{}.{}", self.name, host.replace('/', "."))).unwrap()
+    }
+
+    /// `viaduct lab exec HOST -- COMMAND`, still to be run.
+    pub(crate) fn exec(&self, host: &str, command: &[&str]) -> Command {
+        let mut exec = viaduct();
+        exec.args(["lab", "exec", "--lab", &self.name, host, "--"]).args(command);
+        exec
+    }
+
+    /// `viaduct get WHAT --json`.
+    pub(crate) fn get(&self, what: &str) -> Value {
+        let output = viaduct().args(["get", what, "--lab", &self.name, "--json"]).output().unwrap();
+        assert!(output.status.success(), "get {what}: {}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The path of something in the lab's runtime directory.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        Path::new("/run/viaduct/labs").join(&self.name).join(file)
+    }
+
+    /// Packets dropped so far for a reason.
+    pub(crate) fn dropped(&self, reason: &str) -> u64 {
+        self.get("counters")["dropped_packets"][reason].as_u64().unwrap_or(0)
+    }
+
+    /// Waits for a drop event that fits; returns it.
+    pub(crate) fn wait_for_drop(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let found = eventually(|| {
+            self.get("drops").as_array().unwrap().iter().find(|event| fits(event)).cloned()
+        });
+        found.unwrap_or_else(|| panic!("no such drop among {:#}", self.get("drops")))
+    }
+
+    /// Serves one connection after another at a host, each on a thread of its own: what `answer`
+    /// does with it. Ends with the listener's namespace.
+    pub(crate) fn serve(
+        &self,
+        host: &str,
+        port: u16,
+        answer: impl Fn(TcpStream) + Clone + Send + 'static,
+    ) {
+        let listener = self.listen(host, port);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let answer = answer.clone();
+                std::thread::spawn(move || answer(stream));
+            }
+        });
+    }
+
+    pub(crate) fn listen(&self, host: &str, port: u16) -> TcpListener {
+        self.namespace(host)
+            .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+            .unwrap()
+            .unwrap()
+    }
+
+    /// A connection from a host.
+    pub(crate) fn connect(&self, host: &str, to: &str) -> std::io::Result<TcpStream> {
+        let to: SocketAddr = to.parse().unwrap();
+        self.namespace(host)
+            .run(|| {
+                let stream = TcpStream::connect_timeout(&to, LIMIT)?;
+                stream.set_read_timeout(Some(LIMIT))?;
+                stream.set_write_timeout(Some(LIMIT))?;
+                Ok(stream)
+            })
+            .unwrap()
+    }
+
+    /// Sends a line from a host and returns the line that comes back.
+    pub(crate) fn ask(&self, host: &str, to: &str, line: &str) -> std::io::Result<String> {
+        let mut stream = self.connect(host, to)?;
+        stream.write_all(line.as_bytes())?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    pub(crate) fn down(&self) -> Output {
+        viaduct().args(["lab", "down", &self.name]).output().unwrap()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let output = self.down();
+        if std::thread::panicking() {
+            for log in ["daemon.log", "agent.log"] {
+                eprintln!("{log}: {}", std::fs::read_to_string(self.path(log)).unwrap_or_default());
+            }
+        } else {
+            assert!(output.status.success(), "lab down: {}", said(&output));
+        }
+    }
+}
+
+/// A name that no other scenario has at the same time.
+pub(crate) fn unique(scenario: &str) -> String {
+    format!("{scenario}-{}", std::process::id())
+}
+
+/// Answers a connection with the address it came from.
+pub(crate) fn tell_peer(mut stream: TcpStream) {
+    let peer = stream.peer_addr().unwrap().ip();
+    let mut request = Vec::new();
+    // The scenario's other end says what went wrong.
+    let _ = stream.read_to_end(&mut request);
+    let _ = write!(stream, "{peer}");
+}
+
+/// Everything a command said.
+pub(crate) fn said(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Looks again until there is something to see, at most [`LIMIT`].
+pub(crate) fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(seen) = look() {
+            return Some(seen);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A child that is killed when dropped.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

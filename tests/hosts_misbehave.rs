@@ -1,0 +1,92 @@
+//! Hosts that break their own end: the others go on, and no worker spins.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Lab, eventually, has, permitted, repository, said, tell_peer};
+use rustix::process::{Pid, Signal};
+
+fn state(lab: &Lab, host: &str) -> String {
+    let attachments = lab.get("attachments");
+    let found = attachments.as_array().unwrap().iter().find(|it| it["name"] == host).unwrap();
+    found["state"].as_str().unwrap().to_owned()
+}
+
+/// Processor time that the daemon has used, in clock ticks (a hundredth of a second each).
+fn ticks(lab: &Lab) -> u64 {
+    let pid = lab.get("status")["pid"].as_u64().unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Fields 14 and 15, counted behind the name, which may contain anything.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_link_that_is_down_and_a_device_that_is_deleted_harm_nobody_else() {
+    if !permitted() || !has("ip") {
+        return;
+    }
+    let lab = Lab::of_file("misbehave", &repository("config/quickstart.yaml"));
+    lab.serve("instance/db", 5432, tell_peer);
+    let ip = |arguments: &[&str]| {
+        let output = lab.exec("function/api/1", arguments).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    };
+    let others_go_on = || {
+        assert_eq!(lab.ask("function/api/2", "10.0.2.10:5432", "").unwrap(), "10.0.1.4");
+    };
+    // Connections whose answers will find the link down, or the device gone.
+    let held = lab.connect("function/api/1", "10.0.2.10:5432").unwrap();
+    ip(&["ip", "link", "set", "eth0", "down"]);
+    drop(held);
+    others_go_on();
+    ip(&["ip", "link", "set", "eth0", "up"]);
+    ip(&["ip", "route", "add", "default", "dev", "eth0"]);
+    assert_eq!(lab.ask("function/api/1", "10.0.2.10:5432", "").unwrap(), "10.0.1.4");
+
+    ip(&["ip", "link", "delete", "eth0"]);
+    others_go_on();
+    let noticed = eventually(|| (state(&lab, "function/api/1") == "detached").then_some(()));
+    assert!(noticed.is_some(), "{:#}", lab.get("attachments"));
+    others_go_on();
+
+    // A worker that spins on the dead queue would use all of its core.
+    let (before, started) = (ticks(&lab), Instant::now());
+    while started.elapsed() < Duration::from_millis(500) {
+        others_go_on();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let share = Duration::from_millis(10 * (ticks(&lab) - before));
+    assert!(share < started.elapsed() / 2, "the daemon used {share:?} of {:?}", started.elapsed());
+}
+
+#[test]
+fn when_the_agent_is_killed_the_daemon_notices_and_goes_on() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::of_file("noagent", &repository("config/quickstart.yaml"));
+    let agent = agent_of(&lab);
+    rustix::process::kill_process(agent, Signal::KILL).unwrap();
+
+    let gone = eventually(|| (lab.get("status")["attachments"]["attached"] == 0).then_some(()));
+    assert!(gone.is_some(), "{:#}", lab.get("attachments"));
+    assert_eq!(state(&lab, "instance/db"), "detached");
+    let before = ticks(&lab);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(ticks(&lab) - before < 15, "the daemon spins without its hosts");
+}
+
+/// The process that serves the lab's hosts: the one with its prefix on the command line.
+fn agent_of(lab: &Lab) -> Pid {
+    let wanted = format!("--prefix vd-{}.", lab.name);
+    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pid = processes.find_map(|entry| {
+        let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        command.contains(&wanted).then_some(pid)
+    });
+    Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
+}
