@@ -124,3 +124,47 @@ impl Index {
         &self.shards[(hash >> 40) as usize % SHARDS]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_keeps_its_slot_and_its_mark() {
+        for slot in [0, 1, Place::MAX_SLOT] {
+            for mark in [false, true] {
+                let place = Place::new(slot, mark);
+                assert_eq!((place.slot(), place.mark()), (slot, mark));
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_leads_to_one_place_until_that_is_stale() {
+        let index = Index::new();
+        let (old, new) = (Place::new(1, false), Place::new(2, true));
+        let hash = 0x0123_4567_89ab_cdef;
+        assert_eq!(index.insert(hash, old, |_| unreachable!("nothing stands there")), Ok(()));
+        assert_eq!(index.insert(hash, new, |_| false), Err(old));
+        assert_eq!(index.insert(hash, new, |standing| standing == old), Ok(()));
+        index.remove(hash, old);
+        assert_eq!(index.find(hash), Some(new), "the old place has no say any more");
+        index.remove(hash, new);
+        assert_eq!(index.find(hash), None);
+        assert_eq!(index.len(), 0);
+    }
+
+    #[test]
+    fn hashes_that_share_shard_and_bucket_are_told_apart() {
+        let index = Index::new();
+        // They differ in bits that neither the shard nor a small table looks at.
+        let hashes: Vec<u64> = (0..200).map(|number| 7 | number << 48).collect();
+        for (slot, &hash) in hashes.iter().enumerate() {
+            assert!(index.insert(hash, Place::new(slot as u32, false), |_| false).is_ok());
+        }
+        for (slot, &hash) in hashes.iter().enumerate() {
+            assert_eq!(index.find(hash), Some(Place::new(slot as u32, false)));
+        }
+        assert_eq!(index.find(7 | 200 << 48), None);
+    }
+}

@@ -32,7 +32,7 @@
 //!
 //! Cost: no operation depends on how many ports are taken. The free ports are a two-level bitmap,
 //! the ports of a destination a set that grows from 6 over 128 to a bitmap. A table that was never
-//! used holds nothing but its limits; the first connection of a protocol brings some 8 KiB, each
+//! used holds nothing but its limits; the first connection of a protocol brings some 10 KiB, each
 //! destination about 40 bytes. [`PortTable::trim`] gives the memory of idle tables back.
 //!
 //! Locks: one a protocol, held for the length of one operation, and nothing else is locked inside.

@@ -17,8 +17,9 @@
 //!   be used again.
 //!
 //! Who finds an inhabitant by its first pointer may end it before its maker has made the second.
-//! So a slot emptied during birth is freed by its maker, who learns of the death from `complete`;
-//! else its next inhabitant would inherit a pointer.
+//! Then the rest of its death is the maker's: to remove the pointers and to free the slot, when
+//! `complete` tells of it. If the taker removed pointers too, it could do so after the slot had its
+//! next inhabitant, and remove that one's.
 //!
 //! Locks: a slot's, or the free list's; never both at once.
 
@@ -36,10 +37,12 @@ pub(crate) struct Id {
 /// The slots.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    chunks: Box<[OnceLock<Box<[Slot<T>]>>]>,
+    chunks: Box<[OnceLock<Chunk<T>>]>,
     capacity: u32,
     free: Mutex<FreeList>,
 }
+
+type Chunk<T> = Box<[Slot<T>]>;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -57,7 +60,7 @@ const EPOCH: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
     pub(crate) value: T,
-    /// Its maker is still busy with it, and will free the slot. Otherwise the taker has to.
+    /// Its maker is still busy with it, and does the rest. Otherwise that is for the taker to do.
     pub(crate) in_birth: bool,
 }
 
@@ -89,7 +92,7 @@ impl<T> Slab<T> {
         Ok(Id { slot, epoch: born / EPOCH })
     }
 
-    /// Ends the birth; whether the value still lives. If not, its slot is the caller's to free.
+    /// Ends the birth; whether the value still lives. If not, the rest of its death is the caller's.
     pub(crate) fn complete(&self, id: Id) -> bool {
         let Slot { word, value } = self.slot(id.slot);
         let _value = value.lock();
@@ -181,5 +184,61 @@ impl<T> Slab<T> {
     fn known_slot(&self, slot: u32) -> Option<&Slot<T>> {
         let chunk = self.chunks.get((slot / CHUNK) as usize)?.get()?;
         Some(&chunk[(slot % CHUNK) as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn born(slab: &Slab<&'static str>, value: &'static str) -> Id {
+        let id = slab.insert(value).expect("there is room");
+        assert!(slab.complete(id));
+        id
+    }
+
+    #[test]
+    fn an_id_does_not_find_what_came_after() {
+        let slab = Slab::new(1);
+        let first = born(&slab, "first");
+        assert_eq!(slab.with(first, |value| *value), Some("first"));
+        assert_eq!(slab.insert("second"), Err("second"));
+
+        assert_eq!(slab.take(first, |_| true).map(|taken| taken.in_birth), Some(false));
+        assert!(!slab.is_live(first.slot));
+        assert_eq!(slab.insert("second"), Err("second"), "emptied, but not free");
+        slab.free(first.slot);
+        let second = born(&slab, "second");
+        assert_eq!(second.slot, first.slot);
+        assert!(slab.with(first, |_| ()).is_none());
+        assert!(slab.take(first, |_| true).is_none());
+        assert_eq!(slab.visit(second.slot, |id, value| (id, *value)), Some((second, "second")));
+    }
+
+    #[test]
+    fn a_death_during_birth_is_told_to_both() {
+        let slab = Slab::new(2);
+        let id = slab.insert("short-lived").expect("there is room");
+        assert!(slab.is_live(id.slot));
+        assert!(slab.take(id, |_| false).is_none());
+        let taken = slab.take(id, |value| *value == "short-lived");
+        assert!(taken.is_some_and(|taken| taken.in_birth));
+        assert!(!slab.complete(id));
+        slab.free(id.slot);
+        assert_eq!(slab.len(), 0);
+        assert_eq!(born(&slab, "next").slot, id.slot);
+    }
+
+    #[test]
+    fn chunks_come_as_they_are_needed() {
+        let slab = Slab::new(3 * CHUNK);
+        let empty = slab.memory();
+        assert!(slab.visit(0, |_, _: &mut u64| ()).is_none());
+        (0..=CHUNK).for_each(|value| assert!(slab.insert(u64::from(value)).is_ok()));
+        let chunk = CHUNK as usize * size_of::<Slot<u64>>();
+        assert_eq!(slab.memory(), empty + 2 * chunk);
+        assert_eq!((slab.len(), slab.touched()), (CHUNK as usize + 1, CHUNK + 1));
+        assert!(!slab.is_live(CHUNK + 1));
+        assert!(!slab.is_live(u32::MAX));
     }
 }

@@ -11,9 +11,10 @@
 //!   caller tries another port. If the request's key is there, another thread was faster: this
 //!   birth is undone and the caller uses the winner.
 //! - **Death**: empty the slot; remove both keys; disarm the timer; free the slot; and only then,
-//!   as the caller drops what it got, give the ports back. An entry whose slot is empty leads
-//!   nowhere, and a birth that finds one in its way takes it over: until the entry is gone its
-//!   slot is not used again, so "empty" cannot mean anybody else.
+//!   as the caller drops what it got, give the ports back. A connection that a reply ends during
+//!   its birth is emptied only, and the rest left to the thread that made it. An entry whose slot
+//!   is empty leads nowhere, and a birth that finds one in its way takes it over: until the entry
+//!   is gone its slot is not used again, so "empty" cannot mean anybody else.
 //! - **Time**: a connection whose deadline has passed is dead to [`Connections::lookup`], whether
 //!   or not [`Connections::expire`] came by. Packets move the deadline and touch no timer; only
 //!   when one brings it closer (a close was seen) is the timer armed anew.
@@ -28,7 +29,7 @@ use std::{fmt, hash::BuildHasher};
 
 use foldhash::fast::FixedState;
 
-use super::{Connection, Direction, Half, Key};
+use super::{Connection, Direction, Key};
 use crate::{
     index::{Index, Place},
     moment::Moment,
@@ -168,13 +169,12 @@ impl<P> Connections<P> {
             InsertError::CapacityFull
         })?;
         if self.enter(&reply, place(id, Direction::Reply)).is_err() {
-            return Err(match self.undo(id) {
+            return Err(match self.undo(id, &reply) {
                 Some(connection) => InsertError::ReplyTaken(Box::new(connection)),
                 None => unreachable!("nothing has led anybody to the connection yet"),
             });
         }
-        loop {
-            let Err(standing) = self.enter(&request, place(id, Direction::Request)) else { break };
+        while let Err(standing) = self.enter(&request, place(id, Direction::Request)) {
             let winner = self.slab.visit(standing.slot(), |winner, connection| {
                 (winner, connection.half(direction(standing)).key == request)
             });
@@ -185,16 +185,16 @@ impl<P> Connections<P> {
                 // that another thread has moved on.
                 None => continue,
             };
-            self.undo(id).map(Connection::abandon);
+            if let Some(connection) = self.undo(id, &reply) {
+                connection.abandon();
+            }
             return Err(error);
         }
         if self.slab.complete(id) {
             self.timers.lock().arm(id.slot, deadline);
         } else {
-            // A reply ended it; whoever took it out may have looked for the request's key too
-            // early.
-            self.index.remove(self.hash(&request), place(id, Direction::Request));
-            self.slab.free(id.slot);
+            // A reply has ended it: it was born, and is dead.
+            self.forget(id, &request, &reply);
         }
         Ok(ConnectionId(id))
     }
@@ -270,13 +270,10 @@ impl<P> Connections<P> {
 
     /// Ends a birth whose request's key was not entered; none if a reply has ended the connection
     /// before.
-    fn undo(&self, id: Id) -> Option<Connection<P>> {
+    fn undo(&self, id: Id, reply: &Key) -> Option<Connection<P>> {
         let taken = self.slab.take(id, |_| true);
-        if let Some(Taken { value, .. }) = &taken {
-            let key = &value.reply.key;
-            self.index.remove(self.hash(key), place(id, Direction::Reply));
-        }
         self.slab.complete(id);
+        self.index.remove(self.hash(reply), place(id, Direction::Reply));
         self.slab.free(id.slot);
         taken.map(|taken| taken.value)
     }
@@ -287,15 +284,19 @@ impl<P> Connections<P> {
         condition: impl FnOnce(&Connection<P>) -> bool,
     ) -> Option<Connection<P>> {
         let Taken { value: connection, in_birth } = self.slab.take(id, condition)?;
-        for direction in [Direction::Request, Direction::Reply] {
-            let Half { key, .. } = connection.half(direction);
-            self.index.remove(self.hash(key), place(id, direction));
-        }
+        // During birth, the rest is its maker's to do.
         if !in_birth {
-            self.timers.lock().disarm(id.slot);
-            self.slab.free(id.slot);
+            self.forget(id, &connection.request.key, &connection.reply.key);
         }
         Some(connection)
+    }
+
+    /// Removes what leads to an empty slot, and frees it.
+    fn forget(&self, id: Id, request: &Key, reply: &Key) {
+        self.index.remove(self.hash(request), place(id, Direction::Request));
+        self.index.remove(self.hash(reply), place(id, Direction::Reply));
+        self.timers.lock().disarm(id.slot);
+        self.slab.free(id.slot);
     }
 
     fn arm_if(&self, slot: u32, deadline: Option<Moment>) {

@@ -13,6 +13,10 @@ use crate::moment::Moment;
 /// two would be enough to catch up; a few more catch up sooner.
 const SETTLE: usize = 8;
 
+/// Destinations are kept in so many tables, by hash: a table that grows moves all it holds, and one
+/// reservation pays for it.
+const TABLES: usize = 64;
+
 /// A port's connections beyond its first are counted in the lower bits; this one says that one of
 /// its connections ended without a seen close since the port was last free.
 const UNSEEN: u32 = 1 << 31;
@@ -30,7 +34,7 @@ pub(super) struct Space {
     /// The sum of all `sharers`.
     shared: u32,
     /// The ports in use, by destination. One without any has no entry.
-    destinations: HashTable<Destination>,
+    destinations: [HashTable<Destination>; TABLES],
     hasher: FixedState,
 }
 
@@ -42,7 +46,7 @@ impl Space {
             rest: Rest::default(),
             sharers: Vec::new(),
             shared: 0,
-            destinations: HashTable::new(),
+            destinations: [const { HashTable::new() }; TABLES],
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -58,8 +62,9 @@ impl Space {
     ) -> Option<u16> {
         self.settle(now);
         let Self { size, rested, rest, sharers, shared, destinations, hasher } = self;
-        let entry = destinations.entry(
-            hash(hasher, destination),
+        let hash_of_it = hash(hasher, destination);
+        let entry = destinations[table(hash_of_it)].entry(
+            hash_of_it,
             |known| known.is(destination),
             |known| hash(hasher, (known.address, known.port)),
         );
@@ -98,8 +103,8 @@ impl Space {
     /// not rest.
     pub(super) fn give_back(&mut self, destination: (Ipv4Addr, u16), port: u16, closed: bool) {
         let hash = hash(&self.hasher, destination);
-        let Ok(mut known) = self.destinations.find_entry(hash, |known| known.is(destination))
-        else {
+        let destinations = &mut self.destinations[table(hash)];
+        let Ok(mut known) = destinations.find_entry(hash, |known| known.is(destination)) else {
             debug_assert!(false, "{destination:?} has no port in use");
             return;
         };
@@ -136,7 +141,7 @@ impl Space {
     /// Whether nothing would be lost by forgetting it all: no port is in use, none rests.
     pub(super) fn is_idle(&mut self, now: Moment) -> bool {
         self.rest.date(now);
-        self.destinations.is_empty() && self.rest.is_over(now)
+        self.destinations.iter().all(HashTable::is_empty) && self.rest.is_over(now)
     }
 
     /// Heap bytes.
@@ -144,8 +149,8 @@ impl Space {
         self.rested.memory()
             + self.rest.memory()
             + self.sharers.capacity() * size_of::<u32>()
-            + self.destinations.allocation_size()
-            + self.destinations.iter().map(Destination::memory).sum::<usize>()
+            + self.destinations.iter().map(HashTable::allocation_size).sum::<usize>()
+            + self.destinations.iter().flatten().map(Destination::memory).sum::<usize>()
     }
 
     fn settle(&mut self, now: Moment) {
@@ -159,4 +164,9 @@ impl Space {
 
 fn hash(hasher: &FixedState, (address, port): (Ipv4Addr, u16)) -> u64 {
     hasher.hash_one(u64::from(address.to_bits()) << 16 | u64::from(port))
+}
+
+/// Told by other bits of the hash than a table itself uses.
+fn table(hash: u64) -> usize {
+    (hash >> 40) as usize % TABLES
 }

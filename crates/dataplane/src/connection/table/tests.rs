@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use viaduct_topology::{inventory::AttachmentId, model::PortRange};
 use viaduct_wire::{Flow, Rewrite, TcpFlags};
 
-use super::*;
+use super::{super::Half, *};
 use crate::{
     connection::Timeouts,
     port_table::{PortLimits, PortTable},
@@ -77,8 +77,7 @@ fn either_direction_finds_the_connection_and_its_translation() {
             (id, direction, connection.path, connection.rewrite(direction))
         }))
     };
-    let request =
-        Rewrite::from(reply_key(UDP, 1024).flow.reversed());
+    let request = Rewrite::from(reply_key(UDP, 1024).flow.reversed());
     assert_eq!(found(request_key(UDP, 40_000)), Some((id, Direction::Request, "path", request)));
     let reply =
         Rewrite { ttl_decrement: 1, ..Rewrite::from(request_key(UDP, 40_000).flow.reversed()) };
