@@ -21,7 +21,7 @@ pub use self::query::{Probe, Query, QueryError, Sender, queries};
 use self::scribe::Scribe;
 use crate::{
     inventory::{ENVIRONMENT_ADDRESS, Interface, Inventory, Place, View},
-    policy::{ICMP, Policy, PortWords},
+    policy::{Policy, PortWords, TCP, UDP},
     recorder::Header,
     walk::{Options, Origin, Subject, Walk, back_within},
 };
@@ -178,7 +178,7 @@ pub fn explain(
     let mut scribe = Scribe::new(Way::Forward, &sender.name, sender.component, &view);
     let walk = Walk::new(policy, &view, &subject, Options::default(), &mut scribe);
     let walked = walk.run(sender.origin);
-    let (forward, mut blockers) = scribe.finish();
+    let (forward, mut blockers) = scribe.finish(walked.blocked);
 
     let mut back = Vec::new();
     let mut translated_source = None;
@@ -194,9 +194,8 @@ pub fn explain(
         let reply = query.probe.reply();
         if let (false, Some(icmp)) = (query.one_way, reply) {
             let mut scribe = Scribe::new(Way::Return, &sender.name, sender.component, &view);
-            // Its outcome is in what the scribe wrote down.
-            let _ = back_within(policy, &view, path, &translated, icmp, &mut scribe);
-            let (hops, more) = scribe.finish();
+            let judged = back_within(policy, &view, path, &translated, icmp, &mut scribe);
+            let (hops, more) = scribe.finish(judged.err());
             back = hops;
             blockers.extend(more);
         }
@@ -258,7 +257,7 @@ fn request_header(query: &Query, source: Ipv4Addr) -> Header {
     let (protocol, destination_port) = query.probe.protocol_and_port();
     let source_ports = match (query.source_port, protocol) {
         (Some(port), _) => PortRange::single(port),
-        (None, crate::policy::TCP | crate::policy::UDP) => HOST_PORTS,
+        (None, TCP | UDP) => HOST_PORTS,
         // An echo's identifier is nobody's concern.
         (None, _) => PortRange::single(0),
     };
@@ -278,9 +277,4 @@ fn ports<S: Serializer>(ports: &Option<PortRange>, serializer: S) -> Result<S::O
         Some(ports) => serializer.collect_str(&PortWords(*ports)),
         None => serializer.serialize_none(),
     }
-}
-
-/// ICMP is told by type and code, never by ports.
-const fn has_port_numbers(protocol: u8) -> bool {
-    protocol != ICMP && crate::walk::has_ports(protocol)
 }

@@ -31,7 +31,7 @@ pub use self::{
 };
 use crate::{
     inventory::{Attachment, Inventory, Place, View},
-    policy::{ICMP, Policy},
+    policy::Policy,
     recorder::{Blind, Header, Recorder},
 };
 
@@ -106,7 +106,8 @@ pub fn forward<R: Recorder>(
     let view = inventory.view();
     // Removed while its packet was on the way here.
     let attachment = view.attachment(ingress).ok_or(Reason::AttachmentDown)?;
-    let walked = Walk::new(policy, &view, subject, options, recorder).run(origin(attachment, &view));
+    let walked =
+        Walk::new(policy, &view, subject, options, recorder).run(origin(attachment, &view));
     match (walked.blocked, walked.path) {
         (None, Some(path)) => Ok(path),
         (Some(reason), _) => Err(reason),
@@ -138,9 +139,4 @@ fn origin<'a>(attachment: &'a Attachment, view: &'a View<'_>) -> Origin<'a> {
         Place::Instance(interface) => Origin::Instance(interface),
         Place::Internet(ip) => Origin::Internet(*ip),
     }
-}
-
-/// Whether the source port is a port or an identifier that translation may change.
-pub(crate) const fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, ICMP | crate::policy::TCP | crate::policy::UDP)
 }

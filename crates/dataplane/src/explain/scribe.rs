@@ -1,11 +1,15 @@
 //! Writes down, in words, what the walk looks at.
 
-use viaduct_topology::Reason;
+use std::net::Ipv4Addr;
 
-use super::{Blocker, Component, Hop, Verdict, Way, has_port_numbers};
+use viaduct_topology::{Reason, model::PortRange};
+
+use super::{Blocker, Component, Hop, Verdict, Way};
 use crate::{
     inventory::{Interface, Owner, View},
-    policy::{Direction, Peer, Policy, PortWords, Route, Rule, Ruling, Target, Words},
+    policy::{
+        Direction, ICMP, Peer, Policy, PortWords, Route, Rule, Ruling, TCP, Target, UDP, Words,
+    },
     recorder::{GroupDecision, Header, Recorder, Step},
 };
 
@@ -38,8 +42,48 @@ impl<'a> Scribe<'a> {
         Self { way, sender, sender_component, view, hops: Vec::new(), blockers: Vec::new() }
     }
 
-    pub(super) fn finish(self) -> (Vec<Hop>, Vec<Blocker>) {
+    /// All that was written down. The walk's outcome is never milder than its steps: a walk that
+    /// ended without one, for want of a resource that interfaces still name, is told as such.
+    pub(super) fn finish(mut self, blocked: Option<Reason>) -> (Vec<Hop>, Vec<Blocker>) {
+        if let Some(reason) = blocked
+            && self.blockers.is_empty()
+        {
+            let header = self.hops.last().map_or_else(String::new, |hop| hop.after.clone());
+            let said = Said {
+                component: self.sender_component,
+                id: None,
+                name: self.sender.into(),
+                check: "is somewhere that the policy in force does not have".into(),
+                rule: None,
+            };
+            self.note(said, header.clone(), header, Some(reason));
+        }
         (self.hops, self.blockers)
+    }
+
+    fn note(&mut self, said: Said, before: String, after: String, reason: Option<Reason>) {
+        if let Some(reason) = reason {
+            self.blockers.push(Blocker {
+                direction: self.way,
+                reason,
+                hop: self.hops.len() + 1,
+                component: said.component,
+                id: said.id.clone(),
+                name: said.name.clone(),
+                rule: said.rule.clone(),
+            });
+        }
+        self.hops.push(Hop {
+            component: said.component,
+            id: said.id,
+            name: said.name,
+            check: said.check,
+            rule: said.rule,
+            before,
+            after,
+            verdict: if reason.is_none() { Verdict::Allow } else { Verdict::Deny },
+            reason,
+        });
     }
 
     fn say(&self, policy: &Policy, before: &Header, after: &Header, step: Step<'_>) -> Said {
@@ -168,29 +212,7 @@ impl Recorder for Scribe<'_> {
         verdict: Result<(), Reason>,
     ) {
         let said = self.say(policy, before, after, step);
-        let reason = verdict.err();
-        if let Some(reason) = reason {
-            self.blockers.push(Blocker {
-                direction: self.way,
-                reason,
-                hop: self.hops.len() + 1,
-                component: said.component,
-                id: said.id.clone(),
-                name: said.name.clone(),
-                rule: said.rule.clone(),
-            });
-        }
-        self.hops.push(Hop {
-            component: said.component,
-            id: said.id,
-            name: said.name,
-            check: said.check,
-            rule: said.rule,
-            before: words(before),
-            after: words(after),
-            verdict: if reason.is_none() { Verdict::Allow } else { Verdict::Deny },
-            reason,
-        });
+        self.note(said, words(before), words(after), verdict.err());
     }
 }
 
@@ -278,7 +300,7 @@ fn acl_rules(direction: Direction, rulings: &[Ruling<'_>]) -> String {
 
 /// The ports that pass, or do not, neighbouring ranges joined.
 fn spans(rulings: &[Ruling<'_>], allowed: bool) -> String {
-    let mut spans: Vec<viaduct_topology::model::PortRange> = Vec::new();
+    let mut spans: Vec<PortRange> = Vec::new();
     for ruling in rulings.iter().filter(|ruling| ruling.allows() == allowed) {
         match spans.last_mut() {
             Some(last) if last.last.checked_add(1) == Some(ruling.values.first) => {
@@ -323,17 +345,21 @@ fn source(header: &Header) -> String {
     end(header.flow.source, header.source_ports, header.flow.protocol)
 }
 
-fn end(ip: std::net::Ipv4Addr, ports: viaduct_topology::model::PortRange, protocol: u8) -> String {
-    if has_port_numbers(protocol) { format!("{ip}:{}", PortWords(ports)) } else { ip.to_string() }
+fn end(ip: Ipv4Addr, ports: PortRange, protocol: u8) -> String {
+    if matches!(protocol, TCP | UDP) {
+        format!("{ip}:{}", PortWords(ports))
+    } else {
+        ip.to_string()
+    }
 }
 
 /// `tcp 10.0.1.4:1024-65535 > 10.0.2.10:5432`
 fn words(header: &Header) -> String {
     let flow = header.flow;
     let protocol = match flow.protocol {
-        crate::policy::TCP => "tcp".to_owned(),
-        crate::policy::UDP => "udp".to_owned(),
-        crate::policy::ICMP => "icmp".to_owned(),
+        TCP => "tcp".to_owned(),
+        UDP => "udp".to_owned(),
+        ICMP => "icmp".to_owned(),
         other => format!("protocol {other}"),
     };
     let destination = end(flow.destination, header.destination_ports, flow.protocol);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Component, Explanation, Hop, Verdict, Way};
+use super::{Blocker, Component, Explanation, Hop, Verdict, Way};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,13 +49,13 @@ impl fmt::Display for Explanation {
             }
         }
         for (index, blocker) in self.blockers.iter().enumerate() {
-            let lead = if index == 0 { "\nrefused: " } else { "also:    " };
-            write!(
-                f,
-                "{lead}{} ({} hop {}, {}",
-                blocker.reason, blocker.direction, blocker.hop, blocker.component
-            )?;
-            writeln!(f, " {})\n         {}", blocker.name, blocker.reason.text())?;
+            let lead = if index == 0 { "\nrefused:" } else { "also:   " };
+            let Blocker { direction, reason, hop, name, .. } = blocker;
+            writeln!(f, "{lead} {reason} at hop {hop} of the {direction}, {name}")?;
+            if let Some(rule) = &blocker.rule {
+                writeln!(f, "         {rule}")?;
+            }
+            writeln!(f, "         {}", reason.text())?;
         }
         Ok(())
     }
@@ -67,9 +67,9 @@ fn table(f: &mut fmt::Formatter<'_>, hops: &[Hop]) -> fmt::Result {
         hops.iter().map(|hop| text(hop).chars().count()).max().unwrap_or(0)
     };
     let what = |hop: &Hop| match hop.component {
-        // These names already say what they are.
-        Component::Function | Component::Instance => hop.name.clone(),
-        _ => format!("{} {}", hop.component, hop.name),
+        Component::NetworkInterface | Component::Vpc => format!("{} {}", hop.component, hop.name),
+        // Other names already say what they are: `main/network_acl/data`.
+        _ => hop.name.clone(),
     };
     let name_width = width(what);
     let check_width = width(|hop| hop.check.clone());

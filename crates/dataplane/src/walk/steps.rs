@@ -6,11 +6,12 @@ use ipnet::Ipv4Net;
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::Flow;
 
-use super::{Leg, Node, Options, Path, Subject, Tracking, has_ports, judge::Judge};
+use super::{Leg, Node, Options, Path, Subject, Tracking, judge::Judge};
 use crate::{
     inventory::{ENVIRONMENT_ADDRESS, Interface, Owner, View},
     policy::{
-        Direction, InternetGateway, NatGateway, Number, Policy, Selector, Subnet, TCP, Target, UDP,
+        Direction, ICMP, InternetGateway, NatGateway, Number, Policy, Selector, Subnet, TCP,
+        Target, UDP,
     },
     recorder::{Header, Recorder, Step},
 };
@@ -163,8 +164,9 @@ impl<'a, R: Recorder> Walk<'a, R> {
     }
 
     fn come_from_internet(&mut self, ip: Ipv4Addr) -> End<'a> {
-        // A private source is the internet gateway's to refuse (IGW-06).
-        if private(self.header.flow.source).is_none() {
+        // Toward a VPC, a private source is the internet gateway's to refuse (IGW-06).
+        let into_vpc = self.judge.view.by_public_ip(self.destination()).is_some();
+        if private(self.header.flow.source).is_none() || !into_vpc {
             self.sender_is(ip, None, Reason::SpoofedSource)?;
         }
         self.internet()
@@ -286,7 +288,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         let verdict = match before.flow.protocol {
             TCP | UDP => Ok(()),
             // Only an echo has an identifier to translate (NAT-04).
-            protocol if has_ports(protocol) && echo => Ok(()),
+            ICMP if echo => Ok(()),
             _ => Err(Reason::ProtocolRestriction),
         };
         let own = self.judge.view.by_address(interface.vpc, before.flow.source);

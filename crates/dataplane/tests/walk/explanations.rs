@@ -1,7 +1,7 @@
 //! Explanations as people and programs read them.
 
 use viaduct_dataplane::explain::{self, Verdict, Way};
-use viaduct_topology::model::ExpectedVerdict;
+use viaduct_topology::{Reason, model::ExpectedVerdict};
 
 use crate::world::World;
 
@@ -17,7 +17,7 @@ fn the_examples_keep_what_they_expect() {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let world = World::new(&std::fs::read_to_string(&path).unwrap());
+        let world = World::of(viaduct_config_plane::load_file(&path).unwrap().topology);
         for expectation in &world.topology.expectations {
             let (from, to) = (&expectation.from, &expectation.to);
             let queries =
@@ -54,7 +54,8 @@ request
     assert!(told.contains(eni.id.as_str()), "{told}");
     assert!(
         told.ends_with(
-            "refused: SUBNET_ACL_RESTRICTION (reply hop 2, network ACL main/network_acl/no-replies)
+            "refused: SUBNET_ACL_RESTRICTION at hop 2 of the reply, main/network_acl/no-replies
+         egress rule * deny all traffic
          A subnet's network ACL denies the packet.\n"
         ),
         "{told}"
@@ -112,4 +113,18 @@ fn blockers_are_all_told_in_the_order_of_the_walk() {
         ],
         "{explained}"
     );
+}
+
+#[test]
+fn an_interface_whose_subnet_is_gone_is_refused_in_words_too() {
+    let mut world = World::new(QUICKSTART);
+    let query = world.queries("instance/db", "internet/web", "tcp/443").remove(0);
+    // The daemon exchanges the policy first and removes interfaces after.
+    world.reload(
+        "vpcs: { main: { cidr_blocks: [10.0.0.0/16], security_groups: { db: { ingress: [] } } } }",
+    );
+    assert_eq!(world.packet(&query, 40_000).unwrap_err(), Reason::NoRouteToDestination);
+    let explained = explain::explain(&world.policy, &world.inventory, &query).unwrap();
+    let reasons: Vec<_> = explained.blockers.iter().map(|blocker| blocker.reason).collect();
+    assert_eq!((explained.verdict, reasons), (Verdict::Deny, vec![Reason::NoRouteToDestination]));
 }

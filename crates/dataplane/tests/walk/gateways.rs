@@ -247,6 +247,9 @@ fn igw_06_private_and_shared_addresses_neither_leave_nor_enter() {
     ] {
         assert_eq!(sent(&world, "internet/web", source, to), Err(reason), "{source:?}");
     }
+    // Another host of the internet gets nothing from a private address either.
+    let spoofed = Err(Reason::SpoofedSource);
+    assert_eq!(sent(&world, "internet/web", [10, 9, 9, 9], [198, 18, 0, 25]), spoofed);
     // A public source that is not the sender's own.
     assert_eq!(sent(&world, "internet/web", [198, 18, 0, 25], to), Err(Reason::SpoofedSource));
 }

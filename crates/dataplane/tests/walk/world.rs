@@ -40,7 +40,10 @@ pub(crate) fn load(text: &str) -> Topology {
 
 impl World {
     pub(crate) fn new(text: &str) -> Self {
-        let topology = load(text);
+        Self::of(load(text))
+    }
+
+    pub(crate) fn of(topology: Topology) -> Self {
         let numbers = Arc::new(Numbers::new());
         let policy = Policy::compile(&topology, None, &numbers);
         let inventory = Inventory::new(Arc::clone(&numbers));
