@@ -57,7 +57,11 @@ pub fn plan(topology: &Topology) -> Result<Plan, PlanError> {
     let mut planner = Planner {
         topology,
         addresses: Addresses::new(topology),
-        paths: instance_paths(topology),
+        paths: topology
+            .instances
+            .iter()
+            .map(|(handle, _)| (handle, topology.short_path(handle)))
+            .collect(),
         private: BTreeMap::new(),
         plan: Plan::default(),
     };
@@ -72,7 +76,7 @@ pub fn plan(topology: &Topology) -> Result<Plan, PlanError> {
 struct Planner<'t> {
     topology: &'t Topology,
     addresses: Addresses<'t>,
-    /// `instance/db`, …
+    /// `instance/db`, or `main/instance/db` where another VPC has a `db` too.
     paths: HashMap<Handle<Instance>, String>,
     /// The private addresses of instances that have one so far.
     private: BTreeMap<Handle<Instance>, IpAddr>,
@@ -235,22 +239,6 @@ impl Planner<'_> {
             );
         }
     }
-}
-
-/// `instance/db`, or `main/instance/db` where another VPC has a `db` too: as a file refers to it.
-fn instance_paths(topology: &Topology) -> HashMap<Handle<Instance>, String> {
-    let mut namesakes: HashMap<&str, u32> = HashMap::new();
-    for instance in topology.instances.values() {
-        *namesakes.entry(&instance.name).or_default() += 1;
-    }
-    let path = |instance: &Instance| match namesakes[instance.name.as_str()] {
-        1 => format!("instance/{}", instance.name),
-        _ => {
-            let vpc = topology.subnets[instance.subnet].vpc;
-            format!("{}/instance/{}", topology.vpcs[vpc].name, instance.name)
-        }
-    };
-    topology.instances.iter().map(|(handle, instance)| (handle, path(instance))).collect()
 }
 
 fn instance_eni_id(instance: &Instance) -> ResourceId {

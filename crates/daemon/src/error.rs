@@ -12,15 +12,15 @@ use viaduct_tun::HandoverError;
 #[non_exhaustive]
 pub enum Error {
     /// The topology's author is at fault; every problem is listed.
-    #[error(transparent)]
-    Topology(#[from] LoadError),
+    #[error("{0}")]
+    Topology(Box<LoadError>),
     /// The topology does not fit into itself.
     #[error("{} cannot be run: {source}", path.display())]
     Plan {
         /// The topology file.
         path: PathBuf,
         /// What does not fit.
-        source: PlanError,
+        source: Box<PlanError>,
     },
     /// The engine refused what the plan says. A defect of this program.
     #[error("the engine does not take the plan of {}: {source}", path.display())]
@@ -28,7 +28,7 @@ pub enum Error {
         /// The topology file.
         path: PathBuf,
         /// What it refused.
-        source: InventoryError,
+        source: Box<InventoryError>,
     },
     /// Another daemon has the runtime directory.
     #[error(
@@ -75,6 +75,13 @@ fn hint(source: &io::Error) -> &'static str {
             "; choose a --runtime-dir that you may write to, or run as root"
         }
         _ => "",
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        // It holds the whole file, for messages.
+        Self::Topology(Box::new(error))
     }
 }
 

@@ -169,8 +169,10 @@ fn load(options: &Options) -> Result<(Topology, Plan), Error> {
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);
     }
-    let plan = viaduct_control_plane::plan(&loaded.topology)
-        .map_err(|source| Error::Plan { path: options.topology.clone(), source })?;
+    let plan = viaduct_control_plane::plan(&loaded.topology).map_err(|source| Error::Plan {
+        path: options.topology.clone(),
+        source: Box::new(source),
+    })?;
     Ok((loaded.topology, plan))
 }
 
@@ -178,7 +180,8 @@ fn start_engine(options: &Options, topology: &Topology, plan: &Plan) -> Result<E
     let seed = u64::from_ne_bytes(random()?);
     let engine = Engine::new(EngineConfig { connections: options.connections, seed });
     engine.load(topology);
-    let failed = |source| Error::Engine { path: options.topology.clone(), source };
+    let failed =
+        |source| Error::Engine { path: options.topology.clone(), source: Box::new(source) };
     for eni in &plan.enis {
         engine.add_eni(eni).map_err(failed)?;
     }

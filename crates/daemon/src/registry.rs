@@ -286,3 +286,12 @@ impl Registry {
         self.ports.detach(held.port).await;
     }
 }
+
+impl Drop for Registry {
+    /// The daemon ends, and its workers have. Where the helpers are gone too, these are the last
+    /// references to the devices, and the kernel waits for each: better for many at once.
+    fn drop(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        viaduct_tun::device::close_all(held.into_iter().map(|(_, held)| held).collect());
+    }
+}

@@ -17,8 +17,10 @@
 //! | it | shows as | the worker |
 //! |---|---|---|
 //! | clears O_NONBLOCK | nothing: reads never wait | goes on |
-//! | deletes or detaches | `Gone` | takes the queue out of its set, tells the control side |
-//! | sets the link down | `Down`, or readiness without packets | lets the queue rest until the next tick |
+//! | detaches the queue | nothing: it is silent, and swallows what is written | goes on |
+//! | deletes the device | `Gone` | takes the queue out of its set, tells the control side |
+//! | sets the link down | writes that are `Down`; nothing to read | drops |
+//! | reads its packets away | readiness without packets | lets the queue rest until the next tick |
 //! | changes offloads or the header's length | headers that make no sense, writes refused | drops, asks the control side to restore the settings |
 //! | stops reading | `Full` | drops and counts, as a wire does |
 //!

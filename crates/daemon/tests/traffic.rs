@@ -67,7 +67,7 @@ fn packets_are_translated_refused_and_accounted_for() {
     let functions = daemon.ask(async |client| client.functions().await);
     assert_eq!(functions[0].environments.declared, 2);
     assert_eq!(functions[0].environments.attached, 1);
-    assert_eq!(functions[0].enis, [shared.id.clone()]);
+    assert_eq!(functions[0].enis.as_slice(), std::slice::from_ref(&shared.id));
 
     // Nothing stands there: told as such, and the attachment named is the sender's.
     let newest = daemon.newest_drop();
