@@ -70,13 +70,23 @@ impl Traffic {
         self.buffer[32..34].copy_from_slice(&outside.to_be_bytes());
         let Net { engine, scratch, now, .. } = &mut self.net;
         // The first environment is the first attachment.
-        engine.forward(&mut self.buffer, viaduct_topology::inventory::AttachmentId(1), *now, scratch)
+        engine.forward(
+            &mut self.buffer,
+            viaduct_topology::inventory::AttachmentId(1),
+            *now,
+            scratch,
+        )
     }
 }
 
 fn segment(number: u32) -> Packet {
     let (inside, outside) = ports(number);
-    tcp((INSIDE, inside), (DATABASE, outside), Tcp { flags: "A", sequence: 101, acknowledgment: 901 }, b"")
+    tcp(
+        (INSIDE, inside),
+        (DATABASE, outside),
+        Tcp { flags: "A", sequence: 101, acknowledgment: 901 },
+        b"",
+    )
 }
 
 fn ports(number: u32) -> (u16, u16) {
