@@ -130,9 +130,9 @@ fn a_forged_header_changes_no_port() {
     let dropped = |reason| lab.dropped(reason);
     let counted = dropped("BAD_OFFLOAD_HEADER") + dropped("MALFORMED_PACKET");
     assert!(dropped("BAD_OFFLOAD_HEADER") > 0, "{counters:#}");
-    let forwarded = counters["forwarded_packets"].as_u64().unwrap();
-    println!("{sent} forgeries sent, {counted} counted as dropped, {forwarded} packets forwarded");
-    assert!(counted > 0 && counted >= sent / 2, "{counters:#}");
+    println!("{sent} forgeries sent, {counted} counted as dropped");
+    assert!(counted >= sent / 2, "{counters:#}");
+    assert_eq!(counters["forwarded_packets"], 1, "more than the honest one: {counters:#}");
 }
 
 /// Shows every packet of a protocol that reaches the server, whatever its port.

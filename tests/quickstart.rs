@@ -95,7 +95,7 @@ fn an_instance_sees_the_eni_and_never_the_function() {
     let lines = BufReader::new(capture.0.stdout.take().unwrap()).lines();
     std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| packets.send(line)));
 
-    assert_eq!(lab.ask("function/api", "10.0.2.10:5432", "").unwrap(), FUNCTION_ENI);
+    assert_eq!(lab.ask("function/api/1", "10.0.2.10:5432", "").unwrap(), FUNCTION_ENI);
 
     // Request, answer, end: at least the first handshake and what closes the connection.
     for _ in 0..6 {
@@ -143,7 +143,7 @@ fn a_lab_that_is_up_is_not_brought_up_again() {
     assert_eq!(again.status.code(), Some(2));
     assert!(said(&again).contains("is up already"), "{}", said(&again));
     lab.serve("instance/db", 5432, tell_peer);
-    assert_eq!(lab.ask("function/api", "10.0.2.10:5432", "").unwrap(), FUNCTION_ENI);
+    assert_eq!(lab.ask("function/api/1", "10.0.2.10:5432", "").unwrap(), FUNCTION_ENI);
     let twice = [lab.down(), lab.down()].map(|output| output.status.code());
     assert_eq!(twice, [Some(0), Some(0)]);
 }

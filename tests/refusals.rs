@@ -22,8 +22,9 @@ fn nothing_opens_a_connection_to_a_function() {
         return;
     }
     let lab = quickstart("oneway");
-    let (db, eni) = ("10.0.2.10", "10.0.1.4");
-    lab.namespace("instance/db")
+    // Its subnet's ACL and its groups let everything out, so nothing else can refuse it first.
+    let (host, bastion, eni) = ("instance/bastion", "10.0.0.10", "10.0.1.4");
+    lab.namespace(host)
         .run(|| {
             let refused = std::net::TcpStream::connect_timeout(
                 &"10.0.1.4:8080".parse().unwrap(),
@@ -34,13 +35,13 @@ fn nothing_opens_a_connection_to_a_function() {
             socket.send_to(b"hello", "10.0.1.4:53").unwrap();
         })
         .unwrap();
-    let ping = lab.exec("instance/db", &["ping", "-c", "1", "-W", "1", eni]).output().unwrap();
+    let ping = lab.exec(host, &["ping", "-c", "1", "-W", "1", eni]).output().unwrap();
     assert!(!ping.status.success(), "{}", said(&ping));
 
     for protocol in ["tcp", "udp", "icmp"] {
-        let event = lab.wait_for_drop(|event| of_flow(event, protocol, db, eni));
+        let event = lab.wait_for_drop(|event| of_flow(event, protocol, bastion, eni));
         assert_eq!(event["reason"], "V2N_ONE_WAY", "{event:#}");
-        assert_eq!(event["attachment"], "instance/db", "{event:#}");
+        assert_eq!(event["attachment"], host, "{event:#}");
     }
     assert_eq!(lab.get("connections"), Value::Array(vec![]), "state was made");
     let counters = lab.get("counters");
@@ -117,12 +118,12 @@ fn a_function_that_sends_from_another_address_is_told_apart() {
     let lab = quickstart("spoof");
     for arguments in [
         ["ip", "address", "add", "10.0.1.99/32", "dev", "eth0"],
-        ["ip", "address", "add", "169.254.100.3/32", "dev", "eth0"],
+        ["ip", "address", "add", "169.254.100.9/32", "dev", "eth0"],
     ] {
         let output = lab.exec("function/api/1", &arguments).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
     }
-    for source in ["10.0.1.99", "169.254.100.3"] {
+    for source in ["10.0.1.99", "169.254.100.9"] {
         lab.namespace("function/api/1")
             .run(|| {
                 let socket = UdpSocket::bind((source, 0)).unwrap();

@@ -22,7 +22,7 @@ use viaduct_control_plane::Plan;
 use viaduct_topology::{
     Reason, Span, Topology,
     inventory::AttachmentId,
-    model::{Expectation, ExpectedVerdict, Traffic},
+    model::{Endpoint, Expectation, ExpectedVerdict, Traffic},
 };
 use viaduct_tun::{Namespace, netns};
 
@@ -62,11 +62,15 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether two answers can both be true. A reason that is not given contradicts none.
+    /// Whether two answers can both be true. A reason or a source that is not given contradicts
+    /// none.
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Allow { .. }, Self::Allow { .. }) => true,
+            (
+                Self::Allow { translated_source: ours },
+                Self::Allow { translated_source: theirs },
+            ) => ours.is_none() || theirs.is_none() || ours == theirs,
             (Self::Deny { reason: ours }, Self::Deny { reason: theirs }) => {
                 ours.is_none() || theirs.is_none() || ours == theirs
             }
@@ -148,7 +152,14 @@ pub fn run(
         let one = Tried {
             line: line(expectation.span),
             from: case.from_name.clone(),
-            to: case.to_name.clone().unwrap_or_else(|| case.to.to_string()),
+            to: match (&case.to_name, &expectation.to) {
+                (Some(name), _) => name.clone(),
+                // Nobody answers there, but it has a name all the same: a function's ENI.
+                (None, Endpoint::Function(..)) => {
+                    format!("{} ({})", topology.endpoint(&expectation.to), case.to)
+                }
+                (None, _) => case.to.to_string(),
+            },
             traffic: expectation.traffic.to_string(),
             expected,
             explained,
@@ -244,6 +255,10 @@ mod tests {
         assert!(mismatch.agrees_with(&DENY));
         assert!(!mismatch.agrees_with(&restriction));
         assert!(!ALLOW.agrees_with(&DENY));
+        let [one, other] =
+            [1, 2].map(|last| Answer::Allow { translated_source: Some([10, 0, 1, last].into()) });
+        assert!(one.agrees_with(&one));
+        assert!(!one.agrees_with(&other));
     }
 
     #[test]
