@@ -3,11 +3,7 @@
 //!
 //! `cargo bench -p viaduct-dataplane --bench state`. Prints bytes a connection beside the times.
 
-use std::{
-    hint::black_box,
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, net::Ipv4Addr};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use viaduct_dataplane::{
@@ -139,25 +135,6 @@ fn reserve(criterion: &mut Criterion) {
         });
     }
     group.finish();
-    println!("slowest of 64,512 reservations: {:?}", slowest(limits, random, to));
-}
-
-/// The worst single reservation on the way to the last port, the growth of the table included.
-fn slowest(
-    limits: PortLimits,
-    random: impl Fn(u32) -> u64,
-    to: impl Fn(u32) -> (Ipv4Addr, u16),
-) -> Duration {
-    let table = PortTable::new(limits);
-    let mut leases = Vec::with_capacity(64_512);
-    let mut slowest = Duration::ZERO;
-    for number in 0..64_512 {
-        let start = Instant::now();
-        let lease = table.reserve(protocol::TCP, to(number), random(number), NOW);
-        slowest = slowest.max(start.elapsed());
-        leases.push(lease);
-    }
-    slowest
 }
 
 criterion_group!(benches, find, live_and_die, reserve);
