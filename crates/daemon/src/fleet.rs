@@ -119,9 +119,12 @@ impl Fleet {
 impl Drop for Fleet {
     /// Ends the threads: each within a round.
     fn drop(&mut self) {
-        for inbox in &self.inboxes {
+        for (inbox, thread) in self.inboxes.iter().zip(&self.threads) {
             let mut command = Command::Stop;
-            while let Err(back) = inbox.push(command) {
+            // A worker that failed makes no room any more.
+            while let Err(back) = inbox.push(command)
+                && !thread.is_finished()
+            {
                 command = back;
                 thread::sleep(INBOX_FULL);
             }
