@@ -11,7 +11,7 @@ fn quickstart(scenario: &str) -> Lab {
     Lab::of_file(scenario, &repository("config/quickstart.yaml"))
 }
 
-fn of_flow<'e>(event: &'e Value, protocol: &str, source: &str, destination: &str) -> bool {
+fn of_flow(event: &Value, protocol: &str, source: &str, destination: &str) -> bool {
     let flow = &event["flow"];
     flow["protocol"] == protocol && flow["source"] == source && flow["destination"] == destination
 }

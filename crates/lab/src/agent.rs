@@ -44,20 +44,21 @@ pub struct Agent {
 pub struct Served {
     // Declared first, so dropped first: devices go before the namespaces they are in.
     _holder: Holder,
-    _namespaces: Vec<OwnNamespace>,
+    namespaces: Vec<OwnNamespace>,
+    _directory: OwnDirectory,
 }
 
 impl Served {
     /// How many hosts there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self._namespaces.len()
+        self.namespaces.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self._namespaces.is_empty()
+        self.namespaces.is_empty()
     }
 }
 
@@ -70,6 +71,7 @@ impl Agent {
         } else {
             self.hosts.clone()
         };
+        let directory = OwnDirectory { made: !Path::new(layout::ETC_NETNS).exists() };
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let made = Mutex::new(Vec::with_capacity(hosts.len()));
         let work = || {
@@ -94,7 +96,7 @@ impl Agent {
         });
         let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let namespaces = made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let served = Served { _holder: holder, _namespaces: namespaces };
+        let served = Served { _holder: holder, namespaces, _directory: directory };
         match failed {
             None => Ok(served),
             Some(error) => Err(error),
@@ -119,6 +121,21 @@ impl Agent {
 
 fn push<T>(to: &Mutex<Vec<T>>, item: T) {
     to.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(item);
+}
+
+/// The directory of such files; removed when dropped if it was made here and nobody else uses it.
+#[derive(Debug)]
+struct OwnDirectory {
+    made: bool,
+}
+
+impl Drop for OwnDirectory {
+    fn drop(&mut self) {
+        if self.made {
+            // Refused while somebody else has files in it.
+            let _ = fs::remove_dir(layout::ETC_NETNS);
+        }
+    }
 }
 
 /// A namespace with its files; both are removed when dropped.

@@ -1,0 +1,179 @@
+//! A daemon and hosts without a lab: `viaduct run`, `agent` and `attach` by hand.
+
+mod common;
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::{Killed, LIMIT, eventually, permitted, repository, said, tell_peer, unique, viaduct};
+use serde_json::Value;
+use viaduct_tun::netns;
+
+/// A daemon in the foreground, in a directory of its own.
+struct Daemon {
+    directory: tempfile::TempDir,
+    _process: Killed,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let process = viaduct()
+            .arg("run")
+            .arg(repository("config/quickstart.yaml"))
+            .arg("--runtime-dir")
+            .arg(directory.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Self { directory, _process: Killed(process) };
+        assert!(eventually(|| daemon.get("status")).is_some(), "the daemon answers");
+        daemon
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `None` while nobody answers.
+    fn get(&self, what: &str) -> Option<Value> {
+        let mut get = viaduct();
+        get.args(["get", what, "--json", "--runtime-dir"]).arg(self.path());
+        serde_json::from_slice(&get.output().unwrap().stdout).ok()
+    }
+
+    fn attach(&self, host: &str, namespace: &str) -> Command {
+        let mut attach = viaduct();
+        attach.args(["attach", host, "--netns", namespace, "--log", "warn", "--runtime-dir"]);
+        attach.arg(self.path());
+        attach
+    }
+}
+
+/// A namespace whose name goes when dropped.
+struct Named(String);
+
+impl Named {
+    fn create(what: &str) -> Self {
+        let name = unique(what);
+        netns::create(&name).unwrap();
+        Self(name)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        netns::remove(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_command_runs_attached_without_the_right_to_change_its_network() {
+    if !permitted() || !common::has("ip") {
+        return;
+    }
+    let daemon = Daemon::start();
+    let (function, db) = (Named::create("attach-api"), Named::create("attach-db"));
+    let mut serving = daemon.attach("instance/db", &db.0).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said_so = [0; 12];
+    serving.stderr.take().unwrap().read_exact(&mut said_so).unwrap();
+    let _serving = Killed(serving);
+    let inside = netns::open(&db.0).unwrap();
+    let listener =
+        inside.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 5432))).unwrap().unwrap();
+    std::thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(tell_peer));
+
+    let script = "exec 3<>/dev/tcp/10.0.2.10/5432; echo >&3; ip link set eth0 down; echo \"down: $?\"; grep CapEff /proc/self/status; exit 9";
+    let output = daemon
+        .attach("function/api/1", &function.0)
+        .args(["--", "bash", "-c", script])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(9), "{}", said(&output));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("down: 2"), "{}", said(&output));
+    let effective = shown.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let effective = u64::from_str_radix(effective.trim(), 16).unwrap();
+    // CAP_NET_ADMIN is 12.
+    assert_eq!(effective & (1 << 12), 0, "{effective:x}");
+
+    // With the command's end the host is gone, and with the daemon's patience its device.
+    let left = netns::open(&function.0).unwrap();
+    let links =
+        || left.run(|| std::fs::read_to_string("/proc/thread-self/net/dev")).unwrap().unwrap();
+    let gone = eventually(|| (!links().contains("eth0")).then_some(()));
+    assert!(gone.is_some(), "{}", links());
+}
+
+#[test]
+fn who_cannot_be_attached_is_told_why() {
+    if !permitted() {
+        return;
+    }
+    let daemon = Daemon::start();
+    let namespace = Named::create("attach-not");
+    let unknown =
+        daemon.attach("instance/dbx", &namespace.0).args(["--", "true"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2), "{}", said(&unknown));
+    assert!(said(&unknown).contains("instance/db"), "{}", said(&unknown));
+
+    let mut first = daemon.attach("instance/db", &namespace.0);
+    let first = Killed(first.stdin(Stdio::piped()).args(["--", "cat"]).spawn().unwrap());
+    let attached = |value: Option<Value>| value?["attachments"]["attached"].as_u64();
+    assert!(eventually(|| (attached(daemon.get("status")) == Some(1)).then_some(())).is_some());
+    let other = Named::create("attach-twice");
+    let second = daemon.attach("instance/db", &other.0).args(["--", "true"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(2), "{}", said(&second));
+    drop(first);
+}
+
+#[test]
+fn an_agent_serves_its_hosts_over_a_restart_of_the_daemon() {
+    if !permitted() {
+        return;
+    }
+    let runtime = tempfile::tempdir().unwrap();
+    let run = || {
+        let mut run = viaduct();
+        run.arg("run").arg(repository("config/quickstart.yaml")).arg("--runtime-dir");
+        Killed(run.arg(runtime.path()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    let prefix = format!("{}.", unique("agent"));
+    let daemon = run();
+    let mut agent = viaduct();
+    agent.args(["agent", "function/api/1", "instance/db", "--prefix", &prefix, "--runtime-dir"]);
+    let mut agent = agent.arg(runtime.path()).stderr(Stdio::null()).spawn().unwrap();
+    let namespace = |host: &str| netns::open(&format!("{prefix}{host}"));
+    let db = eventually(|| namespace("instance.db").ok()).unwrap();
+    let function = eventually(|| namespace("function.api.1").ok()).unwrap();
+    let listener = db.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 5432))).unwrap().unwrap();
+    std::thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(tell_peer));
+    let gets_through = || {
+        let answer = function.run(|| {
+            let address = "10.0.2.10:5432".parse().unwrap();
+            let mut stream = std::net::TcpStream::connect_timeout(&address, LIMIT / 60).ok()?;
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            stream.write_all(b"hello").ok()?;
+            stream.shutdown(std::net::Shutdown::Write).ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok().map(|_| answer)
+        });
+        answer.unwrap()
+    };
+    assert_eq!(eventually(gets_through).as_deref(), Some("10.0.1.4"));
+    drop(daemon);
+    let _daemon = run();
+    assert_eq!(eventually(gets_through).as_deref(), Some("10.0.1.4"));
+
+    let pid = rustix::process::Pid::from_child(&agent);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(agent.wait().unwrap().success());
+    for host in ["instance.db", "function.api.1"] {
+        assert!(namespace(host).is_err(), "the agent removes what it made");
+        assert!(!Path::new("/etc/netns").join(format!("{prefix}{host}")).exists());
+    }
+}
