@@ -62,9 +62,9 @@ struct RuleSet {
     rules: Box<[Rule]>,
     blocks: ByClass<Entry>,
     groups: ByClass<GroupEntry>,
-    /// Whether a rule admits everybody on all ports, for TCP and for UDP: half of what makes a flow
-    /// untracked (SG-20).
-    open: [bool; 2],
+    /// The ports on which rules admit everybody, for TCP and for UDP: few, and asked for each flow
+    /// that might be untracked (SG-20).
+    everybody: [Box<[PortRange]>; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,11 +85,15 @@ impl RuleSet {
             Peer::Group(group) => Some(GroupEntry { values, group, rule: index }),
             Peer::Block(_) => None,
         });
-        let open = [Class::Tcp, Class::Udp].map(|class| {
+        let everybody = [Class::Tcp, Class::Udp].map(|class| {
             let entries: &[Entry] = blocks.of(class);
-            entries.iter().any(|entry| entry.is_from_anywhere() && entry.values == PortRange::ALL)
+            entries
+                .iter()
+                .filter(|entry| entry.is_for_everybody())
+                .map(|entry| entry.values)
+                .collect()
         });
-        Self { rules: rules.into(), blocks, groups, open }
+        Self { rules: rules.into(), blocks, groups, everybody }
     }
 }
 
@@ -162,16 +166,21 @@ impl SecurityGroup {
     /// Whether a rule admits this packet from or to everybody (SG-20).
     pub(crate) fn admits_everybody(&self, direction: Direction, selector: Selector) -> bool {
         let value = selector.values.first;
-        let mut entries = self.set(direction).blocks.of(selector.class).iter();
-        entries.any(|entry| entry.is_from_anywhere() && entry.values.contains(value))
+        self.everybody(direction, selector.class).iter().any(|ports| ports.contains(value))
     }
 
     /// Whether a rule admits everybody on every port of this class (SG-20).
     pub(crate) fn is_open(&self, direction: Direction, class: Class) -> bool {
+        self.everybody(direction, class).contains(&PortRange::ALL)
+    }
+
+    fn everybody(&self, direction: Direction, class: Class) -> &[PortRange] {
+        let [tcp, udp] = &self.set(direction).everybody;
         match class {
-            Class::Tcp => self.set(direction).open[0],
-            Class::Udp => self.set(direction).open[1],
-            Class::Icmp | Class::Other => false,
+            Class::Tcp => tcp,
+            Class::Udp => udp,
+            // Always tracked (SG-18, SG-19).
+            Class::Icmp | Class::Other => &[],
         }
     }
 }

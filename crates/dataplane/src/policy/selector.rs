@@ -105,11 +105,12 @@ impl Entry {
     }
 
     pub(crate) const fn matches(&self, value: u16, address: u32) -> bool {
-        self.values.contains(value) && self.matches_address(address)
+        // Addresses first: in a long list of rules they tell more apart than ports do.
+        self.matches_address(address) && self.values.contains(value)
     }
 
     /// Whether its block is 0.0.0.0/0.
-    pub(crate) const fn is_from_anywhere(&self) -> bool {
+    pub(crate) const fn is_for_everybody(&self) -> bool {
         self.mask == 0
     }
 }
