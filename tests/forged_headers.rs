@@ -130,9 +130,19 @@ fn a_forged_header_changes_no_port() {
     let dropped = |reason| lab.dropped(reason);
     let counted = dropped("BAD_OFFLOAD_HEADER") + dropped("MALFORMED_PACKET");
     assert!(dropped("BAD_OFFLOAD_HEADER") > 0, "{counters:#}");
-    println!("{sent} forgeries sent, {counted} counted as dropped");
-    assert!(counted >= sent / 2, "{counters:#}");
+    // Some the guest's own driver cannot put into a header, and drops.
+    let undone = lab.namespace("function/worker/1").run(transmit_drops).unwrap();
+    println!("{sent} forgeries sent, {undone} dropped by the driver, {counted} by the daemon");
+    assert_eq!(counted + undone, sent, "{counters:#}");
     assert_eq!(counters["forwarded_packets"], 1, "more than the honest one: {counters:#}");
+}
+
+/// Packets that the driver of `eth0` dropped instead of handing them to the daemon.
+fn transmit_drops() -> u64 {
+    let devices = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let eth0 = devices.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap();
+    // Eight columns of what came in; then bytes, packets, errors and drops of what went out.
+    eth0.split_whitespace().nth(8 + 3).unwrap().parse().unwrap()
 }
 
 /// Shows every packet of a protocol that reaches the server, whatever its port.

@@ -16,6 +16,9 @@ pub fn namespace_of(lab: &LabName, name: &str) -> Result<String, Error> {
         .into_iter()
         .filter_map(|namespace| Some(namespace.strip_prefix(&prefix)?.to_owned()))
         .collect();
+    if hosts.is_empty() {
+        return Err(Error::NotUp { name: lab.clone() });
+    }
     find(&hosts, &name.replace('/', "."))
         .map(|host| format!("{prefix}{host}"))
         .ok_or_else(|| Error::NoSuchHost { name: name.to_owned(), known: readable(&hosts) })
@@ -72,9 +75,6 @@ fn readable(hosts: &[String]) -> Vec<String> {
         hosts.iter().take(SHOWN).map(|host| format!("`{}`", host.replace('.', "/"))).collect();
     if hosts.len() > SHOWN {
         names.push(format!("and {} more", hosts.len() - SHOWN));
-    }
-    if names.is_empty() {
-        names.push("none".to_owned());
     }
     names
 }

@@ -1,0 +1,253 @@
+//! Random flows through a network.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use viaduct_control_plane::{ENVIRONMENT_ADDRESS, Plan};
+use viaduct_topology::{
+    Topology,
+    inventory::{Attachment, AttachmentId, Host},
+    model::{SgPeer, Traffic},
+};
+
+use super::Dice;
+use crate::packet::{ICMP, Packet, TCP, UDP};
+
+/// A packet and where it comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The host that sends it.
+    pub from: AttachmentId,
+    /// The packet.
+    pub packet: Packet,
+    /// Whether the source address is the sender's own.
+    pub own_source: bool,
+}
+
+/// A flow; `earlier` ones may come up again, as they were or turned round.
+#[must_use]
+pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow]) -> Flow {
+    if !earlier.is_empty() && dice.percent(4) {
+        let again = dice.one(earlier);
+        if again.own_source {
+            return again;
+        }
+    }
+    let from = sender(dice, plan);
+    let own = own_address(plan, from);
+    let (destination, destination_port) = destination(dice, topology, plan, from);
+    let spoofed = dice.percent(4);
+    let source = if spoofed { other_source(dice, plan, own) } else { own };
+    let (protocol, icmp) = protocol(dice);
+    let with_ports = matches!(protocol, TCP | UDP);
+    let source_port = match dice.below(12) {
+        0 => dice.one(&[1, 1023, 1024, 32_767, 32_768, 60_999, 61_000, 65_535]),
+        1 => destination_port.max(1),
+        _ => u16::try_from(dice.between(32_768, 60_999)).expect("a port"),
+    };
+    let packet = Packet {
+        protocol,
+        source,
+        destination,
+        source_port: if with_ports || icmp.0 == 8 { source_port } else { 0 },
+        destination_port: if with_ports { destination_port } else { 0 },
+        icmp,
+        opens: protocol == TCP && dice.percent(96),
+        // Where ports are scarce, every packet is to count alike.
+        ttl: if scarce(topology) { 64 } else { dice.one(&TIMES_TO_LIVE) },
+    };
+    Flow { from: from.id, packet, own_source: source == own }
+}
+
+/// Whether ports or connections run out soon.
+fn scarce(topology: &Topology) -> bool {
+    topology.settings.source_ports.first + 100 > topology.settings.source_ports.last
+}
+
+const TIMES_TO_LIVE: [u8; 16] = [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 255, 2, 1];
+
+fn sender<'p>(dice: &mut Dice, plan: &'p Plan) -> &'p Attachment {
+    let kind = dice.below(10);
+    let wanted = |host: &&Attachment| match host.host {
+        Host::Environment { .. } => kind < 4,
+        Host::Instance { .. } => (4..8).contains(&kind),
+        _ => kind >= 8,
+    };
+    let hosts: Vec<&Attachment> = plan.attachments.iter().filter(wanted).collect();
+    hosts[dice.below(hosts.len())]
+}
+
+fn own_address(plan: &Plan, host: &Attachment) -> Ipv4Addr {
+    match &host.host {
+        Host::Environment { .. } => ENVIRONMENT_ADDRESS,
+        Host::Instance { eni } => {
+            let eni = plan.enis.iter().find(|it| it.id == *eni).expect("its interface");
+            v4(eni.private_ip)
+        }
+        Host::Internet { ip } => v4(*ip),
+        _ => unreachable!("no other host exists"),
+    }
+}
+
+/// An address that the sender should not use.
+fn other_source(dice: &mut Dice, plan: &Plan, own: Ipv4Addr) -> Ipv4Addr {
+    let eni = &plan.enis[dice.below(plan.enis.len())];
+    match dice.below(6) {
+        0 => beside(dice, own),
+        1 => ENVIRONMENT_ADDRESS,
+        2 => Ipv4Addr::new(198, 51, 100, 8),
+        3 => Ipv4Addr::new(100, 64, 9, 9),
+        _ => v4(eni.private_ip),
+    }
+}
+
+fn protocol(dice: &mut Dice) -> (u8, (u8, u8)) {
+    match dice.below(100) {
+        0..55 => (TCP, (0, 0)),
+        55..80 => (UDP, (0, 0)),
+        80..92 => (ICMP, (8, 0)),
+        92 => (ICMP, (13, 0)),
+        _ => (dice.one(&[47, 50, 132]), (0, 0)),
+    }
+}
+
+/// An address and a port. Half of the time, one that is likely to answer.
+fn destination(
+    dice: &mut Dice,
+    topology: &Topology,
+    plan: &Plan,
+    from: &Attachment,
+) -> (Ipv4Addr, u16) {
+    let port = port(dice, topology);
+    // Who comes from the internet knows public addresses.
+    let vpc = match &from.host {
+        Host::Environment { enis, .. } => Some(&enis[0]),
+        Host::Instance { eni } => Some(eni),
+        _ => None,
+    };
+    let vpc = vpc.and_then(|id| plan.enis.iter().find(|eni| eni.id == *id)).map(|eni| &eni.vpc);
+    let inside: Vec<Ipv4Addr> = plan
+        .enis
+        .iter()
+        .filter(|eni| vpc.is_none_or(|vpc| eni.vpc == *vpc))
+        .map(|eni| v4(eni.private_ip))
+        .collect();
+    let public: Vec<Ipv4Addr> =
+        plan.enis.iter().filter_map(|eni| eni.public_ip.map(v4)).collect();
+    let internet: Vec<Ipv4Addr> = topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
+    let instances: Vec<Ipv4Addr> = plan
+        .enis
+        .iter()
+        .filter(|eni| vpc.is_none_or(|vpc| eni.vpc == *vpc))
+        .filter(|eni| matches!(eni.owner, viaduct_topology::inventory::EniOwner::Instance { .. }))
+        .map(|eni| v4(eni.private_ip))
+        .collect();
+
+    let (likely, unlikely) = match vpc {
+        Some(_) => (if dice.percent(60) { instances } else { internet }, inside),
+        None => (public.clone(), internet),
+    };
+    let pools = [likely, unlikely, public];
+    let pool = match dice.below(100) {
+        0..75 => 0,
+        75..81 => 1,
+        81..91 => 2,
+        _ => return (out_of_the_way(dice, topology), port),
+    };
+    if pools[pool].is_empty() {
+        return (out_of_the_way(dice, topology), port);
+    }
+    (dice.one(&pools[pool]), port)
+}
+
+/// Addresses that mean something else than a host, or nearly a host.
+fn out_of_the_way(dice: &mut Dice, topology: &Topology) -> Ipv4Addr {
+    let subnets: Vec<_> = topology.subnets.values().map(|subnet| subnet.cidr_block).collect();
+    let subnet = subnets[dice.below(subnets.len())];
+    let vpcs: Vec<_> = topology.vpcs.values().map(|vpc| vpc.cidr_blocks[0]).collect();
+    let vpc = vpcs[dice.below(vpcs.len())];
+    match dice.below(12) {
+        // Network, router, resolver, reserved, first and second host.
+        0..3 => offset(v4(subnet.network()), dice.between(0, 5)),
+        3 => v4(subnet.broadcast()),
+        4 => offset(v4(vpc.network()), 2),
+        5 => Ipv4Addr::new(169, 254, 169, dice.one(&[253, 254, 123])),
+        6 => dice.one(&[[169, 254, 167, 255], [169, 254, 168, 0], [169, 254, 172, 0]]).into(),
+        7 => beside(dice, v4(vpc.broadcast())),
+        8 => Ipv4Addr::new(10, 77, 0, 1),
+        9 => Ipv4Addr::new(100, 100, 0, 1),
+        10 => edge(dice, topology),
+        _ => dice.one(&[[192, 0, 2, 99], [198, 51, 100, 9], [11, 255, 255, 255]]).into(),
+    }
+}
+
+/// An address at the edge of some rule's block, on either side of it.
+fn edge(dice: &mut Dice, topology: &Topology) -> Ipv4Addr {
+    let mut blocks = Vec::new();
+    for group in topology.security_groups.values() {
+        for rule in group.ingress.iter().chain(&group.egress) {
+            if let SgPeer::Cidr(block) = rule.peer {
+                blocks.push(block);
+            }
+        }
+    }
+    for acl in topology.network_acls.values() {
+        blocks.extend(acl.ingress.iter().chain(&acl.egress).map(|rule| rule.cidr_block));
+    }
+    blocks.retain(|block| block.addr().is_ipv4() && block.prefix_len() > 8);
+    if blocks.is_empty() {
+        return Ipv4Addr::new(198, 51, 100, 9);
+    }
+    let block = dice.one(&blocks);
+    let end = if dice.percent(50) { block.network() } else { block.broadcast() };
+    if dice.percent(50) { beside(dice, v4(end)) } else { v4(end) }
+}
+
+/// A port in the middle, at the edge of some rule's range, or one beside it.
+fn port(dice: &mut Dice, topology: &Topology) -> u16 {
+    if dice.percent(50) {
+        return dice.one(&[443, 443, 5432, 80, 53, 22]);
+    }
+    let mut ranges = Vec::new();
+    let mut add = |traffic| {
+        if let Traffic::Tcp(range) | Traffic::Udp(range) = traffic {
+            ranges.push(range);
+        }
+    };
+    for group in topology.security_groups.values() {
+        for rule in group.ingress.iter().chain(&group.egress) {
+            add(rule.traffic);
+        }
+    }
+    for acl in topology.network_acls.values() {
+        for rule in acl.ingress.iter().chain(&acl.egress) {
+            add(rule.traffic);
+        }
+    }
+    if ranges.is_empty() {
+        return 443;
+    }
+    let range = dice.one(&ranges);
+    let port = dice.one(&[
+        range.first,
+        range.last,
+        range.first.saturating_sub(1),
+        range.last.saturating_add(1),
+    ]);
+    port.max(1)
+}
+
+fn beside(dice: &mut Dice, ip: Ipv4Addr) -> Ipv4Addr {
+    let step = if dice.percent(50) { 1 } else { u32::MAX };
+    Ipv4Addr::from(u32::from(ip).wrapping_add(step))
+}
+
+fn offset(ip: Ipv4Addr, by: usize) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(ip) + u32::try_from(by).expect("a small number"))
+}
+
+fn v4(ip: IpAddr) -> Ipv4Addr {
+    match ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(ip) => panic!("{ip} in a network without IPv6"),
+    }
+}
