@@ -108,7 +108,7 @@ impl Agent {
         let name = name::namespace(&self.prefix, host);
         let namespace = netns::create(&name)?;
         let own = OwnNamespace { name };
-        write_hosts_file(&own.name, &plan)?;
+        write_files(&own.name, &plan)?;
         let device = holder::set_up(&namespace, holder::DEVICE_NAME, &plan)?;
         let attachment = Attachment::new(host);
         let offer =
@@ -154,13 +154,21 @@ impl Drop for OwnNamespace {
     }
 }
 
-fn write_hosts_file(namespace: &str, plan: &Plan) -> Result<(), Error> {
+/// What stands in for `/etc/resolv.conf`: the host's own resolver cannot be reached from inside, and
+/// asking it would only take seconds to fail. Without a server named here the resolver asks the
+/// loopback, where nobody listens, and fails at once.
+const RESOLV_CONF: &str = "# names come from /etc/hosts: the VPC's resolver is not provided\n";
+
+fn write_files(namespace: &str, plan: &Plan) -> Result<(), Error> {
     let directory = Path::new(layout::ETC_NETNS).join(namespace);
     fs::create_dir_all(&directory)
         .map_err(Error::system(format!("create {}", directory.display())))?;
-    let path = directory.join("hosts");
     let names = plan.hosts.iter().map(|entry| (entry.address, entry.name.as_str()));
-    fs::write(&path, hosts_file(names)).map_err(Error::system(format!("write {}", path.display())))
+    for (file, text) in [("hosts", hosts_file(names).as_str()), ("resolv.conf", RESOLV_CONF)] {
+        let path = directory.join(file);
+        fs::write(&path, text).map_err(Error::system(format!("write {}", path.display())))?;
+    }
+    Ok(())
 }
 
 /// The text of a hosts file, in the order given: a resolver takes the first match.
