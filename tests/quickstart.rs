@@ -130,6 +130,21 @@ fn exec_passes_input_output_and_the_exit_code() {
 }
 
 #[test]
+fn down_names_the_processes_that_people_left_inside() {
+    if !permitted() || !has("sleep") {
+        return;
+    }
+    let lab = quickstart("left");
+    let mut left = lab.exec("function/api", &["sh", "-c", "echo inside; exec sleep 1000"]);
+    let mut left = Killed(left.stdout(Stdio::piped()).spawn().unwrap());
+    let mut inside = String::new();
+    BufReader::new(left.0.stdout.take().unwrap()).read_line(&mut inside).unwrap();
+    let down = lab.down();
+    assert!(said(&down).contains(&left.0.id().to_string()), "{}", said(&down));
+    assert!(left.0.try_wait().unwrap().is_none(), "it is theirs to end");
+}
+
+#[test]
 fn a_lab_that_is_up_is_not_brought_up_again() {
     if !permitted() {
         return;

@@ -6,6 +6,8 @@
 
 use std::{collections::HashSet, fs, io, os::unix::fs::MetadataExt, path::Path};
 
+use viaduct_tun::netns;
+
 use crate::{Error, LabName, layout, process};
 
 /// What taking a lab down came to.
@@ -22,29 +24,33 @@ pub struct Down {
 pub fn down(name: &LabName) -> Result<Down, Error> {
     let claimed = layout::claim(name)?;
     let found = claimed.is_some();
+    // The agent takes its namespaces' names away when it ends; who is in them is asked by identity.
+    let identities = identities(&name.prefix())?;
     if let Some((layout, _)) = &claimed {
         for role in crate::up::ROLES {
             process::end(&layout.lock_of(role))?;
         }
     }
-    let left_running = remove_namespaces(&name.prefix())?;
+    remove_namespaces(&name.prefix())?;
     if let Some((layout, claim)) = claimed {
         layout::raze(&layout)?;
         drop(claim);
     }
     layout::tidy()?;
-    Ok(Down { found, left_running })
+    Ok(Down { found, left_running: processes_in(&identities) })
 }
 
-/// Removes the namespaces of a prefix and the files that show in them: the processes that still
-/// run in one.
-pub(crate) fn remove_namespaces(prefix: &str) -> Result<Vec<u32>, Error> {
-    let mut inodes = HashSet::new();
-    for namespace in with_prefix(viaduct_tun::netns::RUN_DIR, prefix)? {
-        if let Ok(state) = fs::metadata(Path::new(viaduct_tun::netns::RUN_DIR).join(&namespace)) {
-            inodes.insert(state.ino());
-        }
-        match viaduct_tun::netns::remove(&namespace) {
+/// The inodes by which the namespaces of a prefix are known after their names are gone.
+fn identities(prefix: &str) -> Result<HashSet<u64>, Error> {
+    let namespaces = with_prefix(netns::RUN_DIR, prefix)?;
+    let inode = |namespace| fs::metadata(Path::new(netns::RUN_DIR).join(namespace)).ok();
+    Ok(namespaces.iter().filter_map(inode).map(|state| state.ino()).collect())
+}
+
+/// Removes the namespaces of a prefix and the files that show in them.
+fn remove_namespaces(prefix: &str) -> Result<(), Error> {
+    for namespace in with_prefix(netns::RUN_DIR, prefix)? {
+        match netns::remove(&namespace) {
             Ok(()) | Err(viaduct_tun::Error::NoNamespace { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -56,7 +62,7 @@ pub(crate) fn remove_namespaces(prefix: &str) -> Result<Vec<u32>, Error> {
             removed => removed.map_err(Error::system(format!("remove {}", path.display())))?,
         }
     }
-    Ok(processes_in(&inodes))
+    Ok(())
 }
 
 /// The names in a directory that begin with `prefix`; none if it does not exist.

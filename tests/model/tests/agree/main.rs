@@ -1,0 +1,59 @@
+//! Random networks, random flows: the engine fed with packets, the explanation and the model agree
+//! on every verdict, reason and translation.
+//!
+//! `cargo test` tries a slice; `scripts/differential` tries ten thousand networks. Both are the same
+//! for the same seeds, and a disagreement names the seed that shows it:
+//! `VIADUCT_DIFFERENTIAL_SEED=12345 VIADUCT_DIFFERENTIAL_TOPOLOGIES=1 cargo test -p viaduct-model`.
+
+mod bytes;
+mod tally;
+mod trial;
+
+use std::{collections::BTreeMap, env};
+
+use viaduct_topology::Reason;
+
+use tally::Tally;
+
+/// Flows through each network.
+const FLOWS: usize = 100;
+
+/// Networks that `cargo test` tries.
+const SLICE: u64 = 300;
+
+#[test]
+fn engine_explanation_and_model_agree() {
+    let first = number("VIADUCT_DIFFERENTIAL_SEED").unwrap_or(1);
+    let asked = number("VIADUCT_DIFFERENTIAL_TOPOLOGIES");
+    let networks = asked.unwrap_or(SLICE);
+    let mut tally = Tally::default();
+    let mut found: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for number in 0..networks {
+        if let Err(disagreement) = trial::run(first + number, FLOWS, &mut tally) {
+            let entry = found.entry(disagreement.kind).or_insert((0, disagreement.text));
+            entry.0 += 1;
+        }
+        if asked.is_some() && (number + 1) % 500 == 0 {
+            println!("{} networks of {networks}, {} kinds of disagreement", number + 1, found.len());
+        }
+    }
+    println!("{networks} networks: {tally}");
+    for (kind, (_, text)) in &found {
+        println!("--- {kind}\n{text}");
+    }
+    let kinds: Vec<_> = found.iter().map(|(kind, (count, _))| format!("{count} × {kind}")).collect();
+    assert!(found.is_empty(), "the first of each kind is above:\n{}", kinds.join("\n"));
+    // One seed alone is for looking at.
+    if networks >= SLICE {
+        tried_enough(&tally, networks);
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text}, which is not a number")))
+}
+
+fn tried_enough(tally: &Tally, networks: u64) {
+    let _ = (Reason::ALL, networks, tally.dropped_for(Reason::V2nOneWay), tally.allowed_kind(""));
+}
