@@ -52,6 +52,9 @@ use crate::{
 /// How long answers that are being written may take when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
+/// How often port tables that have become idle are looked for. Ports rest for two minutes.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+
 /// A daemon that takes attachments and questions.
 #[derive(Clone, Debug)]
 pub struct Ready {
@@ -146,11 +149,11 @@ async fn serve(
         topology_file: options.topology.clone(),
         attach_socket: directory.attach_socket(),
         topology,
-        engine,
+        engine: Arc::clone(&engine),
         fleet,
         registry: Arc::clone(&registry),
         drops: Arc::clone(&drops),
-        clock,
+        clock: Arc::clone(&clock),
         ending,
     });
     on_ready(&ready);
@@ -161,6 +164,16 @@ async fn serve(
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         () = drops.collect_forever() => Ok(()),
         () = dispatch => Ok(()),
+        () = trim_forever(&engine, &clock) => Ok(()),
+    }
+}
+
+/// Gives the memory of idle port tables back, now and then.
+async fn trim_forever(engine: &Engine, clock: &Clock) {
+    let mut interval = tokio::time::interval(TRIM_EVERY);
+    loop {
+        interval.tick().await;
+        engine.trim(clock.now());
     }
 }
 

@@ -279,6 +279,16 @@ impl Engine {
         self.connections.expire(now, budget, &mut |connection| bury(connection, scratch))
     }
 
+    /// Gives back the memory of port tables in which nothing is used and nothing rests. To be
+    /// called a minute apart or so.
+    pub fn trim(&self, now: Moment) {
+        for interface in self.inventory.enis() {
+            if let Some(ports) = &interface.ports {
+                ports.trim(now);
+            }
+        }
+    }
+
     /// What was done since the engine was made.
     #[must_use]
     pub fn counters(&self) -> Counters {

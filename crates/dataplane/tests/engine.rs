@@ -394,3 +394,42 @@ fn lam_07_an_eni_that_is_full_refuses_and_says_which_limit() {
     net.send(API, &query(1)).delivered_at("instance/db");
     net.send(API, &query(2)).delivered_at("instance/db");
 }
+
+#[test]
+fn an_exhausted_nat_gateway_costs_the_eni_nothing() {
+    let small = format!("settings: {{ source_ports: 1024-1025 }}\n{TOPOLOGY}");
+    let mut net = Net::load(&small);
+    let host = ("198.51.100.7", 53);
+    // Instances behind the same gateway take both of its ports.
+    net.send("instance/db", &udp(("10.0.2.10", 1), host, b"")).delivered_at("internet/host");
+    net.send("instance/db", &udp(("10.0.2.10", 2), host, b"")).delivered_at("internet/host");
+    for port in 1..10 {
+        net.send(API, &udp((INSIDE, port), host, b"")).dropped_for(Reason::PortsExhausted);
+    }
+    assert_eq!(net.ports_in_use(ENI), 0);
+    // Nothing rests either: both ports serve at once.
+    net.send(API, &udp((INSIDE, 1), ("10.0.2.10", 53), b"")).delivered_at("instance/db");
+    net.send(API, &udp((INSIDE, 2), ("10.0.2.10", 53), b"")).delivered_at("instance/db");
+}
+
+#[test]
+fn idle_port_tables_give_their_memory_back_and_go_on() {
+    let mut net = Net::load(TOPOLOGY);
+    net.send(API, &udp((INSIDE, 1), ("10.0.2.10", 53), b"")).delivered_at("instance/db");
+    let usage = |net: &Net| {
+        let enis = net.engine.inventory().enis();
+        let eni = enis.iter().find(|eni| eni.ip.to_string() == ENI).expect("the ENI");
+        eni.ports.as_ref().expect("a table").usage().memory
+    };
+    let used = usage(&net);
+    net.engine.trim(net.now);
+    assert_eq!(usage(&net), used, "in use");
+
+    net.pass_seconds(3600);
+    net.expire();
+    net.engine.trim(net.now);
+    net.pass_seconds(3600);
+    net.engine.trim(net.now);
+    assert!(usage(&net) < used / 4, "{} of {used} bytes are left", usage(&net));
+    net.send(API, &udp((INSIDE, 1), ("10.0.2.10", 53), b"")).delivered_at("instance/db");
+}

@@ -104,9 +104,16 @@ impl Engine {
             };
             match (v2n, nat.transpose()) {
                 (Ok(v2n), Ok(nat)) => return Ok(Passage { path, leases: [v2n, nat] }),
-                (Err(_), _) if eni + 1 < path.eni_choices => eni += 1,
-                (Ok(_), Err(_)) if nat_address + 1 < path.nat_choices => nat_address += 1,
-                (Err(exhausted), _) | (_, Err(exhausted)) => return Err(exhausted.into()),
+                (Ok(v2n), Err(exhausted)) => {
+                    // Nobody has seen this port: it need not rest.
+                    v2n.map(PortLease::close);
+                    if nat_address + 1 >= path.nat_choices {
+                        return Err(exhausted.into());
+                    }
+                    nat_address += 1;
+                }
+                (Err(exhausted), _) if eni + 1 >= path.eni_choices => return Err(exhausted.into()),
+                (Err(_), _) => eni += 1,
             }
             let options = Options {
                 eni: Choice::Nth(eni),
