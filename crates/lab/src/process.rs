@@ -10,7 +10,7 @@
 //! - The child locks it with a record lock ([`claim`]) before it does anything else. The kernel
 //!   releases the lock when the process ends, and answers who holds it (`F_GETLK`): a process
 //!   that is alive now.
-//! - `lab down` first writes into the file, then asks who holds it ([`end`]). A child that takes
+//! - `lab down` first writes into the file, then asks who holds it (`end`). A child that takes
 //!   the lock later sees that the file is not empty, or gone, and exits. Either order ends well.
 
 use std::{
@@ -58,7 +58,7 @@ pub(crate) fn start(mut command: Command, lock: &Path, log: &Path) -> Result<Chi
 
 /// Makes the calling process the one that its standard input, a lab's lock file, stands for.
 ///
-/// Called before anything else by a process that [`start`] started.
+/// Called before anything else by a process that a lab started.
 pub fn claim() -> Result<(), Error> {
     claim_file(io::stdin())
 }

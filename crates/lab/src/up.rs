@@ -1,6 +1,6 @@
 //! Bringing a lab up: a namespace for each host of a topology, and packets between them.
 //!
-//! The order is the opposite of [`crate::down`]'s: the lab's directory first, from which everything
+//! The order is the opposite of [`mod@crate::down`]'s: the lab's directory first, from which everything
 //! else can be found; then the daemon and the agent, each born with its lock file (see
 //! [`crate::process`]). The agent makes the namespaces; `up` returns when the daemon says that
 //! every host is attached, or takes everything down again.
