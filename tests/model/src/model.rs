@@ -122,7 +122,12 @@ impl<'t> Network<'t> {
             match self.part(connection, from, packet) {
                 Some(Direction::Forward) => {
                     let arrival = Packet { icmp: packet.icmp, ..connection.received };
-                    return vec![self.deliver(connection.receiver, packet, arrival, &connection.way)];
+                    return vec![self.deliver(
+                        connection.receiver,
+                        packet,
+                        arrival,
+                        &connection.way,
+                    )];
                 }
                 Some(Direction::Return) => return self.answer(connection, packet),
                 None => {}
@@ -136,9 +141,8 @@ impl<'t> Network<'t> {
             }
         }
         // One address of a NAT gateway that has no port left is no reason while another one has.
-        let full = |fate: &Fate| {
-            matches!(fate, Fate::Dropped { reason: Reason::PortsExhausted, .. })
-        };
+        let full =
+            |fate: &Fate| matches!(fate, Fate::Dropped { reason: Reason::PortsExhausted, .. });
         if fates.iter().any(|fate| matches!(fate, Fate::Arrives { .. })) {
             fates.retain(|fate| !full(fate));
         }
@@ -191,6 +195,8 @@ impl<'t> Network<'t> {
     }
 
     fn explain_by(&self, from: AttachmentId, packet: &Packet, nat_address: usize) -> Explained {
+        // Whoever asks means a connection that is to be opened.
+        let packet = &Packet { opens: packet.protocol == TCP, ..*packet };
         let way = match self.travel(self.host(from), packet, nat_address) {
             Ok(way) => way,
             Err(reason) => {
@@ -276,8 +282,7 @@ impl<'t> Network<'t> {
             nat_port: None,
             way,
         };
-        let fate =
-            self.deliver(connection.receiver, packet, connection.received, &connection.way);
+        let fate = self.deliver(connection.receiver, packet, connection.received, &connection.way);
         Ok(match fate {
             Fate::Arrives { at, packet, opened: _ } => {
                 Fate::Arrives { at, packet, opened: Some(Opened(connection)) }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use viaduct_control_plane::{ENVIRONMENT_ADDRESS, Plan};
 use viaduct_topology::{
     Topology,
-    inventory::{Attachment, AttachmentId, Host},
+    inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
     model::{SgPeer, Traffic},
 };
 
@@ -35,15 +35,21 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
     let from = sender(dice, plan);
     let own = own_address(plan, from);
     let (destination, destination_port) = destination(dice, topology, plan, from);
-    let spoofed = dice.percent(4);
+    let unchecked = |eni: &Eni| !eni.source_dest_check;
+    let spoofed = dice.percent(if interface(plan, from).is_some_and(unchecked) { 20 } else { 3 });
     let source = if spoofed { other_source(dice, plan, own) } else { own };
-    let (protocol, icmp) = protocol(dice);
+    let (protocol, icmp) = protocol(dice, from);
     let with_ports = matches!(protocol, TCP | UDP);
     let source_port = match dice.below(12) {
         0 => dice.one(&[1, 1023, 1024, 32_767, 32_768, 60_999, 61_000, 65_535]),
         1 => destination_port.max(1),
         _ => u16::try_from(dice.between(32_768, 60_999)).expect("a port"),
     };
+    // What a host sends to itself, at either of its addresses, never leaves it; without ports, or
+    // with the same at both ends, such a packet would be its own reply.
+    let itself = destination == source
+        || interface(plan, from).and_then(|eni| eni.public_ip).map(v4) == Some(destination);
+    let destination = if itself { beside(dice, destination) } else { destination };
     let packet = Packet {
         protocol,
         source,
@@ -66,11 +72,11 @@ fn scarce(topology: &Topology) -> bool {
 const TIMES_TO_LIVE: [u8; 16] = [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 255, 2, 1];
 
 fn sender<'p>(dice: &mut Dice, plan: &'p Plan) -> &'p Attachment {
-    let kind = dice.below(10);
+    let kind = dice.below(100);
     let wanted = |host: &&Attachment| match host.host {
-        Host::Environment { .. } => kind < 4,
-        Host::Instance { .. } => (4..8).contains(&kind),
-        _ => kind >= 8,
+        Host::Environment { .. } => kind < 44,
+        Host::Instance { .. } => (44..86).contains(&kind),
+        _ => kind >= 86,
     };
     let hosts: Vec<&Attachment> = plan.attachments.iter().filter(wanted).collect();
     hosts[dice.below(hosts.len())]
@@ -88,6 +94,12 @@ fn own_address(plan: &Plan, host: &Attachment) -> Ipv4Addr {
     }
 }
 
+/// An instance's interface.
+fn interface<'p>(plan: &'p Plan, host: &Attachment) -> Option<&'p Eni> {
+    let Host::Instance { eni } = &host.host else { return None };
+    plan.enis.iter().find(|it| it.id == *eni)
+}
+
 /// An address that the sender should not use.
 fn other_source(dice: &mut Dice, plan: &Plan, own: Ipv4Addr) -> Ipv4Addr {
     let eni = &plan.enis[dice.below(plan.enis.len())];
@@ -100,8 +112,11 @@ fn other_source(dice: &mut Dice, plan: &Plan, own: Ipv4Addr) -> Ipv4Addr {
     }
 }
 
-fn protocol(dice: &mut Dice) -> (u8, (u8, u8)) {
-    match dice.below(100) {
+fn protocol(dice: &mut Dice, from: &Attachment) -> (u8, (u8, u8)) {
+    // Functions speak TCP and UDP alone (LAM-10): few tries will do.
+    let function = matches!(from.host, Host::Environment { .. });
+    let all = if function { 84 } else { 100 };
+    match dice.below(all) {
         0..55 => (TCP, (0, 0)),
         55..80 => (UDP, (0, 0)),
         80..92 => (ICMP, (8, 0)),
@@ -119,38 +134,38 @@ fn destination(
 ) -> (Ipv4Addr, u16) {
     let port = port(dice, topology);
     // Who comes from the internet knows public addresses.
-    let vpc = match &from.host {
+    let own = match &from.host {
         Host::Environment { enis, .. } => Some(&enis[0]),
         Host::Instance { eni } => Some(eni),
         _ => None,
     };
-    let vpc = vpc.and_then(|id| plan.enis.iter().find(|eni| eni.id == *id)).map(|eni| &eni.vpc);
+    let vpc = own.and_then(|id| plan.enis.iter().find(|eni| eni.id == *id)).map(|eni| &eni.vpc);
     let inside: Vec<Ipv4Addr> = plan
         .enis
         .iter()
         .filter(|eni| vpc.is_none_or(|vpc| eni.vpc == *vpc))
         .map(|eni| v4(eni.private_ip))
         .collect();
-    let public: Vec<Ipv4Addr> =
-        plan.enis.iter().filter_map(|eni| eni.public_ip.map(v4)).collect();
-    let internet: Vec<Ipv4Addr> = topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
-    let instances: Vec<Ipv4Addr> = plan
-        .enis
-        .iter()
-        .filter(|eni| vpc.is_none_or(|vpc| eni.vpc == *vpc))
-        .filter(|eni| matches!(eni.owner, viaduct_topology::inventory::EniOwner::Instance { .. }))
-        .map(|eni| v4(eni.private_ip))
-        .collect();
+    let public: Vec<Ipv4Addr> = plan.enis.iter().filter_map(|eni| eni.public_ip.map(v4)).collect();
+    let internet: Vec<Ipv4Addr> =
+        topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
+    let instances = |public: bool| -> Vec<Ipv4Addr> {
+        let wanted = plan.enis.iter().filter(|eni| {
+            matches!(eni.owner, EniOwner::Instance { .. }) && vpc.is_none_or(|vpc| eni.vpc == *vpc)
+        });
+        let address = |eni: &Eni| if public { eni.public_ip } else { Some(eni.private_ip) };
+        wanted.filter_map(address).map(v4).collect()
+    };
 
     let (likely, unlikely) = match vpc {
-        Some(_) => (if dice.percent(60) { instances } else { internet }, inside),
-        None => (public.clone(), internet),
+        Some(_) => (if dice.percent(62) { instances(false) } else { internet }, inside),
+        None => (instances(true), internet),
     };
     let pools = [likely, unlikely, public];
     let pool = match dice.below(100) {
-        0..75 => 0,
-        75..81 => 1,
-        81..91 => 2,
+        0..81 => 0,
+        81..85 => 1,
+        85..94 => 2,
         _ => return (out_of_the_way(dice, topology), port),
     };
     if pools[pool].is_empty() {
@@ -170,8 +185,15 @@ fn out_of_the_way(dice: &mut Dice, topology: &Topology) -> Ipv4Addr {
         0..3 => offset(v4(subnet.network()), dice.between(0, 5)),
         3 => v4(subnet.broadcast()),
         4 => offset(v4(vpc.network()), 2),
-        5 => Ipv4Addr::new(169, 254, 169, dice.one(&[253, 254, 123])),
-        6 => dice.one(&[[169, 254, 167, 255], [169, 254, 168, 0], [169, 254, 172, 0]]).into(),
+        5 => Ipv4Addr::new(169, 254, 169, dice.one(&[2, 122, 123, 250, 251, 252, 253, 254])),
+        6 => dice
+            .one(&[
+                [169, 254, 167, 255],
+                [169, 254, 168, 0],
+                [169, 254, 170, 2],
+                [169, 254, 172, 0],
+            ])
+            .into(),
         7 => beside(dice, v4(vpc.broadcast())),
         8 => Ipv4Addr::new(10, 77, 0, 1),
         9 => Ipv4Addr::new(100, 100, 0, 1),

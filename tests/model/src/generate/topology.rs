@@ -83,12 +83,12 @@ impl File<'_> {
 
     /// In some networks ports and connections are few, so that they run out.
     fn settings(&mut self) {
-        if !self.dice.percent(12) {
+        if !self.dice.percent(16) {
             return;
         }
         let first = self.dice.one(&[1024, 32_768, 40_000]);
         let last = first + self.dice.below(4);
-        let connections = self.dice.between(2, 9);
+        let connections = self.dice.one(&[2, 3, 5, 9, 65_000]);
         let per_destination = self.dice.between(1, 3);
         self.line(&format!(
             "settings: {{ source_ports: {first}-{last}, eni_connections: {connections}, \
@@ -100,7 +100,7 @@ impl File<'_> {
         let name = format!("v{number}");
         let block = self.dice.one(&BLOCKS);
         let mut vpc = Vpc {
-            gateway: self.dice.percent(85),
+            gateway: self.dice.percent(92),
             blocks: vec![block.to_owned()],
             subnets: Vec::new(),
             tables: Vec::new(),
@@ -111,15 +111,15 @@ impl File<'_> {
         if self.dice.percent(20) {
             vpc.blocks.push(SECOND_BLOCK.to_owned());
         }
-        let count = self.dice.between(1, 4);
+        let count = self.dice.one(&[1, 2, 2, 3, 3, 3, 4]);
         for index in 0..count {
             vpc.subnets.push((format!("s{index}"), subnet_block(self.dice, &vpc.blocks, index)));
         }
-        vpc.tables = names("t", self.dice.between(0, 2));
+        vpc.tables = names("t", self.dice.one(&[0, 1, 1, 1, 2, 2, 2]));
         vpc.acls = names("a", self.dice.between(0, 2));
         vpc.groups = names("g", self.dice.between(1, 4));
         if vpc.gateway {
-            vpc.nats = names("n", self.dice.between(0, 2));
+            vpc.nats = names("n", self.dice.one(&[0, 1, 1, 2]));
         }
 
         self.line(&format!("  {name}:"));
@@ -142,8 +142,11 @@ impl File<'_> {
         self.line("    subnets:");
         for (name, block) in &vpc.subnets {
             let mut line = format!("      {name}: {{ cidr_block: {block}");
-            if !vpc.tables.is_empty() && self.dice.percent(60) {
-                let table = &vpc.tables[self.dice.below(vpc.tables.len())];
+            // The first subnet is to be the public one, more often than not.
+            let first = *name == vpc.subnets[0].0;
+            if !vpc.tables.is_empty() && self.dice.percent(if first { 92 } else { 16 }) {
+                let any = self.dice.below(vpc.tables.len());
+                let table = &vpc.tables[if first { 0 } else { any }];
                 let _ = write!(line, ", route_table: {table}");
             }
             if !vpc.acls.is_empty() && self.dice.percent(70) {
@@ -160,16 +163,15 @@ impl File<'_> {
         let main = ["main".to_owned()];
         for table in main.iter().chain(&vpc.tables) {
             let mut routes = Vec::new();
-            // A table that is called after the first serves the public subnets, more often than not.
-            let public = vpc.gateway && (table != "main" || self.dice.percent(50));
-            if public && self.dice.percent(70) {
+            let public = vpc.gateway && (table == "t0" || self.dice.percent(5));
+            if public && self.dice.percent(90) {
                 routes.push("{ destination: 0.0.0.0/0, target: igw }".to_owned());
-            } else if self.dice.percent(80) {
+            } else if self.dice.percent(if vpc.gateway { 92 } else { 40 }) {
                 let target = self.target(vpc);
                 routes.push(format!("{{ destination: 0.0.0.0/0, target: {target} }}"));
             }
             let mut seen = Vec::new();
-            for _ in 0..self.dice.below(4) {
+            for _ in 0..self.dice.below(3) {
                 let destination = self.dice.one(&DESTINATIONS);
                 let local = |block: &String| inside(destination, block);
                 if seen.contains(&destination) || vpc.blocks.iter().any(local) {
@@ -184,9 +186,9 @@ impl File<'_> {
     }
 
     fn target(&mut self, vpc: &Vpc) -> String {
-        if !vpc.gateway || self.dice.percent(12) {
+        if !vpc.gateway || self.dice.percent(8) {
             "blackhole".to_owned()
-        } else if !vpc.nats.is_empty() && self.dice.percent(65) {
+        } else if !vpc.nats.is_empty() && self.dice.percent(85) {
             format!("nat_gateway/{}", vpc.nats[self.dice.below(vpc.nats.len())])
         } else {
             "igw".to_owned()
@@ -199,7 +201,8 @@ impl File<'_> {
         }
         self.line("    nat_gateways:");
         for nat in &vpc.nats {
-            let (subnet, _) = &vpc.subnets[self.dice.below(vpc.subnets.len())];
+            let any = self.dice.below(vpc.subnets.len());
+            let (subnet, _) = &vpc.subnets[if self.dice.percent(90) { 0 } else { any }];
             let mut ips = vec![self.public_ip()];
             if self.dice.percent(20) {
                 ips.push(self.public_ip());
@@ -217,9 +220,12 @@ impl File<'_> {
                 // Left out, empty, or with rules.
                 match self.dice.below(10) {
                     0..2 if direction == "egress" => {}
-                    2 => directions.push(format!("{direction}: []")),
+                    2 if self.dice.percent(35) => directions.push(format!("{direction}: []")),
                     _ => {
                         let mut rules = Vec::new();
+                        if self.dice.percent(if direction == "egress" { 78 } else { 66 }) {
+                            rules.push(format!("{{ protocol: all, {peer}: 0.0.0.0/0 }}"));
+                        }
                         for _ in 0..self.dice.between(1, 3) {
                             let rule =
                                 format!("{{ {}, {peer}: {} }}", self.traffic(55), self.peer(vpc));
@@ -254,14 +260,14 @@ impl File<'_> {
                         continue;
                     }
                     numbers.push(number);
-                    let action = if self.dice.percent(55) { "allow" } else { "deny" };
-                    let traffic = self.traffic(20);
+                    let action = if self.dice.percent(65) { "allow" } else { "deny" };
+                    let traffic = self.traffic(8);
                     let block = self.block(vpc);
                     rules.push(format!(
                         "{number}: {{ action: {action}, {traffic}, cidr_block: {block} }}"
                     ));
                 }
-                if self.dice.percent(80) {
+                if self.dice.percent(85) {
                     rules.push(
                         "32766: { action: allow, protocol: all, cidr_block: 0.0.0.0/0 }".to_owned(),
                     );
@@ -317,10 +323,13 @@ impl File<'_> {
     }
 
     fn instances(&mut self, vpc: &Vpc) {
-        let count = self.dice.between(1, 5);
+        let count = self.dice.between(2, 5);
         self.line("    instances:");
         for index in 0..count {
-            let (subnet, block) = &vpc.subnets[self.dice.below(vpc.subnets.len())];
+            let public = vpc.gateway && self.dice.percent(55);
+            let any = self.dice.below(vpc.subnets.len());
+            let first = public && self.dice.percent(70);
+            let (subnet, block) = &vpc.subnets[if first { 0 } else { any }];
             let mut line = format!("      i{index}: {{ subnet: {subnet}");
             if self.dice.percent(20) {
                 // Named addresses cannot clash: each index has its own.
@@ -328,15 +337,16 @@ impl File<'_> {
                 let ip = std::net::Ipv4Addr::from(base + 8 + u32::try_from(index).unwrap_or(0));
                 let _ = write!(line, ", private_ip: {ip}");
             }
-            if vpc.gateway && self.dice.percent(45) {
+            if public {
                 let ip = self.public_ip();
                 let _ = write!(line, ", public_ip: {ip}");
             }
-            let groups = self.some(&vpc.groups, 0, 3);
+            let least = usize::from(self.dice.percent(88));
+            let groups = self.some(&vpc.groups, least, 3);
             if !groups.is_empty() {
                 let _ = write!(line, ", security_groups: [{}]", groups.join(", "));
             }
-            if self.dice.percent(10) {
+            if self.dice.percent(15) {
                 line.push_str(", source_dest_check: false");
             }
             self.line(&format!("{line} }}"));
@@ -346,8 +356,12 @@ impl File<'_> {
     fn functions(&mut self) {
         self.line("functions:");
         for index in 0..self.dice.between(1, 3) {
-            let (_, subnets, groups) =
+            let (_, mut subnets, groups) =
                 self.references[self.dice.below(self.references.len())].clone();
+            // In the public subnet a function has no way out (LAM-12).
+            if subnets.len() > 1 && self.dice.percent(85) {
+                subnets.remove(0);
+            }
             let subnets = self.some(&subnets, 1, 2).join(", ");
             let groups = self.some(&groups, 1, 2).join(", ");
             let environments = self.dice.between(1, 2);

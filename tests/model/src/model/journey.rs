@@ -2,7 +2,7 @@
 //! (SG-37): source check, security groups, network ACL, route table, gateways, and the other side
 //! the same backwards.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use viaduct_control_plane::ENVIRONMENT_ADDRESS;
 use viaduct_topology::{
@@ -117,23 +117,40 @@ impl Traveller<'_, '_> {
                 self.leave_interface(index)
             }
             Host::Internet { ip } => {
-                if self.packet.source != v4(*ip) {
-                    return Err(Reason::SpoofedSource);
-                }
-                self.internet()
+                self.edge(v4(*ip))?;
+                // IGW-05: what nobody holds, no gateway knows.
+                self.internet().map_err(|reason| match reason {
+                    Reason::NoPossibleDestination => Reason::IgwPrivateIpAssociationForIngress,
+                    other => other,
+                })
             }
             _ => unreachable!("no other host exists"),
         }
+    }
+
+    /// What comes in at the edge has the address of a host that stands there. Where a gateway is
+    /// what it would meet, the gateway's own rule against private sources comes first (IGW-06).
+    fn edge(&self, own: Ipv4Addr) -> Result<(), Reason> {
+        let Packet { source, destination, .. } = self.packet;
+        let mut interfaces = self.network.plan.enis.iter();
+        let gateway = interfaces.any(|eni| eni.public_ip.map(v4) == Some(destination));
+        if gateway && rfc1918(source) {
+            return Err(Reason::IgwSourceAddressNotInRfc1918Ingress);
+        }
+        if gateway && rfc6598(source) {
+            return Err(Reason::IgwSourceAddressNotInRfc6598Ingress);
+        }
+        if source == own { Ok(()) } else { Err(Reason::SpoofedSource) }
     }
 
     fn leave_interface(&mut self, index: usize) -> Result<AttachmentId, Reason> {
         let network = self.network;
         let eni = &network.plan.enis[index];
         let (subnet, vpc) = network.place(eni);
-        // The resolver is asked, not routed to, and nothing filters it (SG-28, DNS-01).
-        if self.packet.destination == Ipv4Addr::new(169, 254, 169, 253)
-            || self.packet.destination == resolver(network, vpc)
-        {
+        // Services of the VPC itself are asked, not routed to, and nothing filters them (SG-28,
+        // DNS-01).
+        let destination = self.packet.destination;
+        if service(destination) || destination == resolver(network, vpc) {
             return Err(Reason::ServiceNotProvided);
         }
         network.groups(eni, Border::Egress, &self.packet)?;
@@ -165,7 +182,7 @@ impl Traveller<'_, '_> {
     /// address or by route, is in the subnet too (ACL-08).
     fn leaves(&self, subnet: Handle<Subnet>, target: Option<RouteTarget>) -> bool {
         let block = self.network.topology.subnets[subnet].cidr_block;
-        if block.contains(&std::net::IpAddr::V4(self.packet.destination)) {
+        if block.contains(&IpAddr::V4(self.packet.destination)) {
             return false;
         }
         match target {
@@ -185,7 +202,7 @@ impl Traveller<'_, '_> {
         let network = self.network;
         let destination = self.packet.destination;
         let mut subnets = network.topology.subnets.iter().filter(|(_, subnet)| {
-            subnet.vpc == vpc && subnet.cidr_block.contains(&std::net::IpAddr::V4(destination))
+            subnet.vpc == vpc && subnet.cidr_block.contains(&IpAddr::V4(destination))
         });
         let Some((to, _)) = subnets.next() else {
             return Err(Reason::NoPossibleDestination);
@@ -195,10 +212,11 @@ impl Traveller<'_, '_> {
             network.acl(to, Border::Ingress, &self.packet)?;
         }
         let id = &network.topology.vpcs[vpc].id;
-        let mut holders =
-            network.plan.enis.iter().filter(|eni| {
-                eni.vpc == *id && v4(eni.private_ip) == destination
-            });
+        let mut holders = network
+            .plan
+            .enis
+            .iter()
+            .filter(|eni| eni.vpc == *id && v4(eni.private_ip) == destination);
         match holders.next() {
             Some(eni) => self.enter_interface(eni),
             None => Err(Reason::NoPossibleDestination),
@@ -207,15 +225,16 @@ impl Traveller<'_, '_> {
 
     fn enter_interface(&mut self, eni: &Eni) -> Result<AttachmentId, Reason> {
         match &eni.owner {
-            // LAM-02, whatever its groups say (LAM-24).
+            // LAM-02, whatever its groups say (LAM-24). A segment without SYN would open nothing.
+            EniOwner::Functions(_) if self.packet.protocol == TCP && !self.packet.opens => {
+                Err(Reason::NoConnection)
+            }
             EniOwner::Functions(_) => Err(Reason::V2nOneWay),
             // NAT-12.
             EniOwner::NatGateway { .. } => Err(Reason::NatGatewayUnsolicited),
             EniOwner::Instance { .. } => {
                 self.network.groups(eni, Border::Ingress, &self.packet)?;
-                let stands_there = |host: &&Attachment| {
-                    matches!(&host.host, Host::Instance { eni: its } if *its == eni.id)
-                };
+                let stands_there = |host: &&Attachment| matches!(&host.host, Host::Instance { eni: its } if *its == eni.id);
                 let host = self.network.plan.attachments.iter().find(stands_there);
                 Ok(host.expect("its instance").id)
             }
@@ -236,8 +255,9 @@ impl Traveller<'_, '_> {
         if from != nat.subnet {
             network.acl(nat.subnet, Border::Ingress, &self.packet)?;
         }
-        // NAT-04.
-        if !matches!(self.packet.protocol, TCP | UDP | ICMP) {
+        // NAT-04; of ICMP, echo alone has something that a translation can tell apart.
+        let echo = self.packet.protocol == ICMP && matches!(self.packet.icmp.0, 0 | 8);
+        if !echo && !matches!(self.packet.protocol, TCP | UDP) {
             return Err(Reason::ProtocolRestriction);
         }
         // NAT-18.
@@ -257,14 +277,16 @@ impl Traveller<'_, '_> {
         self.packet.source = v4(network.plan.enis[index].private_ip);
         self.port = PortOf::Nat;
 
-        match network.route(nat.subnet, self.packet.destination) {
+        // It sends as every interface does: the ACL first (SG-37).
+        let target = network.route(nat.subnet, self.packet.destination);
+        if self.leaves(nat.subnet, target) {
+            network.acl(nat.subnet, Border::Egress, &self.packet)?;
+        }
+        match target {
             None => Err(Reason::NoRouteToDestination),
             Some(RouteTarget::Blackhole) => Err(Reason::BadStateRoute),
             Some(RouteTarget::NatGateway(_)) => Err(Reason::RoutingLoop),
-            Some(RouteTarget::InternetGateway(_)) => {
-                network.acl(nat.subnet, Border::Egress, &self.packet)?;
-                self.internet_gateway(nat.subnet, vpc)
-            }
+            Some(RouteTarget::InternetGateway(_)) => self.internet_gateway(nat.subnet, vpc),
             Some(other) => panic!("no way from a NAT gateway to {other:?}"),
         }
     }
@@ -277,16 +299,19 @@ impl Traveller<'_, '_> {
     ) -> Result<AttachmentId, Reason> {
         let network = self.network;
         self.link(Some(from), None);
-        let id = &network.topology.vpcs[vpc].id;
+        let vpc = &network.topology.vpcs[vpc];
         let source = self.packet.source;
-        let mut owners =
-            network.plan.enis.iter().filter(|eni| eni.vpc == *id && v4(eni.private_ip) == source);
         // IGW-07.
-        let Some(owner) = owners.next() else {
+        if !vpc.cidr_blocks.iter().any(|block| block.contains(&IpAddr::V4(source))) {
             return Err(Reason::GatewayRejectsSpoofedTraffic);
-        };
+        }
         // IGW-04.
-        let Some(public) = owner.public_ip else {
+        let mut owners = network
+            .plan
+            .enis
+            .iter()
+            .filter(|eni| eni.vpc == vpc.id && v4(eni.private_ip) == source);
+        let Some(public) = owners.next().and_then(|eni| eni.public_ip) else {
             return Err(Reason::IgwPublicIpAssociationForEgress);
         };
         // IGW-06.
@@ -312,21 +337,14 @@ impl Traveller<'_, '_> {
         }
         for eni in &network.plan.enis {
             if eni.public_ip.map(v4) == Some(destination) {
-                return self.into_vpc(eni);
+                return self.enter_vpc(eni);
             }
         }
         Err(Reason::NoPossibleDestination)
     }
 
     /// Into a VPC, through its internet gateway.
-    fn into_vpc(&mut self, eni: &Eni) -> Result<AttachmentId, Reason> {
-        // IGW-06.
-        if rfc1918(self.packet.source) {
-            return Err(Reason::IgwSourceAddressNotInRfc1918Ingress);
-        }
-        if rfc6598(self.packet.source) {
-            return Err(Reason::IgwSourceAddressNotInRfc6598Ingress);
-        }
+    fn enter_vpc(&mut self, eni: &Eni) -> Result<AttachmentId, Reason> {
         let (subnet, _) = self.network.place(eni);
         self.packet.destination = v4(eni.private_ip);
         self.link(None, Some(subnet));
@@ -343,6 +361,11 @@ impl Traveller<'_, '_> {
 fn resolver(network: &Network<'_>, vpc: Handle<Vpc>) -> Ipv4Addr {
     let base = v4(network.topology.vpcs[vpc].cidr_blocks[0].network());
     Ipv4Addr::from(u32::from(base) + 2)
+}
+
+/// Of what SG-28 lists: time, the resolver, instance metadata (FL-25, DNS-01).
+const fn service(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [169, 254, 169, 123 | 253 | 254])
 }
 
 /// 169.254.168.0/22.

@@ -16,9 +16,10 @@ impl Network<'_> {
         }
         // Past the last free port, ports are shared between destinations: a destination is full
         // when it has a connection on every port.
-        let to_it = self.connections.iter().filter(|other| {
-            other.way.v2n == Some(eni) && same_destination(other, packet)
-        });
+        let to_it = self
+            .connections
+            .iter()
+            .filter(|other| other.way.v2n == Some(eni) && same_destination(other, packet));
         if to_it.count() >= count(settings.source_ports) {
             return Err(Reason::PortsExhausted);
         }
@@ -39,9 +40,7 @@ impl Network<'_> {
         let carried: Vec<&Connection> = self
             .connections
             .iter()
-            .filter(|other| {
-                other.way.v2n == Some(eni) && other.sent.protocol == packet.protocol
-            })
+            .filter(|other| other.way.v2n == Some(eni) && other.sent.protocol == packet.protocol)
             .collect();
         let holders = carried.iter().filter(|other| other.v2n_port == Some(port));
         if holders.clone().any(|other| same_destination(other, packet)) {
@@ -60,9 +59,10 @@ impl Network<'_> {
     pub(super) fn nat_room(&self, eni: usize, packet: &Packet) -> Result<(), Reason> {
         let settings = self.topology.settings;
         let limit = settings.nat_gateway_connections_per_destination as usize;
-        let to_it = self.connections.iter().filter(|other| {
-            other.way.nat == Some(eni) && same_destination(other, packet)
-        });
+        let to_it = self
+            .connections
+            .iter()
+            .filter(|other| other.way.nat == Some(eni) && same_destination(other, packet));
         // NAT-05, NAT-09.
         if to_it.count() >= limit.min(count(settings.source_ports)) {
             return Err(Reason::PortsExhausted);

@@ -22,12 +22,7 @@ pub(super) enum Border {
 
 impl Network<'_> {
     /// What the groups of an interface say of a packet that opens a connection.
-    pub(super) fn groups(
-        &self,
-        eni: &Eni,
-        border: Border,
-        packet: &Packet,
-    ) -> Result<(), Reason> {
+    pub(super) fn groups(&self, eni: &Eni, border: Border, packet: &Packet) -> Result<(), Reason> {
         // All rules of all groups are one set (SG-03).
         let mut rules: Vec<SgRule> = Vec::new();
         for id in &eni.security_groups {

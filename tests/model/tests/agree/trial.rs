@@ -92,7 +92,7 @@ impl<'t> Trial<'t> {
         let mut down = Vec::new();
         for (attachment, host) in plan.attachments.iter().zip(&plan.hosts) {
             engine.add_attachment(attachment).expect("the attachment");
-            if !scarce && dice.percent(3) {
+            if !scarce && dice.percent(2) {
                 down.push(attachment.id);
             } else {
                 engine.attached(attachment.id, host.device_mtu);
@@ -201,14 +201,12 @@ impl<'t> Trial<'t> {
             };
             (reason, direction)
         });
-        let verdict = if blocker.is_some() { explain::Verdict::Deny } else { explain::Verdict::Allow };
+        let verdict =
+            if blocker.is_some() { explain::Verdict::Deny } else { explain::Verdict::Allow };
         // Where the request is refused, what would become of it behind the blocker is left open.
         let refused = matches!(blocker, Some((_, Direction::Forward)));
-        let translated_source = if refused {
-            None
-        } else {
-            found.translated_source.zip(found.translated_source_ports)
-        };
+        let translated_source =
+            if refused { None } else { found.translated_source.zip(found.translated_source_ports) };
         let has_ports = matches!(flow.packet.protocol, TCP | UDP);
         let agrees = |right: &Explained| {
             let ip = |it: Option<(std::net::Ipv4Addr, _)>| it.map(|(ip, _)| ip);
