@@ -106,7 +106,9 @@ impl Engine {
                 (Ok(v2n), Ok(nat)) => return Ok(Passage { path, leases: [v2n, nat] }),
                 (Ok(v2n), Err(exhausted)) => {
                     // Nobody has seen this port: it need not rest.
-                    v2n.map(PortLease::close);
+                    if let Some(unused) = v2n {
+                        unused.close();
+                    }
                     if nat_address + 1 >= path.nat_choices {
                         return Err(exhausted.into());
                     }
