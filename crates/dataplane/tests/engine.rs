@@ -352,7 +352,7 @@ fn spoofed_sources_are_refused_at_each_kind_of_host() {
 #[test]
 fn fragments_are_refused() {
     let mut net = Net::load(TOPOLOGY);
-    let fragment = udp((INSIDE, 1), ("10.0.2.10", 53), &[0; 64]).as_fragment();
+    let fragment = udp((INSIDE, 1), ("10.0.2.10", 53), &[0; 64]).into_fragment();
     net.send(API, &fragment).dropped_for(Reason::FragmentRestriction);
 }
 

@@ -236,7 +236,7 @@ impl Packet {
     }
 
     /// As the first fragment of something longer.
-    pub(crate) fn as_fragment(mut self) -> Self {
+    pub(crate) fn into_fragment(mut self) -> Self {
         self.0[VNET_HEADER_LEN + 6] |= 0x20;
         self.fix_ip_checksum();
         self
@@ -298,7 +298,7 @@ impl Packet {
 
     /// ICMP type and code, and the packet that an error quotes.
     #[track_caller]
-    pub(crate) fn icmp(&self) -> (u8, u8, Packet) {
+    pub(crate) fn icmp(&self) -> (u8, u8, Self) {
         self.flow();
         let ip = self.ip();
         let message = &ip[usize::from(ip[0] & 15) * 4..];

@@ -58,7 +58,7 @@ impl Traffic {
 
     /// Sends one segment of the connection that `random` chooses. Returns the verdict.
     pub(crate) fn send_any(&mut self, random: u64) -> Verdict {
-        let number = (u64::from(self.count) * (random >> 32) >> 32) as u32;
+        let number = ((u64::from(self.count) * (random >> 32)) >> 32) as u32;
         self.send(number)
     }
 
