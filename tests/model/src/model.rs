@@ -22,14 +22,14 @@ mod rules;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use viaduct_control_plane::{ENVIRONMENT_ADDRESS, Plan};
+use viaduct_control_plane::{ENVIRONMENT_ADDRESS, HostPlan, Plan};
 use viaduct_topology::{
     Handle, Reason, Topology,
     inventory::{Attachment, AttachmentId, Eni, Host},
     model::{PortRange, Subnet, Vpc},
 };
 
-use crate::packet::{Packet, TCP};
+use crate::packet::{Packet, Segment};
 use journey::Way;
 
 /// A network in which packets are judged.
@@ -49,8 +49,8 @@ pub enum Fate {
     Dropped {
         /// Why.
         reason: Reason,
-        /// Whether its sender is told: an ICMP error, a RST.
-        answered: bool,
+        /// What its sender is told.
+        answer: Option<Answer>,
     },
     /// It arrives.
     Arrives {
@@ -61,6 +61,20 @@ pub enum Fate {
         /// The connection that it opens, if it opens one.
         opened: Option<Opened>,
     },
+}
+
+/// What comes back instead of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An ICMP error.
+    Error {
+        /// Its type and code.
+        icmp: (u8, u8),
+        /// Who sends it.
+        from: Ipv4Addr,
+    },
+    /// A TCP segment that resets.
+    Reset,
 }
 
 /// A connection that a packet would open.
@@ -109,12 +123,6 @@ impl<'t> Network<'t> {
         Self { topology, plan, down, connections: Vec::new() }
     }
 
-    /// Whether a packet from there belongs to a connection.
-    #[must_use]
-    pub fn knows(&self, from: AttachmentId, packet: &Packet) -> bool {
-        self.connections.iter().any(|connection| self.part(connection, from, packet).is_some())
-    }
-
     /// What may become of a packet, each possibility once.
     #[must_use]
     pub fn fates(&self, from: AttachmentId, packet: &Packet) -> Vec<Fate> {
@@ -122,14 +130,10 @@ impl<'t> Network<'t> {
             match self.part(connection, from, packet) {
                 Some(Direction::Forward) => {
                     let arrival = Packet { icmp: packet.icmp, ..connection.received };
-                    return vec![self.deliver(
-                        connection.receiver,
-                        packet,
-                        arrival,
-                        &connection.way,
-                    )];
+                    let end = (connection.receiver, arrival);
+                    return vec![self.deliver(from, packet, end, &connection.way)];
                 }
-                Some(Direction::Return) => return self.answer(connection, packet),
+                Some(Direction::Return) => return self.answer(from, connection, packet),
                 None => {}
             }
         }
@@ -137,7 +141,7 @@ impl<'t> Network<'t> {
         for nat_address in 0..self.nat_addresses() {
             match self.open(from, packet, nat_address) {
                 Ok(fate) => fates.push(fate),
-                Err(reason) => fates.push(Fate::Dropped { reason, answered: false }),
+                Err(reason) => fates.push(Fate::Dropped { reason, answer: None }),
             }
         }
         // One address of a NAT gateway that has no port left is no reason while another one has.
@@ -181,6 +185,15 @@ impl<'t> Network<'t> {
         Ok(())
     }
 
+    /// Takes note that a packet ended the connection that it belongs to.
+    pub fn ended(&mut self, from: AttachmentId, packet: &Packet) {
+        let ended = self
+            .connections
+            .iter()
+            .position(|connection| self.part(connection, from, packet).is_some());
+        self.connections.remove(ended.expect("a connection that a packet belongs to"));
+    }
+
     /// What an explanation may say, each possibility once.
     #[must_use]
     pub fn explain(&self, from: AttachmentId, packet: &Packet) -> Vec<Explained> {
@@ -196,7 +209,7 @@ impl<'t> Network<'t> {
 
     fn explain_by(&self, from: AttachmentId, packet: &Packet, nat_address: usize) -> Explained {
         // Whoever asks means a connection that is to be opened.
-        let packet = &Packet { opens: packet.protocol == TCP, ..*packet };
+        let packet = &Packet { segment: Segment::Open, ..*packet };
         let way = match self.travel(self.host(from), packet, nat_address) {
             Ok(way) => way,
             Err(reason) => {
@@ -236,14 +249,7 @@ impl<'t> Network<'t> {
             return Some(Direction::Forward);
         }
         // Whether anybody answers such a packet does not matter: what runs backwards is a reply.
-        let Packet { source, destination, source_port, destination_port, .. } = connection.received;
-        let reply = Packet {
-            source: destination,
-            destination: source,
-            source_port: destination_port,
-            destination_port: source_port,
-            ..connection.received
-        };
+        let reply = connection.received.backwards();
         if self.same_ingress(connection.receiver, from) && reply.same_flow(packet) {
             return Some(Direction::Return);
         }
@@ -263,15 +269,10 @@ impl<'t> Network<'t> {
         nat_address: usize,
     ) -> Result<Fate, Reason> {
         let way = self.travel(self.host(from), packet, nat_address)?;
-        if packet.protocol == TCP && !packet.opens {
+        if packet.late() {
             // Only a NAT gateway says so (NAT-10).
-            return Ok(Fate::Dropped { reason: Reason::NoConnection, answered: way.nat.is_some() });
-        }
-        if let Some(v2n) = way.v2n {
-            self.v2n_room(v2n, packet)?;
-        }
-        if let Some(nat) = way.nat {
-            self.nat_room(nat, packet)?;
+            let answer = way.nat.map(|_| Answer::Reset);
+            return Ok(Fate::Dropped { reason: Reason::NoConnection, answer });
         }
         let connection = Connection {
             opener: from,
@@ -282,45 +283,85 @@ impl<'t> Network<'t> {
             nat_port: None,
             way,
         };
-        let fate = self.deliver(connection.receiver, packet, connection.received, &connection.way);
-        Ok(match fate {
-            Fate::Arrives { at, packet, opened: _ } => {
-                Fate::Arrives { at, packet, opened: Some(Opened(connection)) }
+        let end = (connection.receiver, connection.received);
+        match self.deliver(from, packet, end, &connection.way) {
+            Fate::Arrives { at, packet: arrival, opened: _ } => {
+                self.has_room(from, packet, &connection.way)?;
+                Ok(Fate::Arrives { at, packet: arrival, opened: Some(Opened(connection)) })
             }
-            dropped @ Fate::Dropped { .. } => dropped,
-        })
+            dropped @ Fate::Dropped { .. } => Ok(dropped),
+        }
     }
 
-    /// The end of the way, for a packet that nobody refused: somebody must be there to take it, and
-    /// a NAT gateway makes one hop of it.
-    fn deliver(&self, at: AttachmentId, sent: &Packet, arrival: Packet, way: &Way) -> Fate {
-        if self.down.contains(&at) {
-            return Fate::Dropped { reason: Reason::AttachmentDown, answered: false };
+    /// Whether everything that a connection needs can be had.
+    fn has_room(&self, from: AttachmentId, packet: &Packet, way: &Way) -> Result<(), Reason> {
+        if !way.translates_port() && self.is_taken(from, packet, way) {
+            return Err(Reason::NoConnection);
         }
+        if let Some(v2n) = way.v2n {
+            self.v2n_room(v2n, packet)?;
+        }
+        if let Some(nat) = way.nat {
+            self.nat_room(nat, packet)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the packets that would be replies belong to another connection: somebody uses an
+    /// address that is not his, or talks to himself and would be his own reply. Where ports are
+    /// translated another one helps.
+    fn is_taken(&self, from: AttachmentId, packet: &Packet, way: &Way) -> bool {
+        let reply = way.arrival.backwards();
+        let own = self.same_ingress(from, way.receiver) && packet.same_flow(&reply);
+        let others = |connection| self.part(connection, way.receiver, &reply).is_some();
+        own || self.connections.iter().any(others)
+    }
+
+    /// The end of the way, for a packet that nobody refused: somebody must be there to take it, a
+    /// NAT gateway makes one hop of it, and it must not be too large.
+    fn deliver(
+        &self,
+        from: AttachmentId,
+        sent: &Packet,
+        end: (AttachmentId, Packet),
+        way: &Way,
+    ) -> Fate {
+        let (at, arrival) = end;
+        if self.down.contains(&at) {
+            return Fate::Dropped { reason: Reason::AttachmentDown, answer: None };
+        }
+        // The gateway that it got to says so (NAT-27); replies got to none of the sender's own, and
+        // the next router does.
+        let request = at == way.receiver;
+        let from = match way.nat.filter(|_| request) {
+            Some(nat) => v4(self.plan.enis[nat].private_ip),
+            None => v4(self.setup(from).gateway),
+        };
+        let refused = |reason, icmp| {
+            let answer = Some(Answer::Error { icmp, from });
+            Fate::Dropped { reason, answer }
+        };
         let hops = u8::from(way.nat.is_some());
         if hops > 0 && sent.ttl <= hops {
-            return Fate::Dropped { reason: Reason::TtlExpired, answered: true };
+            return refused(Reason::TtlExpired, (11, 0));
         }
-        let packet = Packet { ttl: sent.ttl - hops, opens: sent.opens, ..arrival };
+        if sent.length() > way.mtu().min(self.setup(at).device_mtu) {
+            return refused(Reason::PacketTooBig, (3, 4));
+        }
+        let Packet { ttl, segment, payload, .. } = *sent;
+        let packet = Packet { ttl: ttl - hops, segment, payload, ..arrival };
         Fate::Arrives { at, packet, opened: None }
     }
 
     /// What may become of a reply.
-    fn answer(&self, connection: &Connection, packet: &Packet) -> Vec<Fate> {
-        let Packet { source, destination, source_port, destination_port, .. } = connection.sent;
-        let arrival = Packet {
-            source: destination,
-            destination: source,
-            source_port: destination_port,
-            destination_port: source_port,
-            ..*packet
-        };
+    fn answer(&self, from: AttachmentId, connection: &Connection, packet: &Packet) -> Vec<Fate> {
+        let arrival = Packet { icmp: packet.icmp, ..connection.sent.backwards() };
         let mut fates = Vec::new();
         for v2n_port in self.possible_v2n_ports(connection) {
             let nat_port = connection.nat_port.unwrap_or_default();
             fates.push(match self.way_back(&connection.way, packet, v2n_port, nat_port) {
-                Ok(()) => self.deliver(connection.opener, packet, arrival, &connection.way),
-                Err((_, reason)) => Fate::Dropped { reason, answered: false },
+                Ok(()) => self.deliver(from, packet, (connection.opener, arrival), &connection.way),
+                Err((_, reason)) => Fate::Dropped { reason, answer: None },
             });
         }
         distinct(fates)
@@ -329,6 +370,12 @@ impl<'t> Network<'t> {
     fn host(&self, id: AttachmentId) -> &'t Attachment {
         let host = self.plan.attachments.iter().find(|host| host.id == id);
         host.expect("a host of this plan")
+    }
+
+    /// How a host was told to set itself up.
+    fn setup(&self, id: AttachmentId) -> &'t HostPlan {
+        let mut hosts = self.plan.attachments.iter().zip(&self.plan.hosts);
+        hosts.find(|(host, _)| host.id == id).expect("a host of this plan").1
     }
 
     fn own_address(&self, id: AttachmentId) -> Ipv4Addr {
@@ -357,10 +404,9 @@ fn distinct(fates: Vec<Fate>) -> Vec<Fate> {
     let mut kept: Vec<Fate> = Vec::new();
     for fate in fates {
         let known = kept.iter().any(|other| match (&fate, other) {
-            (
-                Fate::Dropped { reason, answered },
-                Fate::Dropped { reason: other, answered: too },
-            ) => reason == other && answered == too,
+            (Fate::Dropped { reason, answer }, Fate::Dropped { reason: other, answer: too }) => {
+                reason == other && answer == too
+            }
             (Fate::Arrives { at, packet, .. }, Fate::Arrives { at: there, packet: other, .. }) => {
                 at == there && packet == other
             }

@@ -9,6 +9,19 @@ pub const TCP: u8 = 6;
 /// UDP's protocol number.
 pub const UDP: u8 = 17;
 
+/// What a TCP segment is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// It asks for a connection (SYN).
+    Open,
+    /// It grants one (SYN and ACK).
+    Accept,
+    /// It belongs to one (ACK); also what is no TCP.
+    Carry,
+    /// It ends one (RST).
+    Reset,
+}
+
 /// A packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -24,8 +37,10 @@ pub struct Packet {
     pub destination_port: u16,
     /// ICMP type and code; otherwise 0.
     pub icmp: (u8, u8),
-    /// TCP alone: whether it asks for a connection (SYN without ACK).
-    pub opens: bool,
+    /// What it is about, if it is TCP; otherwise [`Segment::Carry`].
+    pub segment: Segment,
+    /// Bytes behind the headers.
+    pub payload: u16,
     /// Time to live.
     pub ttl: u8,
 }
@@ -41,17 +56,41 @@ impl Packet {
             (ICMP, _) => return None,
             _ => 0,
         };
-        let Self { protocol, source, destination, source_port, destination_port, .. } = self;
-        Some(Self {
-            protocol,
+        let segment = match self.segment {
+            Segment::Open => Segment::Accept,
+            _ => Segment::Carry,
+        };
+        Some(Self { icmp: (kind, 0), segment, ttl: 64, ..self.backwards() })
+    }
+
+    /// The same between the same ends in the other direction.
+    #[must_use]
+    pub const fn backwards(self) -> Self {
+        let Self { source, destination, source_port, destination_port, .. } = self;
+        Self {
             source: destination,
             destination: source,
             source_port: destination_port,
             destination_port: source_port,
-            icmp: (kind, 0),
-            opens: false,
-            ttl: 64,
-        })
+            ..self
+        }
+    }
+
+    /// Bytes of the whole IP packet.
+    #[must_use]
+    pub const fn length(&self) -> u16 {
+        let header = match self.protocol {
+            TCP => 20,
+            UDP | ICMP => 8,
+            _ => 0,
+        };
+        20 + header + self.payload
+    }
+
+    /// Whether it is a TCP segment that opens nothing.
+    #[must_use]
+    pub fn late(&self) -> bool {
+        self.protocol == TCP && self.segment != Segment::Open
     }
 
     /// Whether both are of one conversation and direction.
@@ -68,13 +107,17 @@ impl Packet {
 impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, destination, source_port, destination_port, ttl, .. } = self;
+        let length = self.length();
         let (kind, code) = self.icmp;
         match self.protocol {
             ICMP => write!(f, "icmp {kind}/{code}")?,
-            TCP => write!(f, "tcp {}", if self.opens { "SYN" } else { "ACK" })?,
+            TCP => write!(f, "tcp {:?}", self.segment)?,
             UDP => f.write_str("udp")?,
             other => write!(f, "protocol {other}")?,
         }
-        write!(f, " {source}:{source_port} > {destination}:{destination_port} ttl {ttl}")
+        write!(
+            f,
+            " {source}:{source_port} > {destination}:{destination_port} ttl {ttl}, {length} bytes"
+        )
     }
 }

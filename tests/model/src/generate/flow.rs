@@ -10,7 +10,7 @@ use viaduct_topology::{
 };
 
 use super::Dice;
-use crate::packet::{ICMP, Packet, TCP, UDP};
+use crate::packet::{ICMP, Packet, Segment, TCP, UDP};
 
 /// A packet and where it comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Flow {
     pub packet: Packet,
     /// Whether the source address is the sender's own.
     pub own_source: bool,
+    /// Whether the sender ends the connection at last, if it is TCP.
+    pub resets: bool,
 }
 
 /// A flow; `earlier` ones may come up again, as they were or turned round.
@@ -45,11 +47,6 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         1 => destination_port.max(1),
         _ => u16::try_from(dice.between(32_768, 60_999)).expect("a port"),
     };
-    // What a host sends to itself, at either of its addresses, never leaves it; without ports, or
-    // with the same at both ends, such a packet would be its own reply.
-    let itself = destination == source
-        || interface(plan, from).and_then(|eni| eni.public_ip).map(v4) == Some(destination);
-    let destination = if itself { beside(dice, destination) } else { destination };
     let packet = Packet {
         protocol,
         source,
@@ -57,11 +54,22 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         source_port: if with_ports || icmp.0 == 8 { source_port } else { 0 },
         destination_port: if with_ports { destination_port } else { 0 },
         icmp,
-        opens: protocol == TCP && dice.percent(96),
+        segment: if protocol == TCP && dice.percent(96) { Segment::Open } else { Segment::Carry },
+        payload: 12,
         // Where ports are scarce, every packet is to count alike.
         ttl: if scarce(topology) { 64 } else { dice.one(&TIMES_TO_LIVE) },
     };
-    Flow { from: from.id, packet, own_source: source == own }
+    // A timestamp message has one size only (RFC 792).
+    let packet = if !scarce(topology) && icmp.0 != 13 && dice.percent(3) {
+        let inside = interface(plan, from).is_some() || own == ENVIRONMENT_ADDRESS;
+        // The MTUs of the internet, of NAT gateways and of a VPC (MTU-01), and one byte more.
+        let sizes: &[u16] = if inside { &[1500, 1501, 8500, 8501, 9001] } else { &[1499, 1500] };
+        let header = packet.length() - packet.payload;
+        Packet { payload: dice.one(sizes) - header, ..packet }
+    } else {
+        packet
+    };
+    Flow { from: from.id, packet, own_source: source == own, resets: dice.percent(15) }
 }
 
 /// Whether ports or connections run out soon.
@@ -226,7 +234,7 @@ fn edge(dice: &mut Dice, topology: &Topology) -> Ipv4Addr {
 
 /// A port in the middle, at the edge of some rule's range, or one beside it.
 fn port(dice: &mut Dice, topology: &Topology) -> u16 {
-    if dice.percent(50) {
+    if dice.percent(if scarce(topology) { 85 } else { 50 }) {
         return dice.one(&[443, 443, 5432, 80, 53, 22]);
     }
     let mut ranges = Vec::new();

@@ -88,7 +88,7 @@ impl File<'_> {
         }
         let first = self.dice.one(&[1024, 32_768, 40_000]);
         let last = first + self.dice.below(4);
-        let connections = self.dice.one(&[2, 3, 5, 9, 65_000]);
+        let connections = self.dice.one(&[2, 5, 9, 65_000, 65_000]);
         let per_destination = self.dice.between(1, 3);
         self.line(&format!(
             "settings: {{ source_ports: {first}-{last}, eni_connections: {connections}, \
@@ -323,7 +323,8 @@ impl File<'_> {
     }
 
     fn instances(&mut self, vpc: &Vpc) {
-        let count = self.dice.between(2, 5);
+        // With two NAT gateways of two addresses and three functions, these fit into a /28.
+        let count = self.dice.between(2, 4);
         self.line("    instances:");
         for index in 0..count {
             let public = vpc.gateway && self.dice.percent(55);

@@ -85,12 +85,5 @@ impl Network<'_> {
 
 /// The reply as it is on a link that the request crossed.
 fn backwards(link: &Link, reply: &Packet) -> Packet {
-    let Link { packet: request, .. } = link;
-    Packet {
-        source: request.destination,
-        destination: request.source,
-        source_port: request.destination_port,
-        destination_port: request.source_port,
-        ..*reply
-    }
+    Packet { icmp: reply.icmp, ..link.packet.backwards() }
 }

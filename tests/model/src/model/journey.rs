@@ -30,6 +30,14 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// The largest packet that the gateways on the way let through (MTU-01).
+    pub(super) fn mtu(&self) -> u16 {
+        if self.links.iter().any(|link| link.from.is_none() || link.to.is_none()) {
+            return 1500;
+        }
+        if self.nat.is_some() { 8500 } else { u16::MAX }
+    }
+
     /// Whether its receiver sees another source port than the sender's.
     pub(super) const fn translates_port(&self) -> bool {
         self.v2n.is_some() || self.nat.is_some()
@@ -226,9 +234,7 @@ impl Traveller<'_, '_> {
     fn enter_interface(&mut self, eni: &Eni) -> Result<AttachmentId, Reason> {
         match &eni.owner {
             // LAM-02, whatever its groups say (LAM-24). A segment without SYN would open nothing.
-            EniOwner::Functions(_) if self.packet.protocol == TCP && !self.packet.opens => {
-                Err(Reason::NoConnection)
-            }
+            EniOwner::Functions(_) if self.packet.late() => Err(Reason::NoConnection),
             EniOwner::Functions(_) => Err(Reason::V2nOneWay),
             // NAT-12.
             EniOwner::NatGateway { .. } => Err(Reason::NatGatewayUnsolicited),

@@ -3,39 +3,78 @@
 use std::net::Ipv4Addr;
 
 use etherparse::{IpNumber, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
-use viaduct_model::{ICMP, Packet, TCP, UDP};
+use viaduct_model::{ICMP, Packet, Segment, TCP, UDP, model::Answer};
 use viaduct_wire::VNET_HEADER_LEN;
 
 /// What every packet carries, to be found again.
-const PAYLOAD: &[u8] = b"carried whole";
+fn payload(packet: &Packet) -> Vec<u8> {
+    b"carried whole, ".iter().copied().cycle().take(packet.payload.into()).collect()
+}
 
-/// The packet behind an empty virtio-net header. `accepts`: a TCP segment without SYN of its own
-/// answers one.
-pub(crate) fn build(packet: &Packet, accepts: bool) -> Vec<u8> {
+/// The packet behind an empty virtio-net header.
+pub(crate) fn build(packet: &Packet) -> Vec<u8> {
     let mut bytes = vec![0; VNET_HEADER_LEN];
     let Packet { source, destination, source_port, destination_port, .. } = *packet;
     let builder = PacketBuilder::ipv4(source.octets(), destination.octets(), packet.ttl);
+    let carried = payload(packet);
     let written = match packet.protocol {
         TCP => {
-            let mut builder = builder.tcp(source_port, destination_port, 100, 64_000);
-            if packet.opens || accepts {
-                builder = builder.syn();
-            }
-            if !packet.opens {
-                builder = builder.ack(101);
-            }
-            builder.write(&mut bytes, PAYLOAD)
+            // Both sides count from 100, and each sends one segment before the connection ends.
+            let length = u32::from(packet.payload);
+            let sequence = match packet.segment {
+                Segment::Open | Segment::Accept => 100,
+                Segment::Carry => 101 + length,
+                Segment::Reset => 101 + 2 * length,
+            };
+            let builder = builder.tcp(source_port, destination_port, sequence, 64_000);
+            let builder = match packet.segment {
+                Segment::Open => builder.syn(),
+                Segment::Accept => builder.syn().ack(101 + length),
+                Segment::Carry => builder.ack(101 + length),
+                Segment::Reset => builder.rst(),
+            };
+            builder.write(&mut bytes, &carried)
         }
-        UDP => builder.udp(source_port, destination_port).write(&mut bytes, PAYLOAD),
+        UDP => builder.udp(source_port, destination_port).write(&mut bytes, &carried),
         ICMP => {
             let (kind, code) = packet.icmp;
             let [high, low] = (source_port | destination_port).to_be_bytes();
-            builder.icmpv4_raw(kind, code, [high, low, 0, 1]).write(&mut bytes, &[7; 12])
+            builder.icmpv4_raw(kind, code, [high, low, 0, 1]).write(&mut bytes, &carried)
         }
-        other => builder.write(&mut bytes, IpNumber(other), PAYLOAD),
+        other => builder.write(&mut bytes, IpNumber(other), &carried),
     };
     written.expect("a packet that can be built");
     bytes
+}
+
+/// Reads what came back instead of a reply; `sent` is what it is about.
+pub(crate) fn read_answer(bytes: &[u8], sent: &Packet) -> Result<Answer, String> {
+    let sliced = SlicedPacket::from_ip(&bytes[VNET_HEADER_LEN..])
+        .map_err(|error| format!("the answer is not a packet: {error}"))?;
+    let Some(NetSlice::Ipv4(v4)) = &sliced.net else { return Err("not IPv4".to_owned()) };
+    let header = v4.header().to_header();
+    check("the answer's receiver", Ipv4Addr::from(header.destination), sent.source)?;
+    match &sliced.transport {
+        Some(TransportSlice::Tcp(tcp)) if tcp.rst() => {
+            check("who resets", Ipv4Addr::from(header.source), sent.destination)?;
+            check("what is reset", tcp.destination_port(), sent.source_port)?;
+            check("by which port", tcp.source_port(), sent.destination_port)?;
+            let sum = tcp.calc_checksum_ipv4(header.source, header.destination);
+            check("the answer's checksum", sum.ok(), Some(tcp.checksum()))?;
+            Ok(Answer::Reset)
+        }
+        Some(TransportSlice::Icmpv4(icmp)) => {
+            let sum = icmp.icmp_type().calc_checksum(icmp.payload());
+            check("the answer's checksum", sum, icmp.checksum())?;
+            let original = &build(sent)[VNET_HEADER_LEN..];
+            let quoted = &icmp.slice()[8..];
+            let quoted = &quoted[..quoted.len().min(28)];
+            check("what the error quotes", quoted, &original[..quoted.len()])?;
+            let icmp = (icmp.slice()[0], icmp.slice()[1]);
+            Ok(Answer::Error { icmp, from: Ipv4Addr::from(header.source) })
+        }
+        _ => Err("the answer is neither an ICMP error nor a RST".to_owned()),
+    }
 }
 
 /// Reads what came out. Every checksum must be right, and the payload as it was.
@@ -47,6 +86,7 @@ pub(crate) fn read(bytes: &[u8], sent: &Packet) -> Result<Packet, String> {
     check("the IP header's checksum", header.header_checksum, header.calc_header_checksum())?;
     check("the protocol", header.protocol.0, sent.protocol)?;
     let (source, destination) = (header.source, header.destination);
+    let carried = payload(sent);
     let mut packet = Packet {
         source: Ipv4Addr::from(source),
         destination: Ipv4Addr::from(destination),
@@ -59,8 +99,9 @@ pub(crate) fn read(bytes: &[u8], sent: &Packet) -> Result<Packet, String> {
         Some(TransportSlice::Tcp(tcp)) => {
             let sum = tcp.calc_checksum_ipv4(source, destination).map_err(|it| it.to_string())?;
             check("TCP's checksum", tcp.checksum(), sum)?;
-            check("the payload", tcp.payload(), PAYLOAD)?;
-            check("SYN without ACK", tcp.syn() && !tcp.ack(), sent.opens)?;
+            check("the payload", tcp.payload(), &carried)?;
+            check("SYN", tcp.syn(), matches!(sent.segment, Segment::Open | Segment::Accept))?;
+            check("RST", tcp.rst(), sent.segment == Segment::Reset)?;
             packet.source_port = tcp.source_port();
             packet.destination_port = tcp.destination_port();
         }
@@ -70,13 +111,14 @@ pub(crate) fn read(bytes: &[u8], sent: &Packet) -> Result<Packet, String> {
                 .calc_checksum_ipv4_raw(source, destination, udp.payload())
                 .map_err(|it| it.to_string())?;
             check("UDP's checksum", udp.checksum(), sum)?;
-            check("the payload", udp.payload(), PAYLOAD)?;
+            check("the payload", udp.payload(), &carried)?;
             packet.source_port = udp.source_port();
             packet.destination_port = udp.destination_port();
         }
         Some(TransportSlice::Icmpv4(icmp)) => {
             let sum = icmp.icmp_type().calc_checksum(icmp.payload());
             check("ICMP's checksum", icmp.checksum(), sum)?;
+            check("the payload", &icmp.slice()[8..], &carried)?;
             let message = icmp.slice();
             packet.icmp = (message[0], message[1]);
             let id = u16::from_be_bytes([message[4], message[5]]);
@@ -87,8 +129,7 @@ pub(crate) fn read(bytes: &[u8], sent: &Packet) -> Result<Packet, String> {
             }
         }
         _ => {
-            let payload = v4.payload().payload;
-            check("the payload", payload, PAYLOAD)?;
+            check("the payload", v4.payload().payload, &carried)?;
         }
     }
     Ok(packet)

@@ -61,7 +61,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// Reasons that a packet can meet in these networks. Those that are missing are about malformed
 /// packets and addresses that are not IPv4, or need what does not exist yet.
-const REASONS: [Reason; 28] = [
+const REASONS: [Reason; 29] = [
     Reason::EniSgRulesMismatch,
     Reason::SgHasNoRules,
     Reason::SubnetAclRestriction,
@@ -88,6 +88,7 @@ const REASONS: [Reason; 28] = [
     Reason::SpoofedSource,
     Reason::NoConnection,
     Reason::TtlExpired,
+    Reason::PacketTooBig,
     Reason::AttachmentDown,
     Reason::ServiceNotProvided,
 ];

@@ -8,9 +8,9 @@ use viaduct_dataplane::{
     explain::{self, Explanation, Probe, Query, Sender, Way},
 };
 use viaduct_model::{
-    ICMP, Packet, TCP, UDP,
+    ICMP, Packet, Segment, TCP, UDP,
     generate::{self, Dice, Flow},
-    model::{Direction, Explained, Fate, Network},
+    model::{Answer, Direction, Explained, Fate, Network},
 };
 use viaduct_topology::{
     Reason, Topology,
@@ -25,7 +25,7 @@ pub(crate) enum Outcome {
     /// It came out there, like this.
     Delivered { at: AttachmentId, packet: Packet },
     /// It did not.
-    Dropped { reason: Reason, answered: bool },
+    Dropped { reason: Reason, answer: Option<Answer> },
     /// Something came out that is no packet any more.
     Broken(String),
 }
@@ -69,9 +69,16 @@ pub(crate) fn run(seed: u64, flows: usize, tally: &mut Tally) -> Result<(), Disa
                 |it| format!("{:?} {:?} {:?}", it.verdict, it.reason, it.direction),
             );
             let model = trial.network.explain(flow.from, &packet);
+            let before: String = earlier
+                .iter()
+                .filter(|other| other.packet.protocol == packet.protocol)
+                .map(|other| {
+                    format!("\n  before: {} from {}", other.packet, trial.name(other.from))
+                })
+                .collect();
             let text = format!(
                 "seed {seed}, flow {} from {from}: {packet}\n{text}\nexplanation: {explained}\n\
-                 model explains: {model:?}\n{yaml}",
+                 model explains: {model:?}{before}\n{yaml}",
                 earlier.len()
             );
             Disagreement { kind, text }
@@ -107,7 +114,7 @@ impl<'t> Trial<'t> {
         tally.flows += 1;
         self.explanation(flow, tally)?;
         let Flow { from, packet, .. } = *flow;
-        let Some((at, arrived)) = self.step(from, &packet, false, tally)? else { return Ok(()) };
+        let Some((at, arrived)) = self.step(from, &packet, tally)? else { return Ok(()) };
         // Whose address it is has the reply, and that is another way.
         if !flow.own_source {
             return Ok(());
@@ -116,13 +123,22 @@ impl<'t> Trial<'t> {
             tally.allowed(self.host(from), self.host(at), &packet, &arrived);
             return Ok(());
         };
-        let answered = self.step(at, &answer, packet.opens, tally)?;
-        if answered.is_some() {
+        if self.step(at, &answer, tally)?.is_some() {
             tally.allowed(self.host(from), self.host(at), &packet, &arrived);
         }
-        let again = Packet { opens: false, ttl: 64, ..packet };
-        if self.step(from, &again, false, tally)?.is_some() {
-            self.step(at, &answer, false, tally)?;
+        let again = Packet { segment: Segment::Carry, ttl: 64, ..packet };
+        let answer = Packet { segment: Segment::Carry, ..answer };
+        if self.step(from, &again, tally)?.is_some() {
+            self.step(at, &answer, tally)?;
+        }
+        if packet.protocol == TCP && flow.resets {
+            let reset = Packet { segment: Segment::Reset, ..again };
+            if self.step(from, &reset, tally)?.is_some() {
+                self.network.ended(from, &reset);
+                // The connection is gone, in both directions.
+                self.step(at, &answer, tally)?;
+                self.step(from, &again, tally)?;
+            }
         }
         Ok(())
     }
@@ -132,20 +148,19 @@ impl<'t> Trial<'t> {
         &mut self,
         from: AttachmentId,
         packet: &Packet,
-        accepts: bool,
         tally: &mut Tally,
     ) -> Result<Option<(AttachmentId, Packet)>, Disagreement> {
         let fates = self.network.fates(from, packet);
         tally.packets += 1;
         tally.open += usize::from(fates.len() > 1);
-        let outcome = self.send(from, packet, accepts);
+        let outcome = self.send(from, packet);
         let mut complaints = Vec::new();
         for fate in &fates {
             match (&outcome, fate) {
                 (
-                    Outcome::Dropped { reason, answered },
-                    Fate::Dropped { reason: expected, answered: too },
-                ) if reason == expected && answered == too => {
+                    Outcome::Dropped { reason, answer },
+                    Fate::Dropped { reason: expected, answer: too },
+                ) if reason == expected && answer == too => {
                     tally.reason(*reason);
                     return Ok(None);
                 }
@@ -170,22 +185,27 @@ impl<'t> Trial<'t> {
         let kinds: Vec<String> = fates.iter().map(kind_of_fate).collect();
         let kind = match &outcome {
             Outcome::Delivered { .. } => "delivered".to_owned(),
-            Outcome::Dropped { reason, answered } => kind_of_drop(*reason, *answered),
+            Outcome::Dropped { reason, answer } => kind_of_drop(*reason, *answer),
             Outcome::Broken(what) => what.clone(),
         };
         Err(Disagreement { kind: format!("engine {kind}, model {}", kinds.join(" or ")), text })
     }
 
-    fn send(&mut self, from: AttachmentId, packet: &Packet, accepts: bool) -> Outcome {
-        let mut buffer = bytes::build(packet, accepts);
+    fn send(&mut self, from: AttachmentId, packet: &Packet) -> Outcome {
+        let mut buffer = bytes::build(packet);
         let now = Moment::from_millis(1_000_000_000);
         match self.engine.forward(&mut buffer, from, now, &mut self.scratch) {
             Verdict::Forward { target, length } => match bytes::read(&buffer[..length], packet) {
                 Ok(packet) => Outcome::Delivered { at: target, packet },
                 Err(what) => Outcome::Broken(what),
             },
-            Verdict::Answer(Dropped { reason, .. }) => Outcome::Dropped { reason, answered: true },
-            Verdict::Drop(Dropped { reason, .. }) => Outcome::Dropped { reason, answered: false },
+            Verdict::Answer(Dropped { reason, .. }) => {
+                match bytes::read_answer(self.scratch.answer(), packet) {
+                    Ok(answer) => Outcome::Dropped { reason, answer: Some(answer) },
+                    Err(what) => Outcome::Broken(what),
+                }
+            }
+            Verdict::Drop(Dropped { reason, .. }) => Outcome::Dropped { reason, answer: None },
         }
     }
 
@@ -229,7 +249,7 @@ impl<'t> Trial<'t> {
     }
 
     fn explained(&self, flow: &Flow) -> Option<Explanation> {
-        let Flow { from, packet, own_source } = *flow;
+        let Flow { from, packet, own_source, .. } = *flow;
         if !own_source {
             return None;
         }
@@ -256,7 +276,7 @@ impl<'t> Trial<'t> {
     fn told(&self, fate: &Fate) -> String {
         match fate {
             Fate::Arrives { at, packet, .. } => format!("arrives at {}: {packet}", self.name(*at)),
-            Fate::Dropped { reason, answered } => kind_of_drop(*reason, *answered),
+            Fate::Dropped { reason, answer } => kind_of_drop(*reason, *answer),
         }
     }
 }
@@ -264,12 +284,15 @@ impl<'t> Trial<'t> {
 fn kind_of_fate(fate: &Fate) -> String {
     match fate {
         Fate::Arrives { .. } => "arrives".to_owned(),
-        Fate::Dropped { reason, answered } => kind_of_drop(*reason, *answered),
+        Fate::Dropped { reason, answer } => kind_of_drop(*reason, *answer),
     }
 }
 
-fn kind_of_drop(reason: Reason, answered: bool) -> String {
-    format!("{reason}{}", if answered { " answered" } else { "" })
+fn kind_of_drop(reason: Reason, answer: Option<Answer>) -> String {
+    match answer {
+        None => reason.to_string(),
+        Some(answer) => format!("{reason} answered by {answer:?}"),
+    }
 }
 
 /// What a host is: `function`, `instance`, `internet`.
@@ -285,7 +308,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Delivered { at, packet } => write!(f, "delivered at attachment {at}: {packet}"),
-            Self::Dropped { reason, answered } => f.write_str(&kind_of_drop(*reason, *answered)),
+            Self::Dropped { reason, answer } => f.write_str(&kind_of_drop(*reason, *answer)),
             Self::Broken(what) => write!(f, "broken: {what}"),
         }
     }
