@@ -34,6 +34,15 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
             return again;
         }
     }
+    if scarce(topology) && !earlier.is_empty() && dice.percent(40) {
+        // One more of the same, from another port, until there is no room for it.
+        let mut again = dice.one(earlier);
+        if again.own_source && again.packet.source_port != 0 {
+            again.packet.source_port = any_port(dice);
+            again.resets = dice.percent(15);
+            return again;
+        }
+    }
     let from = sender(dice, plan);
     let own = own_address(plan, from);
     let (destination, destination_port) = destination(dice, topology, plan, from);
@@ -45,7 +54,7 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
     let source_port = match dice.below(12) {
         0 => dice.one(&[1, 1023, 1024, 32_767, 32_768, 60_999, 61_000, 65_535]),
         1 => destination_port.max(1),
-        _ => u16::try_from(dice.between(32_768, 60_999)).expect("a port"),
+        _ => any_port(dice),
     };
     let packet = Packet {
         protocol,
@@ -70,6 +79,11 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         packet
     };
     Flow { from: from.id, packet, own_source: source == own, resets: dice.percent(15) }
+}
+
+/// A port that a host's system would choose.
+fn any_port(dice: &mut Dice) -> u16 {
+    u16::try_from(dice.between(32_768, 60_999)).expect("a port")
 }
 
 /// Whether ports or connections run out soon.
