@@ -3,9 +3,9 @@
 //! # How it judges
 //!
 //! A packet that belongs to a connection follows it, by the addresses and ports that the connection
-//! got when it was opened. Every other packet travels ([`journey`]): from its sender's interface
+//! got when it was opened. Every other packet travels (`journey`): from its sender's interface
 //! from hop to hop until somebody refuses it or has it. The journey leaves behind the links that
-//! were crossed; the answer crosses them backwards ([`back`]), where state spares it the security
+//! were crossed; the answer crosses them backwards (`back`), where state spares it the security
 //! groups (SG-17) but neither network ACLs (ACL-07) nor route tables.
 //!
 //! Source ports of translated connections are the engine's to choose. The model says which would
