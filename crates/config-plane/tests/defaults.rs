@@ -52,8 +52,11 @@ fn rt_01_rt_03_the_main_table_is_there_and_knows_the_vpc() {
     let topology = topology(LEAST);
     let vpc = topology.vpcs.values().next().unwrap();
     let main = &topology.route_tables[vpc.main_route_table];
-    let local =
-        |block: &str| Route { destination: block.parse().unwrap(), target: RouteTarget::Local };
+    let local = |block: &str| Route {
+        destination: block.parse().unwrap(),
+        prefix_list: None,
+        target: RouteTarget::Local,
+    };
     assert_eq!(main.name, "main");
     assert_eq!(main.routes, [local("10.0.0.0/16"), local("10.1.0.0/16")]);
     let subnet = topology.subnets.values().next().unwrap();

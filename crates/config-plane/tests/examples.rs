@@ -66,6 +66,7 @@ fn the_documentation_has_every_key() {
     let everything = "
 unknown-key:
 settings: { unknown-key: }
+prefix_lists: { l: { unknown-key: } }
 vpcs:
   v:
     unknown-key:

@@ -20,7 +20,7 @@ mod selector;
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use viaduct_topology::{
     Handle, ResourceId, Topology,
     model::{self, RouteTarget, SgPeer},
@@ -43,6 +43,19 @@ pub enum Direction {
     Ingress,
     /// Out of it.
     Egress,
+}
+
+/// A prefix list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PrefixList {
+    /// `pl-…`
+    pub id: ResourceId,
+    /// `prefix_list/offices`
+    pub name: String,
+    /// Its number.
+    pub number: Number<Self>,
+    /// Its blocks, of either family.
+    pub entries: Box<[IpNet]>,
 }
 
 /// A virtual network.
@@ -162,6 +175,7 @@ impl<T> Objects<T> {
 pub struct Policy {
     /// Counts the policies that differ, from 1; 0 is never a generation.
     pub generation: u32,
+    prefix_lists: Objects<PrefixList>,
     vpcs: Objects<Vpc>,
     subnets: Objects<Subnet>,
     route_tables: Objects<RouteTable>,
@@ -176,13 +190,15 @@ impl Policy {
     #[must_use]
     pub fn compile(topology: &Topology, previous: Option<&Self>, numbers: &Numbers) -> Self {
         let compiler = Compiler { topology, previous, numbers };
+        let prefix_lists = compiler.prefix_lists();
         let mut policy = Self {
             generation: 1,
             vpcs: compiler.vpcs(),
             subnets: compiler.subnets(),
             route_tables: compiler.route_tables(),
             network_acls: compiler.network_acls(),
-            security_groups: compiler.security_groups(),
+            security_groups: compiler.security_groups(&prefix_lists),
+            prefix_lists,
             internet_gateways: compiler.internet_gateways(),
             nat_gateways: compiler.nat_gateways(),
         };
@@ -201,6 +217,7 @@ impl Policy {
     pub fn renewed(&self) -> Self {
         let mut policy = Self {
             generation: self.generation,
+            prefix_lists: self.prefix_lists.clone(),
             vpcs: self.vpcs.clone(),
             subnets: self.subnets.clone(),
             route_tables: self.route_tables.clone(),
@@ -218,13 +235,20 @@ impl Policy {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.vpcs.is_same(&other.vpcs)
+        self.prefix_lists.is_same(&other.prefix_lists)
+            && self.vpcs.is_same(&other.vpcs)
             && self.subnets.is_same(&other.subnets)
             && self.route_tables.is_same(&other.route_tables)
             && self.network_acls.is_same(&other.network_acls)
             && self.security_groups.is_same(&other.security_groups)
             && self.internet_gateways.is_same(&other.internet_gateways)
             && self.nat_gateways.is_same(&other.nat_gateways)
+    }
+
+    /// The prefix list of this number, if this policy has it.
+    #[must_use]
+    pub fn prefix_list(&self, number: Number<PrefixList>) -> Option<&Arc<PrefixList>> {
+        self.prefix_lists.find(number)
     }
 
     /// The VPC of this number, if this policy has it.
@@ -281,6 +305,22 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
+    fn prefix_lists(&self) -> Objects<PrefixList> {
+        let mut objects = Objects::new();
+        for (handle, list) in self.topology.prefix_lists.iter() {
+            let number = self.numbers.of(&list.id);
+            let compiled = PrefixList {
+                id: list.id.clone(),
+                name: self.topology.path(handle),
+                number,
+                entries: list.entries.as_slice().into(),
+            };
+            let before = self.previous.and_then(|p| p.prefix_list(number));
+            objects.insert(number, share(before, compiled));
+        }
+        objects
+    }
+
     fn vpcs(&self) -> Objects<Vpc> {
         let topology = self.topology;
         let mut objects = Objects::new();
@@ -354,7 +394,8 @@ impl Compiler<'_> {
             // A target that is not known here cannot be reached.
             _ => Target::Blackhole,
         };
-        Some(Route { destination: ipv4(route.destination)?, target })
+        let prefix_list = route.prefix_list.map(|list| self.prefix_list_number(list));
+        Some(Route { destination: ipv4(route.destination)?, prefix_list, target })
     }
 
     fn network_acls(&self) -> Objects<NetworkAcl> {
@@ -378,17 +419,26 @@ impl Compiler<'_> {
         objects
     }
 
-    fn security_groups(&self) -> Objects<SecurityGroup> {
+    fn security_groups(&self, prefix_lists: &Objects<PrefixList>) -> Objects<SecurityGroup> {
         let mut objects = Objects::new();
         for (handle, group) in self.topology.security_groups.iter() {
             let number = self.numbers.of(&group.id);
             let name = self.topology.path(handle);
             let [ingress, egress] = [&group.ingress, &group.egress].map(|rules| self.rules(rules));
+            let named: Vec<_> = ingress
+                .iter()
+                .chain(&egress)
+                .filter_map(|rule| match rule.peer {
+                    Peer::PrefixList(list) => prefix_lists.find(list).cloned(),
+                    _ => None,
+                })
+                .collect();
             let source = security_group::Source {
                 id: &group.id,
                 name: &name,
                 ingress: &ingress,
                 egress: &egress,
+                prefix_lists: &named,
             };
             let before = self.previous.and_then(|p| p.security_group(number));
             let object = match before.filter(|before| before.source() == source) {
@@ -406,6 +456,7 @@ impl Compiler<'_> {
             SgPeer::Group(group) => {
                 Some(Peer::Group(self.numbers.of(&self.topology.security_groups[group].id)))
             }
+            SgPeer::PrefixList(list) => Some(Peer::PrefixList(self.prefix_list_number(list))),
             // A peer that is not known here admits nobody.
             _ => None,
         };
@@ -444,6 +495,10 @@ impl Compiler<'_> {
             objects.insert(number, share(before, compiled));
         }
         objects
+    }
+
+    fn prefix_list_number(&self, list: Handle<model::PrefixList>) -> Number<PrefixList> {
+        self.numbers.of(&self.topology.prefix_lists[list].id)
     }
 
     fn vpc_number(&self, vpc: Handle<model::Vpc>) -> Number<Vpc> {

@@ -19,6 +19,8 @@ use crate::{
 pub struct Topology {
     /// Limits and ranges, each with AWS's default.
     pub settings: Settings,
+    /// Named sets of blocks.
+    pub prefix_lists: Arena<PrefixList>,
     /// The virtual networks.
     pub vpcs: Arena<Vpc>,
     /// Subnets of all VPCs.
@@ -65,6 +67,20 @@ impl Default for Settings {
             enis_per_vpc: 500,
         }
     }
+}
+
+/// A named set of blocks, to be written once and used in rules and routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixList {
+    /// `pl-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// Its blocks, canonical; of one family, no two alike.
+    pub entries: Vec<IpNet>,
+    /// What it counts for in the quotas of rules and routes, however many entries it has (SG-31,
+    /// RT-23).
+    pub max_entries: u32,
 }
 
 /// A virtual network.
@@ -114,15 +130,18 @@ pub struct RouteTable {
     pub name: String,
     /// The VPC it belongs to.
     pub vpc: Handle<Vpc>,
-    /// Local routes first, then in the file's order; no two with one destination.
+    /// Local routes first, then in the file's order, a route to a prefix list as one for each entry;
+    /// no two with one destination.
     pub routes: Vec<Route>,
 }
 
 /// One route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// What it matches, canonical.
     pub destination: IpNet,
+    /// The prefix list that this is an entry of.
+    pub prefix_list: Option<Handle<PrefixList>>,
     /// Where it leads.
     pub target: RouteTarget,
 }
@@ -210,6 +229,8 @@ pub enum SgPeer {
     Cidr(IpNet),
     /// Private addresses of the interfaces that carry the group (SG-07).
     Group(Handle<SecurityGroup>),
+    /// The blocks of a prefix list.
+    PrefixList(Handle<PrefixList>),
 }
 
 /// What a rule or an expectation is about.

@@ -10,7 +10,7 @@ use crate::{
     id::ResourceId,
     model::{
         Endpoint, Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl,
-        RouteTable, SecurityGroup, Subnet, Topology, Vpc,
+        PrefixList, RouteTable, SecurityGroup, Subnet, Topology, Vpc,
     },
 };
 
@@ -35,11 +35,13 @@ pub enum Kind {
     Function,
     /// A host of the internet.
     Internet,
+    /// A prefix list.
+    PrefixList,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Subnet,
         Self::RouteTable,
         Self::NetworkAcl,
@@ -49,6 +51,7 @@ impl Kind {
         Self::Instance,
         Self::Function,
         Self::Internet,
+        Self::PrefixList,
     ];
 
     /// The word for it in a path.
@@ -64,6 +67,7 @@ impl Kind {
             Self::Instance => "instance",
             Self::Function => "function",
             Self::Internet => "internet",
+            Self::PrefixList => "prefix_list",
         }
     }
 
@@ -80,6 +84,7 @@ impl Kind {
             Self::Instance => "instance",
             Self::Function => "function",
             Self::Internet => "internet host",
+            Self::PrefixList => "prefix list",
         }
     }
 
@@ -163,6 +168,7 @@ resources! {
     Instance in instances, vpc |it, topology| Some(topology.subnets[it.subnet].vpc), id |it| Some(&it.id);
     Function in functions, vpc |_, _| None, id |_| None;
     InternetHost in internet_hosts, vpc |_, _| None, id |_| None;
+    PrefixList in prefix_lists, vpc |_, _| None, id |it| Some(&it.id);
 }
 
 impl Topology {

@@ -21,6 +21,7 @@ mod gateway;
 mod instance;
 mod internet;
 mod naming;
+mod prefix_list;
 mod report;
 mod routes;
 mod security_group;
@@ -51,6 +52,9 @@ pub struct Resolved {
 pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     let mut context = Context::declare(spec, report);
     context.topology.settings = settings::resolve(&spec.settings, &mut context.report);
+    for list in &spec.prefix_lists {
+        prefix_list::build(&mut context, list);
+    }
     for (declared, vpc) in spec.vpcs.iter().enumerate() {
         vpc::build(&mut context, declared, vpc);
     }

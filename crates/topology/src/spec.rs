@@ -71,6 +71,8 @@ pub type References = Vec<Spanned<String>>;
 pub struct Spec {
     /// Limits and ranges.
     pub settings: Settings,
+    /// Named sets of blocks.
+    pub prefix_lists: Vec<PrefixList>,
     /// The virtual networks with all that is in them.
     pub vpcs: Vec<Vpc>,
     /// Lambda functions.
@@ -92,6 +94,19 @@ pub struct Settings {
     pub nat_gateway_connections_per_destination: Option<Spanned<u32>>,
     /// Hyperplane ENIs a VPC may have.
     pub enis_per_vpc: Option<Spanned<u32>>,
+}
+
+/// A named set of blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixList {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// Its blocks.
+    pub entries: Field<Vec<Spanned<IpNet>>>,
+    /// How many it may have; as many as it has if not given.
+    pub max_entries: Option<Spanned<u32>>,
 }
 
 /// A virtual network.
@@ -155,9 +170,18 @@ pub struct Route {
     /// Where it is written.
     pub span: Span,
     /// What it matches.
-    pub destination: Field<IpNet>,
+    pub destination: Field<Destination>,
     /// `local`, `blackhole`, or a reference to a gateway.
     pub target: Field<String>,
+}
+
+/// What a route matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Addresses.
+    Cidr(IpNet),
+    /// A reference to a prefix list.
+    PrefixList(String),
 }
 
 /// An internet gateway.
@@ -213,8 +237,8 @@ pub struct SgRule {
 pub enum SgPeer {
     /// Addresses.
     Cidr(IpNet),
-    /// A reference to a group.
-    Group(String),
+    /// A reference to a group or a prefix list.
+    Reference(String),
 }
 
 /// A network ACL. A direction that is not given is what AWS gives a new ACL.

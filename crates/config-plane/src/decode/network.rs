@@ -3,17 +3,28 @@
 use viaduct_topology::{
     Report, Spanned,
     spec::{
-        Instance, InternetGateway, NatGateway, NetworkAcl, Route, RouteTable, SecurityGroup,
-        Subnet, Vpc,
+        Destination, Instance, InternetGateway, NatGateway, NetworkAcl, PrefixList, Route,
+        RouteTable, SecurityGroup, Subnet, Vpc,
     },
 };
 
 use super::{
     fields::{Entry, Name, fields, items, named, optional, present, required},
     rules::{self, Direction},
-    scalar,
+    scalar::{self, BlockOrReference},
 };
 use crate::tree::{Node, Value};
+
+pub(super) fn prefix_list(report: &mut Report, name: Name, node: &Node) -> PrefixList {
+    let [id, entries, max_entries] =
+        fields(report, node, "a prefix list", ["id", "entries", "max_entries"]);
+    PrefixList {
+        name,
+        id: optional(report, id, scalar::text),
+        entries: required(report, entries, scalar::nets),
+        max_entries: optional(report, max_entries, scalar::number),
+    }
+}
 
 pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
     let keys = [
@@ -79,8 +90,15 @@ fn route(report: &mut Report, node: &Node) -> Option<Route> {
     let [destination, target] = fields(report, node, "a route", ["destination", "target"]);
     Some(Route {
         span: node.span,
-        destination: required(report, destination, scalar::net),
+        destination: required(report, destination, self::destination),
         target: required(report, target, scalar::text),
+    })
+}
+
+fn destination(report: &mut Report, node: &Node) -> Option<Destination> {
+    Some(match scalar::block_or_reference(report, node)? {
+        BlockOrReference::Block(block) => Destination::Cidr(block),
+        BlockOrReference::Reference(text) => Destination::PrefixList(text),
     })
 }
 

@@ -1,7 +1,5 @@
 //! Rules of security groups and network ACLs, and the traffic they are about.
 
-use std::net::IpAddr;
-
 use viaduct_topology::{
     Report, Span, Spanned,
     model::{AclAction, Traffic},
@@ -11,7 +9,7 @@ use viaduct_topology::{
 
 use super::{
     fields::{Entry, fields, fields_or, items, mapping, present},
-    scalar,
+    scalar::{self, BlockOrReference},
 };
 use crate::tree::{Node, Value};
 
@@ -46,19 +44,12 @@ fn sg_rule(report: &mut Report, node: &Node, direction: Direction) -> Option<SgR
     Some(SgRule { span: node.span, traffic: traffic?, peer: peer? })
 }
 
-/// A block, or a reference to a group.
+/// A block, or a reference to a group or a prefix list.
 fn peer(report: &mut Report, node: &Node) -> Option<SgPeer> {
-    let text = scalar::text(report, node)?;
-    let numeric = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '/');
-    let address = text.parse::<IpAddr>().is_ok();
-    if address || (text.contains(['.', ':']) && text.chars().all(numeric)) {
-        return scalar::parse_net(report, node, &text).map(SgPeer::Cidr);
-    }
-    if text.starts_with("pl-") || text.starts_with("prefix_list/") {
-        report.error(node.span, "prefix lists are not supported yet").help("name a block instead");
-        return None;
-    }
-    Some(SgPeer::Group(text))
+    Some(match scalar::block_or_reference(report, node)? {
+        BlockOrReference::Block(block) => SgPeer::Cidr(block),
+        BlockOrReference::Reference(text) => SgPeer::Reference(text),
+    })
 }
 
 /// The rules of a network ACL in one direction.

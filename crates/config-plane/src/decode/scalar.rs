@@ -113,6 +113,24 @@ pub(super) fn parse_net(report: &mut Report, node: &Node, text: &str) -> Option<
     None
 }
 
+/// A block, or something that has blocks.
+pub(super) enum BlockOrReference {
+    Block(IpNet),
+    Reference(String),
+}
+
+/// A block, or a reference to something that has blocks. What looks like an address is taken for a
+/// block, so that a slip in one is told as such.
+pub(super) fn block_or_reference(report: &mut Report, node: &Node) -> Option<BlockOrReference> {
+    let text = scalar(report, node, "a block or a reference")?;
+    let numeric = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '/');
+    let address = text.parse::<IpAddr>().is_ok();
+    if address || (text.contains(['.', ':']) && text.chars().all(numeric)) {
+        return parse_net(report, node, text).map(BlockOrReference::Block);
+    }
+    Some(BlockOrReference::Reference(text.to_owned()))
+}
+
 /// `443`, `1024-65535` or `all`.
 pub(super) fn ports(report: &mut Report, node: &Node) -> Option<PortRange> {
     const FORMS: &str = "ports are written `443` or `1024-65535`, from 0 to 65535";

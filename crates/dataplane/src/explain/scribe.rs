@@ -268,6 +268,10 @@ fn rule_words(policy: &Policy, rule: &Rule, towards: &str) -> String {
     let traffic = Words(rule.traffic);
     match rule.peer {
         Peer::Block(block) => format!("{traffic} {towards} {block}"),
+        Peer::PrefixList(list) => match policy.prefix_list(list) {
+            Some(list) => format!("{traffic} {towards} {}", list.name),
+            None => format!("{traffic} {towards} a prefix list that is gone"),
+        },
         Peer::Group(group) => match policy.security_group(group) {
             Some(group) => format!("{traffic} {towards} {}", group.name),
             None => format!("{traffic} {towards} a group that is gone"),
@@ -323,7 +327,10 @@ fn route_words(policy: &Policy, route: &Route) -> String {
             policy.nat_gateway(gateway).map_or("a gateway that is gone", |it| &it.name)
         }
     };
-    format!("{} to {target}", route.destination)
+    match route.prefix_list.and_then(|list| policy.prefix_list(list)) {
+        Some(list) => format!("{} of {} to {target}", route.destination, list.name),
+        None => format!("{} to {target}", route.destination),
+    }
 }
 
 fn gateway_words(before: &Header, after: &Header, direction: Direction) -> String {

@@ -14,7 +14,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use viaduct_topology::ResourceId;
 
-use super::{InternetGateway, NatGateway, NetworkAcl, RouteTable, SecurityGroup, Subnet, Vpc};
+use super::{
+    InternetGateway, NatGateway, NetworkAcl, PrefixList, RouteTable, SecurityGroup, Subnet, Vpc,
+};
 use crate::sync::Mutex;
 
 /// The number of a resource of kind `T`.
@@ -89,6 +91,7 @@ macro_rules! numbered {
 }
 
 numbered! {
+    PrefixList prefix_lists,
     Vpc vpcs,
     Subnet subnets,
     RouteTable route_tables,

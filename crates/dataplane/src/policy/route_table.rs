@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 use viaduct_topology::ResourceId;
 
-use super::{InternetGateway, NatGateway, Number, prefix::PrefixTable};
+use super::{InternetGateway, NatGateway, Number, PrefixList, prefix::PrefixTable};
 
 /// A route table, its local routes included (RT-03).
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Source<'a> {
 pub struct Route {
     /// What it matches.
     pub destination: Ipv4Net,
+    /// The prefix list that this is an entry of.
+    pub prefix_list: Option<Number<PrefixList>>,
     /// Where it leads.
     pub target: Target,
 }
@@ -87,7 +89,11 @@ mod tests {
     fn table(routes: &[(&str, Target)]) -> RouteTable {
         let routes: Vec<_> = routes
             .iter()
-            .map(|(block, target)| Route { destination: block.parse().unwrap(), target: *target })
+            .map(|(block, target)| Route {
+                destination: block.parse().unwrap(),
+                prefix_list: None,
+                target: *target,
+            })
             .collect();
         let id = ResourceId::named("rtb-1");
         RouteTable::new(&Source { id: &id, name: "main/main", routes: &routes })

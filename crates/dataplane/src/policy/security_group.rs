@@ -5,7 +5,7 @@
 //! group". It is never expanded into addresses, so an interface may come and go without any group
 //! being compiled again.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, slice, sync::Arc};
 
 use ipnet::IpNet;
 use viaduct_topology::{
@@ -14,7 +14,7 @@ use viaduct_topology::{
 };
 
 use super::{
-    Direction, Number,
+    Direction, Number, PrefixList,
     selector::{ByClass, Class, Entry, Selector, entry},
 };
 
@@ -27,6 +27,7 @@ pub struct SecurityGroup {
     pub name: String,
     ingress: RuleSet,
     egress: RuleSet,
+    prefix_lists: Box<[Arc<PrefixList>]>,
 }
 
 /// What of a group makes it what it is; two with equal sources are one.
@@ -36,6 +37,8 @@ pub(super) struct Source<'a> {
     pub(super) name: &'a str,
     pub(super) ingress: &'a [Rule],
     pub(super) egress: &'a [Rule],
+    /// The prefix lists that the rules name, in their order.
+    pub(super) prefix_lists: &'a [Arc<PrefixList>],
 }
 
 /// One rule.
@@ -54,6 +57,8 @@ pub enum Peer {
     Block(IpNet),
     /// Private addresses of the interfaces that carry the group (SG-07).
     Group(Number<SecurityGroup>),
+    /// The blocks of a prefix list.
+    PrefixList(Number<PrefixList>),
 }
 
 /// The rules of one direction.
@@ -75,15 +80,22 @@ struct GroupEntry {
 }
 
 impl RuleSet {
-    fn new(rules: &[Rule]) -> Self {
+    fn new(rules: &[Rule], prefix_lists: &[Arc<PrefixList>]) -> Self {
         let traffic = |rule: &Rule| rule.traffic;
-        let blocks = ByClass::new(rules.iter(), traffic, |values, index, rule| match rule.peer {
-            Peer::Block(block) => entry(values, index, block),
-            Peer::Group(_) => None,
+        let blocks = ByClass::new(rules.iter(), traffic, |values, index, rule| {
+            let blocks = match &rule.peer {
+                Peer::Block(block) => slice::from_ref(block),
+                Peer::Group(_) => &[],
+                Peer::PrefixList(number) => prefix_lists
+                    .iter()
+                    .find(|list| list.number == *number)
+                    .map_or(&[][..], |list| &list.entries),
+            };
+            blocks.iter().filter_map(move |block| entry(values, index, *block))
         });
         let groups = ByClass::new(rules.iter(), traffic, |values, index, rule| match rule.peer {
             Peer::Group(group) => Some(GroupEntry { values, group, rule: index }),
-            Peer::Block(_) => None,
+            Peer::Block(_) | Peer::PrefixList(_) => None,
         });
         let everybody = [Class::Tcp, Class::Udp].map(|class| {
             let entries: &[Entry] = blocks.of(class);
@@ -102,8 +114,9 @@ impl SecurityGroup {
         Self {
             id: source.id.clone(),
             name: source.name.to_owned(),
-            ingress: RuleSet::new(source.ingress),
-            egress: RuleSet::new(source.egress),
+            ingress: RuleSet::new(source.ingress, source.prefix_lists),
+            egress: RuleSet::new(source.egress, source.prefix_lists),
+            prefix_lists: source.prefix_lists.into(),
         }
     }
 
@@ -113,6 +126,7 @@ impl SecurityGroup {
             name: &self.name,
             ingress: &self.ingress.rules,
             egress: &self.egress.rules,
+            prefix_lists: &self.prefix_lists,
         }
     }
 
@@ -192,7 +206,9 @@ mod tests {
 
     fn group(ingress: &[Rule]) -> SecurityGroup {
         let id = ResourceId::named("sg-1");
-        SecurityGroup::new(&Source { id: &id, name: "main/group", ingress, egress: &[] })
+        let source =
+            Source { id: &id, name: "main/group", ingress, egress: &[], prefix_lists: &[] };
+        SecurityGroup::new(&source)
     }
 
     fn block(traffic: Traffic, block: &str) -> Rule {

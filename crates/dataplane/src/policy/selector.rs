@@ -120,16 +120,19 @@ impl Entry {
 pub(crate) struct ByClass<T>([Box<[T]>; 4]);
 
 impl<T> ByClass<T> {
-    /// Sorts rules into the classes they are about; `entry` makes the entry of one rule.
-    pub(crate) fn new<'a, R: 'a>(
+    /// Sorts rules into the classes they are about; `entries` makes those of one rule.
+    pub(crate) fn new<'a, R: 'a, E: IntoIterator<Item = T>>(
         rules: impl Iterator<Item = &'a R> + Clone,
         traffic: impl Fn(&R) -> Traffic,
-        entry: impl Fn(PortRange, u32, &R) -> Option<T>,
+        entries: impl Fn(PortRange, u32, &'a R) -> E,
     ) -> Self {
         Self(Class::ALL.map(|class| {
             (0..)
                 .zip(rules.clone())
-                .filter_map(|(index, rule)| entry(values(traffic(rule), class)?, index, rule))
+                .filter_map(|(index, rule)| {
+                    Some(entries(values(traffic(rule), class)?, index, rule))
+                })
+                .flatten()
                 .collect()
         }))
     }

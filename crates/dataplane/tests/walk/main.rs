@@ -6,6 +6,7 @@ mod gateways;
 mod inventory;
 mod network_acls;
 mod policy;
+mod prefix_lists;
 mod routes;
 mod security_groups;
 mod world;

@@ -40,6 +40,7 @@ fn changed(before: &Network, after: &Network) -> (Vec<String>, bool) {
         )*};
     }
     compare! {
+        prefix_lists prefix_list,
         vpcs vpc,
         subnets subnet,
         route_tables route_table,
@@ -77,6 +78,23 @@ fn one_rule_changes_one_object() {
         ..network()
     };
     assert_eq!(changed(&network(), &after), (vec!["main/route_table/main".into()], false));
+}
+
+/// What names a list is compiled again with it, and nothing else.
+#[test]
+fn a_prefix_list_changes_itself_and_the_groups_and_tables_that_name_it() {
+    let listed = Network {
+        prefix_lists: "x: { entries: [192.0.2.0/24] }",
+        groups: "
+            one: { ingress: [ { protocol: tcp, ports: 80, from: prefix_list/x } ] }
+            two: { ingress: [ { protocol: tcp, ports: 80, from: security_group/one } ] }",
+        main_routes: "[ { destination: prefix_list/x, target: blackhole } ]",
+        ..network()
+    };
+    assert_eq!(changed(&listed, &listed), (vec![], true));
+    let after = Network { prefix_lists: "x: { entries: [198.51.100.0/24] }", ..listed.clone() };
+    let names = ["prefix_list/x", "main/route_table/main", "main/security_group/one"];
+    assert_eq!(changed(&listed, &after), (names.map(String::from).into(), false));
 }
 
 #[test]

@@ -199,6 +199,7 @@ impl World {
 /// 10.0.0.0/24 leads to the internet gateway, `nat` 10.0.9.0/24 has the NAT gateway `egress`.
 #[derive(Clone, Default)]
 pub(crate) struct Network {
+    pub(crate) prefix_lists: &'static str,
     pub(crate) main_routes: &'static str,
     pub(crate) nat_routes: Option<&'static str>,
     pub(crate) groups: &'static str,
@@ -222,6 +223,7 @@ impl Network {
         if !self.settings.is_empty() {
             text.push_str(&format!("settings: {}\n", self.settings));
         }
+        section(&mut text, 0, "prefix_lists", self.prefix_lists);
         text.push_str("vpcs:\n  main:\n    cidr_blocks: [10.0.0.0/16]\n    subnets:\n");
         let mut subnet = |name: &str, block: &str, table: &str| {
             let acl = self.acl_of.iter().find(|(subnet, _)| *subnet == name);

@@ -49,6 +49,11 @@ pub(super) fn canonical(report: &mut Report, block: &Spanned<IpNet>) -> IpNet {
     canonical
 }
 
+/// Whether both are IPv4, or both IPv6.
+pub(super) const fn same_family(one: &IpNet, other: &IpNet) -> bool {
+    matches!((one, other), (IpNet::V4(_), IpNet::V4(_)) | (IpNet::V6(_), IpNet::V6(_)))
+}
+
 /// Why the block cannot be a VPC's: it holds addresses that no host can have.
 pub(super) fn unusable_in_vpc(block: Ipv4Net) -> Option<&'static str> {
     UNUSABLE

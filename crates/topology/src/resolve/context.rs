@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     arena::Handle,
-    model::{NetworkAcl, RouteTable, SecurityGroup, Subnet, Topology, Vpc},
+    model::{NetworkAcl, PrefixList, RouteTable, SecurityGroup, Subnet, Topology, Vpc},
     path::Kind,
     spec::{Span, Spanned, Spec},
 };
@@ -151,6 +151,10 @@ impl Context {
         for function in &spec.functions {
             context.name(&function.name, None, Target::Function(functions.next()));
         }
+        let mut prefix_lists = Counter(0);
+        for list in &spec.prefix_lists {
+            context.name(&list.name, None, Target::PrefixList(prefix_lists.next()));
+        }
         let mut hosts = Counter(0);
         for host in &spec.internet {
             context.name(&host.name, None, Target::Internet(hosts.next()));
@@ -204,6 +208,18 @@ impl Context {
     ) -> Option<Handle<Subnet>> {
         match self.find(reference, &[Kind::Subnet], scope)? {
             Target::Subnet(subnet) => Some(subnet),
+            _ => None,
+        }
+    }
+
+    /// The prefix list that a reference within a VPC means.
+    pub(super) fn find_prefix_list(
+        &mut self,
+        reference: &Spanned<String>,
+        vpc: Handle<Vpc>,
+    ) -> Option<Handle<PrefixList>> {
+        match self.find(reference, &[Kind::PrefixList], Some(vpc))? {
+            Target::PrefixList(list) => Some(list),
             _ => None,
         }
     }

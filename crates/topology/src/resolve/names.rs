@@ -11,8 +11,8 @@ use std::{
 use crate::{
     arena::Handle,
     model::{
-        Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl, RouteTable,
-        SecurityGroup, Subnet, Topology, Vpc,
+        Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl, PrefixList,
+        RouteTable, SecurityGroup, Subnet, Topology, Vpc,
     },
     path::{Kind, Resource},
     suggest::suggest,
@@ -30,6 +30,7 @@ pub(crate) enum Target {
     Instance(Handle<Instance>),
     Function(Handle<Function>),
     Internet(Handle<InternetHost>),
+    PrefixList(Handle<PrefixList>),
 }
 
 impl Target {
@@ -44,6 +45,7 @@ impl Target {
             Self::Instance(_) => Kind::Instance,
             Self::Function(_) => Kind::Function,
             Self::Internet(_) => Kind::Internet,
+            Self::PrefixList(_) => Kind::PrefixList,
         }
     }
 }
@@ -95,6 +97,7 @@ impl Names {
         names.insert_all(topology, Target::Instance);
         names.insert_all(topology, Target::Function);
         names.insert_all(topology, Target::Internet);
+        names.insert_all(topology, Target::PrefixList);
         names
     }
 
@@ -145,7 +148,11 @@ impl Names {
         let fitting: Vec<&Entry> = namesakes
             .iter()
             .filter(|entry| kinds.contains(&entry.target.kind()))
-            .filter(|entry| vpc.is_none() || entry.vpc == vpc)
+            // What is in no VPC can be named from within each.
+            .filter(|entry| match reference.vpc {
+                Some(_) => entry.vpc == vpc,
+                None => vpc.is_none() || entry.vpc.is_none() || entry.vpc == vpc,
+            })
             .collect();
         match fitting[..] {
             [entry] => match (scope, entry.vpc) {
@@ -232,7 +239,11 @@ impl Names {
         let namesakes = self.entries.get(reference.name).map_or(&[][..], Vec::as_slice);
         if let Some(entry) = namesakes.iter().find(|entry| kinds.contains(&entry.target.kind())) {
             let path = self.path(reference.name, entry);
-            return Miss { message, help: Some(format!("there is `{path}`, in another VPC")) };
+            let help = match entry.vpc {
+                Some(_) => format!("there is `{path}`, in another VPC"),
+                None => format!("there is `{path}`, which is in no VPC"),
+            };
+            return Miss { message, help: Some(help) };
         }
         let here = |entry: &&Entry| vpc.is_none() || entry.vpc == vpc || entry.vpc.is_none();
         if let Some(entry) = namesakes.iter().find(here) {
@@ -245,9 +256,7 @@ impl Names {
         }
         self.looked_through.set(self.looked_through.get() + self.entries.len());
         let candidates = self.entries.iter().filter(|(_, entries)| {
-            entries.iter().any(|entry| {
-                kinds.contains(&entry.target.kind()) && (vpc.is_none() || entry.vpc == vpc)
-            })
+            entries.iter().any(|entry| kinds.contains(&entry.target.kind()) && here(&entry))
         });
         let candidates: Vec<&str> = candidates.map(|(name, _)| name.as_str()).collect();
         let help = match suggest(reference.name, candidates.iter().copied()) {

@@ -11,9 +11,10 @@ use super::{
     vpc::overlap,
 };
 use crate::{
-    model::{Route, RouteTable, RouteTarget},
+    arena::Handle,
+    model::{PrefixList, Route, RouteTable, RouteTarget},
     path::Kind,
-    spec::{self, Spanned},
+    spec::{self, Destination, Span, Spanned},
 };
 
 /// The name of a VPC's main table if no other is declared to be it.
@@ -85,7 +86,11 @@ pub(super) fn build(context: &mut Context, declared: Declared, spec: &spec::Vpc)
 
 /// Every table reaches the VPC itself (RT-03).
 fn local_routes(blocks: &[IpNet]) -> impl Iterator<Item = Route> {
-    blocks.iter().map(|block| Route { destination: *block, target: RouteTarget::Local })
+    blocks.iter().map(|block| Route {
+        destination: *block,
+        prefix_list: None,
+        target: RouteTarget::Local,
+    })
 }
 
 fn routes(
@@ -94,46 +99,110 @@ fn routes(
     local: &[IpNet],
     table: &spec::RouteTable,
 ) -> Vec<Route> {
-    if table.routes.len() > MOST_ROUTES {
-        context.report.error(
-            table.name.span,
-            format!("{} routes; a table has at most {MOST_ROUTES}", table.routes.len()),
-        );
-    } else if table.routes.len() > USUAL_ROUTES {
-        context.report.warning(
-            table.name.span,
-            format!(
-                "{} routes; AWS allows {USUAL_ROUTES} unless the quota is raised",
-                table.routes.len()
-            ),
-        );
-    }
-
     let mut routes: Vec<Route> = local_routes(local).collect();
+    let mut to_lists = Vec::new();
     let mut seen = HashMap::new();
+    let mut count = 0;
     for spec in &table.routes {
+        count += 1;
         let owner = format!("a route of `{}`", table.name.value);
         let written = context.report.require(&spec.destination, "destination", &owner, spec.span);
         let target = context.report.require(&spec.target, "target", &owner, spec.span);
         let target = target.and_then(|target| self::target(context, declared, target));
         let Some(written) = written else { continue };
-        let destination = cidr::canonical(&mut context.report, written);
-        if let Some(first) = seen.insert(destination, written) {
+        let block = match &written.value {
+            Destination::Cidr(block) => Spanned::new(*block, written.span),
+            Destination::PrefixList(reference) => {
+                let reference = Spanned::new(reference.clone(), written.span);
+                let list = context.find_prefix_list(&reference, declared.vpc);
+                if let Some(list) = list {
+                    count += context.topology.prefix_lists[list].max_entries as usize - 1;
+                    to_lists.push((reference, list, target));
+                }
+                continue;
+            }
+        };
+        let destination = cidr::canonical(&mut context.report, &block);
+        if let Some(first) = seen.insert(destination, block.value) {
             context
                 .report
                 .error(
                     written.span,
                     format!("`{}` has two routes to `{destination}`", table.name.value),
                 )
-                .help(format!("the other one is written `{}`", first.value));
+                .help(format!("the other one is written `{first}`"));
             continue;
         }
         let Some(target) = target else { continue };
-        if allowed(context, local, written, destination, target) && target != RouteTarget::Local {
-            routes.push(Route { destination, target });
+        if allowed(context, local, block.span, destination, target) && target != RouteTarget::Local
+        {
+            routes.push(Route { destination, prefix_list: None, target });
         }
     }
+    expand(context, local, table, &to_lists, &mut routes);
+    check_count(context, table, count);
     routes
+}
+
+/// The routes to prefix lists, as one route for each entry. Where an entry equals a static route,
+/// that wins (RT-06); where two lists have the same entry, AWS takes either, and we the first
+/// (RT-07).
+fn expand(
+    context: &mut Context,
+    local: &[IpNet],
+    table: &spec::RouteTable,
+    to_lists: &[(Spanned<String>, Handle<PrefixList>, Option<RouteTarget>)],
+    routes: &mut Vec<Route>,
+) {
+    let mut taken: HashMap<IpNet, Route> =
+        routes.iter().map(|route| (route.destination, *route)).collect();
+    for (index, (written, list, target)) in to_lists.iter().enumerate() {
+        if to_lists[..index].iter().any(|(_, earlier, _)| earlier == list) {
+            let name = &context.topology.prefix_lists[*list].name;
+            let message = format!("`{}` has two routes to `prefix_list/{name}`", table.name.value);
+            context.report.error(written.span, message).help("a table has one at most");
+            continue;
+        }
+        let Some(target) = *target else { continue };
+        let entries = context.topology.prefix_lists[*list].entries.clone();
+        for destination in entries {
+            let route = Route { destination, prefix_list: Some(*list), target };
+            match taken.get(&destination) {
+                None => {
+                    if !allowed(context, local, written.span, destination, target) {
+                        break;
+                    }
+                    taken.insert(destination, route);
+                    routes.push(route);
+                }
+                Some(Route { prefix_list: Some(first), target: other, .. }) if *other != target => {
+                    let first = &context.topology.prefix_lists[*first].name;
+                    context
+                        .report
+                        .warning(
+                            written.span,
+                            format!("`{destination}` is in `prefix_list/{first}` too"),
+                        )
+                        .help("AWS takes either route; here the first in the file counts");
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// A prefix list counts as its `max_entries` (RT-23).
+fn check_count(context: &mut Context, table: &spec::RouteTable, count: usize) {
+    if count > MOST_ROUTES {
+        context
+            .report
+            .error(table.name.span, format!("{count} routes; a table has at most {MOST_ROUTES}"));
+    } else if count > USUAL_ROUTES {
+        context.report.warning(
+            table.name.span,
+            format!("{count} routes; AWS allows {USUAL_ROUTES} unless the quota is raised"),
+        );
+    }
 }
 
 /// Where a route leads.
@@ -159,18 +228,18 @@ fn target(
 fn allowed(
     context: &mut Context,
     local: &[IpNet],
-    written: &Spanned<IpNet>,
+    place: Span,
     destination: IpNet,
     target: RouteTarget,
 ) -> bool {
     let report = &mut context.report;
     let IpNet::V4(v4) = destination else {
-        report.error(written.span, "IPv6 is not forwarded yet").help("leave the route out");
+        report.error(place, "IPv6 is not forwarded yet").help("leave the route out");
         return false;
     };
     if cidr::LINK_SERVICES.contains(&v4) {
         report
-            .error(written.span, format!("no route may lead into {}", cidr::LINK_SERVICES))
+            .error(place, format!("no route may lead into {}", cidr::LINK_SERVICES))
             .help("the range belongs to services of the VPC itself");
         return false;
     }
@@ -180,14 +249,14 @@ fn allowed(
         (RouteTarget::Local, _) if local.is_empty() => false,
         (RouteTarget::Local, _) => {
             report
-                .error(written.span, format!("`{destination}` is not a block of the VPC"))
+                .error(place, format!("`{destination}` is not a block of the VPC"))
                 .help("only the VPC's own blocks are `local`, and they are in every table anyway");
             false
         }
         (_, Some(block)) if block.contains(&destination) => {
             report
                 .error(
-                    written.span,
+                    place,
                     format!("`{destination}` is inside the VPC, where `{block}` is local"),
                 )
                 .help(

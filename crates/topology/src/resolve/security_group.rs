@@ -5,10 +5,12 @@ use ipnet::IpNet;
 use super::{
     cidr,
     context::{Context, DEFAULT, Declared},
+    names::Target,
 };
 use crate::{
     arena::Handle,
-    model::{SecurityGroup, SgPeer, SgRule, Traffic},
+    model::{SecurityGroup, SgPeer, SgRule, Topology, Traffic},
+    path::Kind,
     spec::{self, References, Span, Spanned},
 };
 
@@ -94,10 +96,10 @@ fn rules(
             spec::SgPeer::Cidr(block) => {
                 SgPeer::Cidr(cidr::canonical(&mut context.report, &Spanned::new(*block, span)))
             }
-            spec::SgPeer::Group(reference) => {
+            spec::SgPeer::Reference(reference) => {
                 let reference = Spanned::new(reference.clone(), span);
-                match context.find_group(&reference, Some(declared.vpc)) {
-                    Some(group) => SgPeer::Group(group),
+                match peer(context, declared, &reference) {
+                    Some(peer) => peer,
                     None => continue,
                 }
             }
@@ -119,28 +121,49 @@ fn rules(
     rules
 }
 
+/// The group or prefix list that a rule names.
+fn peer(context: &mut Context, declared: Declared, reference: &Spanned<String>) -> Option<SgPeer> {
+    let kinds = [Kind::SecurityGroup, Kind::PrefixList];
+    match context.find(reference, &kinds, Some(declared.vpc))? {
+        Target::SecurityGroup(group) => Some(SgPeer::Group(group)),
+        Target::PrefixList(list) => Some(SgPeer::PrefixList(list)),
+        _ => None,
+    }
+}
+
 fn warn_of_many(
     context: &mut Context,
     group: &spec::SecurityGroup,
     rules: &[SgRule],
     direction: &str,
 ) {
-    let is = |rule: &&SgRule, v6: bool| match rule.peer {
-        SgPeer::Cidr(IpNet::V4(_)) => !v6,
-        SgPeer::Cidr(IpNet::V6(_)) => v6,
-        SgPeer::Group(_) => true,
-    };
-    let v4 = rules.iter().filter(|rule| is(rule, false)).count();
-    let v6 = rules.iter().filter(|rule| is(rule, true)).count();
-    let most = v4.max(v6);
+    let weight = |v6| rules.iter().map(|rule| weight(&context.topology, rule, v6)).sum::<usize>();
+    let most = weight(false).max(weight(true));
     if most > USUAL_RULES {
+        let name = &group.name.value;
+        let lists = rules.iter().any(|rule| matches!(rule.peer, SgPeer::PrefixList(_)));
+        let counts = if lists { "; a prefix list counts as its `max_entries`" } else { "" };
         context
             .report
             .warning(
                 group.name.span,
-                format!("security group `{}` has {most} {direction} rules", group.name.value),
+                format!("security group `{name}` has {most} {direction} rules"),
             )
-            .help(format!("AWS allows {USUAL_RULES} unless the quota is raised"));
+            .help(format!("AWS allows {USUAL_RULES} unless the quota is raised{counts}"));
+    }
+}
+
+/// What a rule counts for among the IPv4 or the IPv6 rules of a direction (SG-31).
+fn weight(topology: &Topology, rule: &SgRule, v6: bool) -> usize {
+    let of = |block: &IpNet| matches!(block, IpNet::V6(_)) == v6;
+    match rule.peer {
+        SgPeer::Cidr(block) => usize::from(of(&block)),
+        SgPeer::Group(_) => 1,
+        SgPeer::PrefixList(list) => {
+            let list = &topology.prefix_lists[list];
+            let counts = list.entries.first().map_or(!v6, of);
+            if counts { list.max_entries as usize } else { 0 }
+        }
     }
 }
 
@@ -190,9 +213,13 @@ fn check_counts(
             format!("{owner} has {count} groups; AWS allows {usual} unless the quota is raised");
         context.report.warning(span, message);
     }
+    let topology = &context.topology;
     let longest = |group: &Handle<SecurityGroup>| {
-        let group = &context.topology.security_groups[*group];
-        group.ingress.len().max(group.egress.len())
+        let group = &topology.security_groups[*group];
+        let weight = |rules: &[SgRule]| -> usize {
+            rules.iter().map(|rule| weight(topology, rule, false)).sum()
+        };
+        weight(&group.ingress).max(weight(&group.egress))
     };
     let rules = groups.iter().map(longest).max().unwrap_or(0);
     if rules * count > MOST_RULES_ON_INTERFACE {
