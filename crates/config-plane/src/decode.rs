@@ -15,18 +15,32 @@ use fields::{Entry, Name, fields, items, named, optional, required};
 
 /// Reads a whole topology.
 pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
-    let keys = ["settings", "prefix_lists", "vpcs", "functions", "internet", "expect"];
+    let keys = [
+        "settings",
+        "prefix_lists",
+        "vpcs",
+        "vpc_peering_connections",
+        "functions",
+        "internet",
+        "expect",
+    ];
     if let Value::Null = root.value {
         report
             .warning(root.span, "the topology is empty")
             .help(format!("it has the keys {}", fields::quoted(&keys)));
     }
-    let [settings, prefix_lists, vpcs, functions, internet, expect] =
+    let [settings, prefix_lists, vpcs, peerings, functions, internet, expect] =
         fields(report, root, "a topology", keys);
     Spec {
         settings: self::settings(report, settings),
         prefix_lists: named(report, prefix_lists, "prefix lists", network::prefix_list),
         vpcs: named(report, vpcs, "VPCs", network::vpc),
+        vpc_peering_connections: named(
+            report,
+            peerings,
+            "peering connections",
+            network::vpc_peering_connection,
+        ),
         functions: named(report, functions, "functions", function),
         internet: named(report, internet, "internet hosts", internet_host),
         expect: items(report, expect, "expectations", expectation).unwrap_or_default(),

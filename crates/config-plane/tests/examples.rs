@@ -77,6 +77,7 @@ vpcs:
     security_groups: { g: { unknown-key: , ingress: [{ unknown-key: }], egress: [{ unknown-key: }] } }
     network_acls: { a: { unknown-key: , ingress: { 1: { unknown-key: } } } }
     instances: { i: { unknown-key: } }
+vpc_peering_connections: { p: { unknown-key: } }
 functions: { f: { unknown-key: } }
 internet: { h: { unknown-key: } }
 expect: [{ unknown-key: }]

@@ -11,7 +11,7 @@ mod query;
 mod scribe;
 mod text;
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use viaduct_topology::{Reason, model::PortRange};
@@ -20,10 +20,10 @@ use viaduct_wire::Flow;
 pub use self::query::{Probe, Query, QueryError, Sender, queries};
 use self::scribe::Scribe;
 use crate::{
-    inventory::{ENVIRONMENT_ADDRESS, Interface, Inventory, Place, View},
+    inventory::{ENVIRONMENT_ADDRESS, Interface, Inventory, Owner, Place, View},
     policy::{Policy, PortWords, TCP, UDP},
     recorder::Header,
-    walk::{Options, Origin, Subject, Walk, back_within},
+    walk::{Options, Origin, Path, Subject, Translated, Walk, back_within},
 };
 
 /// The ports that hosts open connections from: Linux's `ip_local_port_range` (ACL-17), because
@@ -120,6 +120,8 @@ pub enum Component {
     NatGateway,
     /// An internet gateway.
     InternetGateway,
+    /// A peering connection.
+    VpcPeeringConnection,
     /// The VPC itself.
     Vpc,
 }
@@ -173,29 +175,24 @@ pub fn explain(
     let sender = find_sender(&view, query)?;
     let header = request_header(query, sender.address);
 
-    let subject =
-        Subject { flow: header.flow, icmp: query.probe.icmp(), source_ports: header.source_ports };
-    let mut scribe = Scribe::new(Way::Forward, &sender.name, sender.component, &view);
-    let walk = Walk::new(policy, &view, &subject, Options::default(), &mut scribe);
-    let walked = walk.run(sender.origin);
-    let (forward, mut blockers) = scribe.finish(walked.blocked);
-
+    let Journey { stages, hops: forward, mut blockers, ends } =
+        journey(policy, &view, query, &sender, header);
     let mut back = Vec::new();
     let mut translated_source = None;
-    if let Some(path) = &walked.path {
-        let ports = |interface: Option<&std::sync::Arc<Interface>>| {
-            interface.map_or(PortRange::ALL, |interface| interface.source_ports)
-        };
-        let translated = path.translate_ranges(header, ports(path.v2n()), ports(path.nat.as_ref()));
-        let arrival = translated.arrival;
+    if let Some(last) = stages.last().filter(|_| ends) {
+        let arrival = last.translated.arrival;
         if arrival.flow.source != sender.address {
             translated_source = Some((arrival.flow.source, arrival.source_ports));
         }
         let reply = query.probe.reply();
         if let (false, Some(icmp)) = (query.one_way, reply) {
             let mut scribe = Scribe::new(Way::Return, &sender.name, sender.component, &view);
-            let judged = back_within(policy, &view, path, &translated, icmp, &mut scribe);
-            let (hops, more) = scribe.finish(judged.err());
+            let mut blocked = None;
+            for Stage { path, translated } in stages.iter().rev() {
+                let judged = back_within(policy, &view, path, translated, icmp, &mut scribe);
+                blocked = blocked.or(judged.err());
+            }
+            let (hops, more) = scribe.finish(blocked);
             back = hops;
             blockers.extend(more);
         }
@@ -214,6 +211,69 @@ pub fn explain(
         forward,
         back,
     })
+}
+
+/// A connection on the way: to the receiver, or to an appliance, whose own connection the next
+/// stage is.
+struct Stage {
+    path: Path,
+    translated: Translated,
+}
+
+/// The way of a request.
+struct Journey {
+    stages: Vec<Stage>,
+    hops: Vec<Hop>,
+    blockers: Vec<Blocker>,
+    /// Whether it ends at a receiver.
+    ends: bool,
+}
+
+/// Follows a request to its receiver. An appliance is taken to forward what it gets as it is.
+fn journey(
+    policy: &Policy,
+    view: &View<'_>,
+    query: &Query,
+    sender: &Origination<'_>,
+    header: Header,
+) -> Journey {
+    let mut scribe = Scribe::new(Way::Forward, &sender.name, sender.component, view);
+    let mut stages: Vec<Stage> = Vec::new();
+    let (mut origin, mut header) = (sender.origin, header);
+    let mut blocked = None;
+    let ends = loop {
+        let subject = Subject {
+            flow: header.flow,
+            icmp: query.probe.icmp(),
+            source_ports: header.source_ports,
+        };
+        let walked = Walk::new(policy, view, &subject, Options::default(), &mut scribe).run(origin);
+        blocked = blocked.or(walked.blocked);
+        let Some(path) = walked.path else { break false };
+        let ports = |interface: Option<&Arc<Interface>>| {
+            interface.map_or(PortRange::ALL, |interface| interface.source_ports)
+        };
+        let translated = path.translate_ranges(header, ports(path.v2n()), ports(path.nat.as_ref()));
+        header = translated.arrival;
+        let appliance = path.appliance(&header.flow).cloned();
+        let visited = stages.iter().any(|stage| {
+            let there = stage.path.destination.as_ref().map(|there| &there.id);
+            appliance.is_some() && there == appliance.as_ref().map(|appliance| &appliance.id)
+        });
+        stages.push(Stage { path, translated });
+        let Some(appliance) = appliance else { break true };
+        if let Owner::Instance { path, .. } = &appliance.owner {
+            scribe.go_on_from(path);
+        }
+        if visited {
+            scribe.came_back(&header);
+            break false;
+        }
+        let Some(interface) = view.by_address(appliance.vpc, appliance.ip) else { break false };
+        origin = Origin::Instance(interface);
+    };
+    let (hops, blockers) = scribe.finish(blocked);
+    Journey { stages, hops, blockers, ends }
 }
 
 /// Who sends, and from which address.

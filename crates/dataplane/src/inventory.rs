@@ -29,7 +29,7 @@ use viaduct_topology::{
 pub use self::error::InventoryError;
 use self::tables::{SetIndex, Tables};
 use crate::{
-    policy::{NatGateway, Number, Numbers, SecurityGroup, Subnet, Vpc},
+    policy::{Instance, NatGateway, Number, Numbers, SecurityGroup, Subnet, Vpc},
     port_table::{PortLimits, PortTable},
     sync::{AtomicU32, Ordering, RwLock, RwLockReadGuard},
 };
@@ -77,8 +77,8 @@ pub enum Owner {
     Functions(HyperplaneKey),
     /// An instance.
     Instance {
-        /// `i-…`
-        id: ResourceId,
+        /// Which one.
+        number: Number<Instance>,
         /// `instance/db`
         path: String,
     },
@@ -293,7 +293,7 @@ impl Inventory {
                 }),
             ),
             EniOwner::Instance { id, path } => {
-                (Owner::Instance { id: id.clone(), path: path.clone() }, None)
+                (Owner::Instance { number: self.numbers.of(id), path: path.clone() }, None)
             }
             EniOwner::NatGateway { id } => (
                 Owner::NatGateway(self.numbers.of(id)),
@@ -348,6 +348,11 @@ impl View<'_> {
     /// The ENIs of a key, by ordinal.
     pub(crate) fn enis(&self, set: EniSet) -> &[Arc<Interface>] {
         self.0.set(set.0)
+    }
+
+    /// The interface of an instance.
+    pub(crate) fn instance(&self, instance: Number<Instance>) -> Option<&Arc<Interface>> {
+        self.0.instance(instance)
     }
 
     /// The interfaces of a NAT gateway, the primary address first.

@@ -127,6 +127,38 @@ pub struct NatGateway {
     pub subnet: Number<Subnet>,
 }
 
+/// A peering connection.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Peering {
+    /// `pcx-…`
+    pub id: ResourceId,
+    /// `vpc_peering_connection/ab`
+    pub name: String,
+    /// The VPCs that it joins.
+    pub vpcs: [Number<Vpc>; 2],
+}
+
+impl Peering {
+    /// Where it leads from a VPC.
+    #[must_use]
+    pub fn other(&self, vpc: Number<Vpc>) -> Option<Number<Vpc>> {
+        match self.vpcs {
+            [one, other] if one == vpc => Some(other),
+            [other, one] if one == vpc => Some(other),
+            _ => None,
+        }
+    }
+}
+
+/// An instance that a route leads to. Its interface belongs to the inventory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// `i-…`
+    pub id: ResourceId,
+    /// `main/instance/firewall`
+    pub name: String,
+}
+
 /// Objects of one kind by their numbers.
 #[derive(Debug)]
 struct Objects<T>(Vec<Option<Arc<T>>>);
@@ -183,6 +215,9 @@ pub struct Policy {
     security_groups: Objects<SecurityGroup>,
     internet_gateways: Objects<InternetGateway>,
     nat_gateways: Objects<NatGateway>,
+    peerings: Objects<Peering>,
+    /// Those that are targets of routes.
+    instances: Objects<Instance>,
 }
 
 impl Policy {
@@ -201,6 +236,8 @@ impl Policy {
             prefix_lists,
             internet_gateways: compiler.internet_gateways(),
             nat_gateways: compiler.nat_gateways(),
+            peerings: compiler.peerings(),
+            instances: compiler.instances(),
         };
         if let Some(previous) = previous {
             policy.generation = previous.generation;
@@ -225,6 +262,8 @@ impl Policy {
             security_groups: self.security_groups.clone(),
             internet_gateways: self.internet_gateways.clone(),
             nat_gateways: self.nat_gateways.clone(),
+            peerings: self.peerings.clone(),
+            instances: self.instances.clone(),
         };
         policy.renew();
         policy
@@ -243,6 +282,8 @@ impl Policy {
             && self.security_groups.is_same(&other.security_groups)
             && self.internet_gateways.is_same(&other.internet_gateways)
             && self.nat_gateways.is_same(&other.nat_gateways)
+            && self.peerings.is_same(&other.peerings)
+            && self.instances.is_same(&other.instances)
     }
 
     /// The prefix list of this number, if this policy has it.
@@ -294,6 +335,18 @@ impl Policy {
     #[must_use]
     pub fn nat_gateway(&self, number: Number<NatGateway>) -> Option<&Arc<NatGateway>> {
         self.nat_gateways.find(number)
+    }
+
+    /// The peering connection of this number, if this policy has it.
+    #[must_use]
+    pub fn peering(&self, number: Number<Peering>) -> Option<&Arc<Peering>> {
+        self.peerings.find(number)
+    }
+
+    /// The instance of this number, if a route of this policy leads to it.
+    #[must_use]
+    pub fn instance(&self, number: Number<Instance>) -> Option<&Arc<Instance>> {
+        self.instances.find(number)
     }
 }
 
@@ -390,6 +443,12 @@ impl Compiler<'_> {
             ),
             RouteTarget::NatGateway(gateway) => {
                 Target::NatGateway(self.numbers.of(&self.topology.nat_gateways[gateway].id))
+            }
+            RouteTarget::VpcPeeringConnection(peering) => {
+                Target::Peering(self.numbers.of(&self.topology.vpc_peering_connections[peering].id))
+            }
+            RouteTarget::Instance(instance) => {
+                Target::Instance(self.numbers.of(&self.topology.instances[instance].id))
             }
             // A target that is not known here cannot be reached.
             _ => Target::Blackhole,
@@ -492,6 +551,38 @@ impl Compiler<'_> {
                 subnet: self.numbers.of(&subnet.id),
             };
             let before = self.previous.and_then(|p| p.nat_gateway(number));
+            objects.insert(number, share(before, compiled));
+        }
+        objects
+    }
+
+    fn peerings(&self) -> Objects<Peering> {
+        let mut objects = Objects::new();
+        for (handle, peering) in self.topology.vpc_peering_connections.iter() {
+            let number = self.numbers.of(&peering.id);
+            let compiled = Peering {
+                id: peering.id.clone(),
+                name: self.topology.path(handle),
+                vpcs: [self.vpc_number(peering.requester), self.vpc_number(peering.accepter)],
+            };
+            objects.insert(number, share(self.previous.and_then(|p| p.peering(number)), compiled));
+        }
+        objects
+    }
+
+    /// Only what routes name: any other instance may come and go without a new generation.
+    fn instances(&self) -> Objects<Instance> {
+        let mut objects = Objects::new();
+        let routes = self.topology.route_tables.values().flat_map(|table| &table.routes);
+        for route in routes {
+            let RouteTarget::Instance(handle) = route.target else { continue };
+            let instance = &self.topology.instances[handle];
+            let number = self.numbers.of(&instance.id);
+            if objects.find(number).is_some() {
+                continue;
+            }
+            let compiled = Instance { id: instance.id.clone(), name: self.topology.path(handle) };
+            let before = self.previous.and_then(|p| p.instance(number));
             objects.insert(number, share(before, compiled));
         }
         objects

@@ -12,8 +12,8 @@ use viaduct_wire::Flow;
 use crate::{
     inventory::Interface,
     policy::{
-        Direction, InternetGateway, NatGateway, NetworkAcl, Policy, Route, RouteTable, Rule,
-        Ruling, SecurityGroup, Subnet,
+        Direction, InternetGateway, NatGateway, NetworkAcl, Peering, Policy, Route, RouteTable,
+        Rule, Ruling, SecurityGroup, Subnet, Vpc,
     },
 };
 
@@ -83,6 +83,13 @@ pub enum Step<'a> {
         /// The interface whose address and ports it uses.
         interface: &'a Interface,
     },
+    /// A peering connection, crossed.
+    Peering {
+        /// The connection.
+        peering: &'a Peering,
+        /// The VPC at its far end.
+        to: &'a Vpc,
+    },
     /// An internet gateway: 1:1 translation between private and public address.
     InternetGateway {
         /// The gateway.
@@ -109,6 +116,8 @@ pub enum GroupDecision<'a> {
     Admitted(&'a SecurityGroup, &'a Rule),
     /// The packet belongs to a connection that was admitted (SG-17).
     Tracked,
+    /// This rule of this group would, but a middlebox hides that its peer is a member (SG-10).
+    Hidden(&'a SecurityGroup, &'a Rule),
     /// There are rules, and none admits it.
     NoMatch,
     /// There are no rules in this direction.

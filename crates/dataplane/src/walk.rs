@@ -9,6 +9,9 @@
 //! → route → target; at the target: network ACL in → interface → security groups in. Network ACLs
 //! are asked only where a subnet's border is crossed (ACL-08), security groups always (SG-36).
 //!
+//! A route may lead through an appliance, an instance that forwards what is not its own. There a
+//! connection ends: what the appliance sends on is another one, judged when it comes in.
+//!
 //! A way has at most three legs: to a NAT gateway, from there to an internet gateway, and from the
 //! internet into a VPC. A packet passes one NAT gateway; a route that leads it to a second is a
 //! `ROUTING_LOOP`, and with that the walk is bounded.

@@ -35,6 +35,8 @@ pub struct Topology {
     pub internet_gateways: Arena<InternetGateway>,
     /// NAT gateways of all VPCs.
     pub nat_gateways: Arena<NatGateway>,
+    /// What joins VPCs.
+    pub vpc_peering_connections: Arena<VpcPeeringConnection>,
     /// Instances of all VPCs.
     pub instances: Arena<Instance>,
     /// Lambda functions.
@@ -156,6 +158,10 @@ pub enum RouteTarget {
     InternetGateway(Handle<InternetGateway>),
     /// A NAT gateway of the VPC.
     NatGateway(Handle<NatGateway>),
+    /// The other VPC of a peering connection (RT-28).
+    VpcPeeringConnection(Handle<VpcPeeringConnection>),
+    /// An instance of the VPC, which is to forward what is not its own: a middlebox (RT-19).
+    Instance(Handle<Instance>),
     /// Nowhere: packets are dropped, never matched by a shorter prefix instead (RT-14).
     Blackhole,
 }
@@ -303,6 +309,20 @@ pub struct NatGateway {
     pub private_ip: Option<IpAddr>,
     /// Its public addresses, the primary first (NAT-06).
     pub public_ips: Vec<IpAddr>,
+}
+
+/// A connection between two VPCs, whose blocks do not overlap. Which of them asked for it means
+/// nothing to packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcPeeringConnection {
+    /// `pcx-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// The VPC that asked for it.
+    pub requester: Handle<Vpc>,
+    /// The VPC that agreed.
+    pub accepter: Handle<Vpc>,
 }
 
 /// An instance: a host with one interface in a subnet.

@@ -10,7 +10,7 @@ use crate::{
     id::ResourceId,
     model::{
         Endpoint, Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl,
-        PrefixList, RouteTable, SecurityGroup, Subnet, Topology, Vpc,
+        PrefixList, RouteTable, SecurityGroup, Subnet, Topology, Vpc, VpcPeeringConnection,
     },
 };
 
@@ -37,11 +37,13 @@ pub enum Kind {
     Internet,
     /// A prefix list.
     PrefixList,
+    /// A connection between two VPCs.
+    VpcPeeringConnection,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Subnet,
         Self::RouteTable,
         Self::NetworkAcl,
@@ -52,6 +54,7 @@ impl Kind {
         Self::Function,
         Self::Internet,
         Self::PrefixList,
+        Self::VpcPeeringConnection,
     ];
 
     /// The word for it in a path.
@@ -68,6 +71,7 @@ impl Kind {
             Self::Function => "function",
             Self::Internet => "internet",
             Self::PrefixList => "prefix_list",
+            Self::VpcPeeringConnection => "vpc_peering_connection",
         }
     }
 
@@ -85,6 +89,7 @@ impl Kind {
             Self::Function => "function",
             Self::Internet => "internet host",
             Self::PrefixList => "prefix list",
+            Self::VpcPeeringConnection => "peering connection",
         }
     }
 
@@ -169,6 +174,7 @@ resources! {
     Function in functions, vpc |_, _| None, id |_| None;
     InternetHost in internet_hosts, vpc |_, _| None, id |_| None;
     PrefixList in prefix_lists, vpc |_, _| None, id |it| Some(&it.id);
+    VpcPeeringConnection in vpc_peering_connections, vpc |_, _| None, id |it| Some(&it.id);
 }
 
 impl Topology {

@@ -56,6 +56,7 @@ reasons! {
     IgwSourceAddressNotInRfc6598Ingress "IGW_SOURCE_ADDRESS_NOT_IN_RFC6598_INGRESS" "The internet gateway accepts nothing from shared addresses (RFC 6598).";
     GatewayRejectsSpoofedTraffic "GATEWAY_REJECTS_SPOOFED_TRAFFIC" "The gateway drops packets whose source does not belong to the VPC.";
     NgwRequiresSourceInVpc "NGW_REQUIRES_SOURCE_IN_VPC" "The NAT gateway translates only for interfaces of its own VPC.";
+    PcxRequiresAddressInVpcCidr "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR" "A peering connection carries only packets from an address of the one VPC to an address of the other.";
     V2nOneWay "V2N_ONE_WAY" "Nothing in a VPC can open a connection to a function.";
     NatGatewayUnsolicited "NAT_GATEWAY_UNSOLICITED" "No connection through the NAT gateway expects this packet.";
     AsymmetricReturnPath "ASYMMETRIC_RETURN_PATH" "The reply would not come back the way the request went.";

@@ -13,6 +13,7 @@ pub(crate) mod names;
 
 mod acl;
 mod addresses;
+mod appliance;
 mod cidr;
 mod context;
 mod expect;
@@ -21,6 +22,7 @@ mod gateway;
 mod instance;
 mod internet;
 mod naming;
+mod peering;
 mod prefix_list;
 mod report;
 mod routes;
@@ -55,9 +57,13 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     for list in &spec.prefix_lists {
         prefix_list::build(&mut context, list);
     }
+    for connection in &spec.vpc_peering_connections {
+        peering::build(&mut context, connection);
+    }
     for (declared, vpc) in spec.vpcs.iter().enumerate() {
         vpc::build(&mut context, declared, vpc);
     }
+    peering::check(&mut context, &spec.vpc_peering_connections);
     for host in &spec.internet {
         internet::build(&mut context, host);
     }
@@ -65,6 +71,7 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
         function::build(&mut context, function);
     }
     addresses::check(&mut context);
+    appliance::check(&mut context);
     for expectation in &spec.expect {
         expect::build(&mut context, expectation);
     }

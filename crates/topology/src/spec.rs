@@ -75,6 +75,8 @@ pub struct Spec {
     pub prefix_lists: Vec<PrefixList>,
     /// The virtual networks with all that is in them.
     pub vpcs: Vec<Vpc>,
+    /// What joins VPCs.
+    pub vpc_peering_connections: Vec<VpcPeeringConnection>,
     /// Lambda functions.
     pub functions: Vec<Function>,
     /// Hosts of the internet.
@@ -171,7 +173,7 @@ pub struct Route {
     pub span: Span,
     /// What it matches.
     pub destination: Field<Destination>,
-    /// `local`, `blackhole`, or a reference to a gateway.
+    /// `local`, `blackhole`, or a reference to a gateway, a peering connection or an instance.
     pub target: Field<String>,
 }
 
@@ -284,6 +286,19 @@ pub struct Instance {
     pub security_groups: Option<Spanned<References>>,
     /// Whether packets that are not its own are dropped; true if not given.
     pub source_dest_check: Option<Spanned<bool>>,
+}
+
+/// A connection between two VPCs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcPeeringConnection {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// The VPC that asked for it.
+    pub requester: Field<String>,
+    /// The VPC that agreed.
+    pub accepter: Field<String>,
 }
 
 /// A Lambda function attached to a VPC.

@@ -19,10 +19,9 @@ pub(super) enum Entry<'n> {
 pub(super) type Name = Spanned<String>;
 
 /// Keys that will mean something, and what is said until then.
-const NOT_YET: [(&str, &str); 6] = [
+const NOT_YET: [(&str, &str); 5] = [
     ("vpc_endpoints", "VPC endpoints are not supported yet"),
     ("services", "services are not supported yet"),
-    ("peering_connections", "VPC peering is not supported yet"),
     ("egress_only_internet_gateway", "IPv6 is not forwarded yet"),
     ("ipv6_cidr_blocks", "IPv6 is not forwarded yet"),
     ("ipv6_cidr_block", "IPv6 is not forwarded yet"),

@@ -4,7 +4,7 @@ use viaduct_topology::{
     Report, Spanned,
     spec::{
         Destination, Instance, InternetGateway, NatGateway, NetworkAcl, PrefixList, Route,
-        RouteTable, SecurityGroup, Subnet, Vpc,
+        RouteTable, SecurityGroup, Subnet, Vpc, VpcPeeringConnection,
     },
 };
 
@@ -60,6 +60,21 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
         security_groups: named(report, security_groups, "security groups", security_group),
         network_acls: named(report, network_acls, "network ACLs", network_acl),
         instances: named(report, instances, "instances", instance),
+    }
+}
+
+pub(super) fn vpc_peering_connection(
+    report: &mut Report,
+    name: Name,
+    node: &Node,
+) -> VpcPeeringConnection {
+    let [id, requester, accepter] =
+        fields(report, node, "a peering connection", ["id", "requester", "accepter"]);
+    VpcPeeringConnection {
+        name,
+        id: optional(report, id, scalar::text),
+        requester: required(report, requester, scalar::text),
+        accepter: required(report, accepter, scalar::text),
     }
 }
 

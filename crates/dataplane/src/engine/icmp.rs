@@ -56,9 +56,10 @@ impl Engine {
         };
         let refused = |reason| Refusal { reason, request, answered: false };
 
-        // Any router of the internet may have met the packet; inside, only its host can.
+        // Any router of the internet may have met the packet; inside, only its host can, or an
+        // appliance on its way.
         let own = frame.source() == key.flow.source;
-        if !own && scope != EDGE {
+        if !own && scope != EDGE && !self.forwards_for_others(ingress) {
             return Err(refused(self.spoofed(ingress)));
         }
         match self.retrace(&known, frame, scratch) {
@@ -88,6 +89,13 @@ impl Engine {
         let source = if own { seen_source } else { frame.source() };
         frame.rewrite_icmp_error(source, sent.source, &sent);
         Ok(target)
+    }
+
+    fn forwards_for_others(&self, ingress: AttachmentId) -> bool {
+        match self.inventory.attachment(ingress).as_deref().map(|attachment| &attachment.place) {
+            Some(Place::Instance(interface)) => !interface.source_dest_check,
+            _ => false,
+        }
     }
 
     /// Why an error that is not from its attachment's own address is refused.

@@ -16,7 +16,7 @@ use crate::{
 /// A recorder of one way.
 pub(super) struct Scribe<'a> {
     way: Way,
-    sender: &'a str,
+    sender: String,
     sender_component: Component,
     view: &'a View<'a>,
     hops: Vec<Hop>,
@@ -35,11 +35,30 @@ struct Said {
 impl<'a> Scribe<'a> {
     pub(super) fn new(
         way: Way,
-        sender: &'a str,
+        sender: &str,
         sender_component: Component,
         view: &'a View<'a>,
     ) -> Self {
+        let sender = sender.to_owned();
         Self { way, sender, sender_component, view, hops: Vec::new(), blockers: Vec::new() }
+    }
+
+    /// What follows is what an appliance makes of the packet.
+    pub(super) fn go_on_from(&mut self, appliance: &str) {
+        appliance.clone_into(&mut self.sender);
+        self.sender_component = Component::Instance;
+    }
+
+    /// An appliance has the packet again.
+    pub(super) fn came_back(&mut self, header: &Header) {
+        let said = Said {
+            component: self.sender_component,
+            id: None,
+            name: self.sender.clone(),
+            check: "has had this packet before".into(),
+            rule: None,
+        };
+        self.note(said, words(header), words(header), Some(Reason::RoutingLoop));
     }
 
     /// All that was written down. The walk's outcome is never milder than its steps: a walk that
@@ -52,7 +71,7 @@ impl<'a> Scribe<'a> {
             let said = Said {
                 component: self.sender_component,
                 id: None,
-                name: self.sender.into(),
+                name: self.sender.clone(),
                 check: "is somewhere that the policy in force does not have".into(),
                 rule: None,
             };
@@ -99,7 +118,7 @@ impl<'a> Scribe<'a> {
                 Said {
                     component: self.sender_component,
                     id,
-                    name: self.sender.into(),
+                    name: self.sender.clone(),
                     check,
                     rule: None,
                 }
@@ -107,7 +126,7 @@ impl<'a> Scribe<'a> {
             Step::FunctionProtocol => Said {
                 component: self.sender_component,
                 id: None,
-                name: self.sender.into(),
+                name: self.sender.clone(),
                 check: "functions speak TCP and UDP only".into(),
                 rule: None,
             },
@@ -163,6 +182,13 @@ impl<'a> Scribe<'a> {
                 },
                 rule: None,
             },
+            Step::Peering { peering, to } => Said {
+                component: Component::VpcPeeringConnection,
+                id: Some(peering.id.to_string()),
+                name: peering.name.clone(),
+                check: format!("carries {} into VPC {}", before.flow.source, to.name),
+                rule: None,
+            },
             Step::InternetGateway { gateway, direction } => Said {
                 component: Component::InternetGateway,
                 id: Some(gateway.id.to_string()),
@@ -174,7 +200,11 @@ impl<'a> Scribe<'a> {
                 component: Component::NetworkInterface,
                 id: Some(interface.id.to_string()),
                 name: describe(policy, interface),
-                check: format!("holds {}", before.flow.destination),
+                check: if before.flow.destination == interface.ip {
+                    format!("holds {}", interface.ip)
+                } else {
+                    format!("is led {}, which is not its own", before.flow.destination)
+                },
                 rule: None,
             },
             Step::Destination { interface: None } => Said {
@@ -241,12 +271,18 @@ fn groups(
         Direction::Ingress => ("ingress", "from", header.flow.source),
     };
     let (ids, names): (Vec<_>, Vec<_>) = match decision {
-        GroupDecision::Admitted(group, _) => (vec![group.id.as_str()], vec![group.name.as_str()]),
+        GroupDecision::Admitted(group, _) | GroupDecision::Hidden(group, _) => {
+            (vec![group.id.as_str()], vec![group.name.as_str()])
+        }
         _ => carried.map(|group| (group.id.as_str(), group.name.as_str())).unzip(),
     };
     let rule = match decision {
         GroupDecision::Admitted(_, rule) => {
             format!("{way} allow {}", rule_words(policy, rule, towards))
+        }
+        GroupDecision::Hidden(_, rule) => {
+            let rule = rule_words(policy, rule, towards);
+            format!("{way} allow {rule} does not match behind a middlebox")
         }
         GroupDecision::Tracked => "the connection is tracked".into(),
         GroupDecision::NoRules => format!("no {way} rule at all"),
@@ -325,6 +361,12 @@ fn route_words(policy: &Policy, route: &Route) -> String {
         }
         Target::NatGateway(gateway) => {
             policy.nat_gateway(gateway).map_or("a gateway that is gone", |it| &it.name)
+        }
+        Target::Peering(peering) => {
+            policy.peering(peering).map_or("a peering connection that is gone", |it| &it.name)
+        }
+        Target::Instance(instance) => {
+            policy.instance(instance).map_or("an instance that is gone", |it| &it.name)
         }
     };
     match route.prefix_list.and_then(|list| policy.prefix_list(list)) {

@@ -34,6 +34,7 @@ impl fmt::Display for Component {
             Self::RouteTable => "route table",
             Self::NatGateway => "NAT gateway",
             Self::InternetGateway => "internet gateway",
+            Self::VpcPeeringConnection => "peering connection",
             Self::Vpc => "VPC",
         })
     }

@@ -10,7 +10,7 @@ use viaduct_topology::{
 };
 
 use super::{Attachment, EniSet, Interface, InventoryError, Owner, Place, ipv4};
-use crate::policy::{NatGateway, Number, Vpc};
+use crate::policy::{Instance, NatGateway, Number, Vpc};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
@@ -23,6 +23,7 @@ pub(super) struct Tables {
     by_address: Map<(Number<Vpc>, Ipv4Addr), Arc<Interface>>,
     by_public_ip: Map<Ipv4Addr, Arc<Interface>>,
     nat_gateways: Map<Number<NatGateway>, Vec<Arc<Interface>>>,
+    instances: Map<Number<Instance>, Arc<Interface>>,
     sets: Vec<Set>,
     set_by_key: Map<HyperplaneKey, SetIndex>,
     free_sets: Vec<SetIndex>,
@@ -85,6 +86,10 @@ impl Tables {
         self.nat_gateways.get(&gateway).map_or(&[], Vec::as_slice)
     }
 
+    pub(super) fn instance(&self, instance: Number<Instance>) -> Option<&Arc<Interface>> {
+        self.instances.get(&instance)
+    }
+
     pub(super) fn add_interface(&mut self, new: Arc<Interface>) -> Result<(), InventoryError> {
         if self.interfaces.contains_key(&new.id) {
             return Err(InventoryError::EniExists(new.id.clone()));
@@ -100,7 +105,9 @@ impl Tables {
             self.by_public_ip.insert(ip, Arc::clone(&new));
         }
         match &new.owner {
-            Owner::Instance { .. } => {}
+            Owner::Instance { number, .. } => {
+                self.instances.insert(*number, Arc::clone(&new));
+            }
             Owner::NatGateway(gateway) => {
                 self.nat_gateways.entry(*gateway).or_default().push(Arc::clone(&new));
             }
@@ -141,7 +148,10 @@ impl Tables {
             *attachment = Arc::new(Attachment { place, ..Attachment::clone(attachment) });
         }
         let siblings = match &new.owner {
-            Owner::Instance { .. } => &mut [],
+            Owner::Instance { number, .. } => {
+                self.instances.insert(*number, Arc::clone(&new));
+                &mut []
+            }
             Owner::NatGateway(gateway) => {
                 self.nat_gateways.get_mut(gateway).map_or(&mut [][..], Vec::as_mut_slice)
             }
@@ -165,10 +175,11 @@ impl Tables {
             .cloned()
             .ok_or_else(|| InventoryError::UnknownEni(id.clone()))?;
         match &interface.owner {
-            Owner::Instance { .. } => {
+            Owner::Instance { number, .. } => {
                 if interface.attachment().is_some() {
                     return Err(InventoryError::EniInUse(id.clone()));
                 }
+                self.instances.remove(number);
             }
             Owner::NatGateway(gateway) => {
                 if let hash_map::Entry::Occupied(mut entry) = self.nat_gateways.entry(*gateway) {

@@ -15,7 +15,8 @@ use hashbrown::HashMap;
 use viaduct_topology::ResourceId;
 
 use super::{
-    InternetGateway, NatGateway, NetworkAcl, PrefixList, RouteTable, SecurityGroup, Subnet, Vpc,
+    Instance, InternetGateway, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable,
+    SecurityGroup, Subnet, Vpc,
 };
 use crate::sync::Mutex;
 
@@ -99,6 +100,8 @@ numbered! {
     SecurityGroup security_groups,
     InternetGateway internet_gateways,
     NatGateway nat_gateways,
+    Peering peerings,
+    Instance instances,
 }
 
 /// Gives numbers to resource ids. One for each engine: policy and inventory share it.

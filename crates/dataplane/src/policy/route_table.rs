@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 use viaduct_topology::ResourceId;
 
-use super::{InternetGateway, NatGateway, Number, PrefixList, prefix::PrefixTable};
+use super::{
+    Instance, InternetGateway, NatGateway, Number, Peering, PrefixList, prefix::PrefixTable,
+};
 
 /// A route table, its local routes included (RT-03).
 #[derive(Debug)]
@@ -47,6 +49,10 @@ pub enum Target {
     InternetGateway(Number<InternetGateway>),
     /// A NAT gateway.
     NatGateway(Number<NatGateway>),
+    /// The VPC at the other end of a peering connection.
+    Peering(Number<Peering>),
+    /// An instance that forwards: a middlebox (RT-19).
+    Instance(Number<Instance>),
     /// Nowhere (RT-14).
     Blackhole,
 }

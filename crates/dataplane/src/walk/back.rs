@@ -6,10 +6,13 @@
 
 use viaduct_topology::{Reason, model::PortRange};
 
-use super::{Node, Path, Translated, judge::Judge};
+use super::{
+    Node, Path, Translated,
+    judge::{Judge, OtherEnd},
+};
 use crate::{
-    inventory::{Inventory, Owner, View},
-    policy::{Direction, ICMP, Number, Policy, Selector, Subnet, Target},
+    inventory::{Interface, Inventory, Owner, View},
+    policy::{Direction, ICMP, Number, Peering, Policy, Selector, Subnet, Target},
     recorder::{Header, Recorder, Step},
 };
 
@@ -147,26 +150,60 @@ impl<R: Recorder> Way<'_, '_, R> {
             return Err(Reason::NoRouteToDestination);
         };
         let route = table.find(header.flow.destination);
-        let verdict = match (route.map(|route| route.target), to) {
-            (None, _) => Err(Reason::NoRouteToDestination),
-            (Some(Target::Blackhole), _) => Err(Reason::BadStateRoute),
-            (Some(Target::Local), Node::Source | Node::Destination) => Ok(()),
-            (Some(Target::InternetGateway(target)), Node::InternetGateway(gateway))
+        let target = route.map(|route| route.target);
+        let end = self.path.interface(to);
+        let verdict = match (target, to, end) {
+            // What comes back through a peering connection finds its NAT gateway without a route
+            // (NAT-17).
+            (_, Node::NatGateway, Some(nat)) if nat.vpc != subnet.vpc => return Ok(()),
+            (None, ..) => Err(Reason::NoRouteToDestination),
+            (Some(Target::Blackhole), ..) => Err(Reason::BadStateRoute),
+            (Some(Target::InternetGateway(target)), Node::InternetGateway(gateway), _)
                 if target == gateway =>
             {
                 Ok(())
             }
-            (Some(Target::NatGateway(target)), Node::NatGateway)
-                if self
-                    .path
-                    .interface(to)
-                    .is_some_and(|nat| nat.owner == Owner::NatGateway(target)) =>
-            {
-                Ok(())
-            }
+            (Some(target), _, Some(end)) if self.leads_to(target, subnet, header, end) => Ok(()),
             _ => Err(Reason::AsymmetricReturnPath),
         };
-        self.judge.step(header, Step::Route { subnet, table, route }, verdict)
+        self.judge.step(header, Step::Route { subnet, table, route }, verdict)?;
+        match (target, end) {
+            (Some(Target::Peering(peering)), Some(end)) if verdict.is_ok() => {
+                self.peering(peering, subnet, header, end)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a route leads to an interface of the path: it holds the packet's destination, or is
+    /// an appliance's, through which the packet is led.
+    fn leads_to(&self, target: Target, subnet: &Subnet, header: &Header, end: &Interface) -> bool {
+        let own = header.flow.destination == end.ip;
+        match (target, &end.owner) {
+            (Target::NatGateway(target), Owner::NatGateway(gateway)) => target == *gateway,
+            (Target::Instance(target), Owner::Instance { number, .. }) => target == *number,
+            (Target::Local, _) => own && end.vpc == subnet.vpc,
+            (Target::Peering(peering), _) => {
+                let there = self.judge.policy.peering(peering).and_then(|it| it.other(subnet.vpc));
+                own && there == Some(end.vpc)
+            }
+            _ => false,
+        }
+    }
+
+    fn peering(
+        &mut self,
+        peering: Number<Peering>,
+        from: &Subnet,
+        header: &Header,
+        end: &Interface,
+    ) -> Result<(), Reason> {
+        let policy = self.judge.policy;
+        let (Some(peering), Some(to)) = (policy.peering(peering), policy.vpc(end.vpc)) else {
+            return Err(Reason::BadStateRoute);
+        };
+        let verdict = self.judge.peered(header, from.vpc, to);
+        self.judge.step(header, Step::Peering { peering, to }, verdict)
     }
 
     /// The groups of an end, where it keeps no state of the connection.
@@ -176,15 +213,16 @@ impl<R: Recorder> Way<'_, '_, R> {
         header: &Header,
         direction: Direction,
     ) -> Result<(), Reason> {
-        let tracked = match node {
-            Node::Source => self.path.tracking.source,
-            _ => self.path.tracking.destination,
+        let (tracked, other) = match node {
+            Node::Source => (self.path.tracking.source, Node::Destination),
+            _ => (self.path.tracking.destination, Node::Source),
         };
+        let other = OtherEnd::Interface(self.path.interface(other));
         let selector = self.selector(header);
         let is_error = self.icmp.is_some();
         let Some(interface) = self.path.interface(node) else { return Ok(()) };
         let state = tracked || is_error;
-        self.judge.security_groups(header, selector, interface, direction, state).map(drop)
+        self.judge.security_groups(header, selector, interface, direction, other, state).map(drop)
     }
 
     /// Behind the sender's interface: V2N is undone, and the reply is delivered.

@@ -6,9 +6,28 @@ use viaduct_topology::Reason;
 
 use crate::{
     inventory::{Interface, View},
-    policy::{Direction, Number, Policy, Rule, Ruling, SecurityGroup, Selector, Subnet},
+    policy::{
+        Direction, Number, Policy, Rule, Ruling, SecurityGroup, Selector, Subnet, Target, Vpc,
+    },
     recorder::{GroupDecision, Header, Recorder, Step},
 };
+
+/// Who is at the other end of a packet, as far as rules that name groups care.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OtherEnd<'a> {
+    /// This interface, as long as the packet shows its private address.
+    Interface(Option<&'a Interface>),
+    /// Whoever the routes lead to.
+    Routed,
+}
+
+/// The rule that admits a packet.
+struct Admission<'a> {
+    group: &'a SecurityGroup,
+    rule: &'a Rule,
+    /// It would, if a middlebox did not hide that the peer carries the group it names (SG-10).
+    hidden: bool,
+}
 
 /// Records steps, and knows the first blocker among them.
 pub(super) struct Judge<'a, R> {
@@ -61,6 +80,19 @@ impl<'a, R: Recorder> Judge<'a, R> {
         *self.blocked.get_or_insert(reason)
     }
 
+    /// Whether a peering connection carries the packet out of one VPC into the other (RT-28).
+    pub(super) fn peered(
+        &self,
+        header: &Header,
+        from: Number<Vpc>,
+        to: &Vpc,
+    ) -> Result<(), Reason> {
+        let from = self.policy.vpc(from);
+        let within = from.is_some_and(|from| from.contains(header.flow.source))
+            && to.contains(header.flow.destination);
+        if within { Ok(()) } else { Err(Reason::PcxRequiresAddressInVpcCidr) }
+    }
+
     /// The network ACL of a subnet whose border is crossed.
     pub(super) fn network_acl(
         &mut self,
@@ -99,13 +131,19 @@ impl<'a, R: Recorder> Judge<'a, R> {
         selector: Selector,
         interface: &Interface,
         direction: Direction,
+        other: OtherEnd<'_>,
         tracked: bool,
     ) -> Result<bool, Reason> {
         let (decision, verdict) = if tracked {
             (GroupDecision::Tracked, Ok(()))
         } else {
-            match self.admitting(header, selector, interface, direction) {
-                Some((group, rule)) => (GroupDecision::Admitted(group, rule), Ok(())),
+            match self.admitting(header, selector, interface, direction, other) {
+                Some(Admission { group, rule, hidden: false }) => {
+                    (GroupDecision::Admitted(group, rule), Ok(()))
+                }
+                Some(Admission { group, rule, hidden: true }) => {
+                    (GroupDecision::Hidden(group, rule), Err(Reason::SgReferencesNotPreserved))
+                }
                 None if self.groups(interface).all(|group| group.is_empty(direction)) => {
                     (GroupDecision::NoRules, Err(Reason::SgHasNoRules))
                 }
@@ -132,7 +170,8 @@ impl<'a, R: Recorder> Judge<'a, R> {
         selector: Selector,
         interface: &Interface,
         direction: Direction,
-    ) -> Option<(&'a SecurityGroup, &'a Rule)> {
+        other: OtherEnd<'_>,
+    ) -> Option<Admission<'a>> {
         let peer = match direction {
             Direction::Ingress => header.flow.source,
             Direction::Egress => header.flow.destination,
@@ -140,26 +179,38 @@ impl<'a, R: Recorder> Judge<'a, R> {
         let by_address = self
             .groups(interface)
             .find_map(|group| Some((group, group.admits_address(direction, selector, peer)?)));
-        if by_address.is_some() {
-            return by_address;
+        if let Some((group, rule)) = by_address {
+            return Some(Admission { group, rule, hidden: false });
         }
         if !self.groups(interface).any(|group| group.names_groups(direction, selector.class)) {
             return None;
         }
-        let carried = self.carried(interface, peer)?;
-        self.groups(interface)
-            .find_map(|group| Some((group, group.admits_member(direction, selector, carried)?)))
+        let (carried, hidden) = match other {
+            OtherEnd::Interface(other) if other.is_some_and(|other| other.ip == peer) => {
+                (&*other?.groups, false)
+            }
+            // Whoever has the address has not sent it: an appliance has.
+            OtherEnd::Interface(_) => (&*self.view.by_address(interface.vpc, peer)?.groups, true),
+            OtherEnd::Routed => (&*self.holder(interface, peer)?.groups, false),
+        };
+        self.groups(interface).find_map(|group| {
+            let rule = group.admits_member(direction, selector, carried)?;
+            Some(Admission { group, rule, hidden })
+        })
     }
 
-    /// The groups of the interface that holds a private address in the same VPC. A public address
-    /// has none, though its holder may carry some (SG-07).
-    fn carried(
-        &self,
-        interface: &Interface,
-        peer: Ipv4Addr,
-    ) -> Option<&'a [Number<SecurityGroup>]> {
-        let view = self.view;
-        view.by_address(interface.vpc, peer).map(|peer| &*peer.groups)
+    /// The interface that holds a private address: in the interface's own VPC, or in the peered
+    /// one that its routes lead to (SG-09). A public address has none, though its holder may carry
+    /// groups (SG-07).
+    fn holder(&self, interface: &Interface, address: Ipv4Addr) -> Option<&'a Interface> {
+        let (policy, view) = (self.policy, self.view);
+        if let Some(holder) = view.by_address(interface.vpc, address) {
+            return Some(holder);
+        }
+        let table = policy.route_table(policy.subnet(interface.subnet)?.route_table)?;
+        let Target::Peering(peering) = table.find(address)?.target else { return None };
+        let there = policy.peering(peering)?.other(interface.vpc)?;
+        view.by_address(there, address).map(|holder| &**holder)
     }
 
     /// SG-20: no state where everybody is admitted and everybody may be answered.

@@ -106,6 +106,13 @@ impl Path {
         self.destination.as_ref().filter(|_| enters).map(|destination| destination.ip)
     }
 
+    /// The appliance that gets this packet, as it arrives, to forward it; none if it is for whoever
+    /// gets it.
+    #[must_use]
+    pub fn appliance(&self, arrival: &Flow) -> Option<&Arc<Interface>> {
+        self.destination.as_ref().filter(|destination| destination.ip != arrival.destination)
+    }
+
     /// The interface at a node; an internet gateway has none.
     pub(super) fn interface(&self, node: Node) -> Option<&Interface> {
         let interface = match node {

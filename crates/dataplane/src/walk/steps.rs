@@ -6,12 +6,15 @@ use ipnet::Ipv4Net;
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::Flow;
 
-use super::{Leg, Node, Options, Path, Subject, Tracking, judge::Judge};
+use super::{
+    Leg, Node, Options, Path, Subject, Tracking,
+    judge::{Judge, OtherEnd},
+};
 use crate::{
     inventory::{ENVIRONMENT_ADDRESS, Interface, Owner, View},
     policy::{
-        Direction, ICMP, InternetGateway, NatGateway, Number, Policy, Selector, Subnet, TCP,
-        Target, UDP,
+        Direction, ICMP, InternetGateway, NatGateway, Number, Peering, Policy, Selector, Subnet,
+        TCP, Target, UDP, Vpc,
     },
     recorder::{Header, Recorder, Step},
 };
@@ -199,6 +202,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             self.selector,
             interface,
             Direction::Egress,
+            OtherEnd::Routed,
             self.options.tracked.source,
         )?;
         Ok(())
@@ -218,17 +222,20 @@ impl<'a, R: Recorder> Walk<'a, R> {
         let destination = self.destination();
         // Within a subnet there is neither border nor router (ACL-08, RT-20).
         if subnet.cidr_block.contains(&destination) {
-            return self.local(node, number, subnet);
+            return self.local(node, number, subnet.vpc);
         }
         let Some(table) = policy.route_table(subnet.route_table) else {
             return Err(Reason::NoRouteToDestination);
         };
         let route = table.find(destination);
         let target = route.map(|route| route.target);
-        // A NAT gateway in the sender's own subnet is reached without crossing a border.
+        // A gateway or an appliance in the sender's own subnet is reached without crossing a border.
         let stays = match target {
             Some(Target::NatGateway(gateway)) => {
                 policy.nat_gateway(gateway).is_some_and(|gateway| gateway.subnet == number)
+            }
+            Some(Target::Instance(instance)) => {
+                self.judge.view.instance(instance).is_some_and(|it| it.subnet == number)
             }
             _ => false,
         };
@@ -244,8 +251,33 @@ impl<'a, R: Recorder> Walk<'a, R> {
             Some(Target::Blackhole) => Err(self.end(step, Reason::BadStateRoute)),
             Some(Target::Local) => {
                 self.step(step, Ok(()))?;
-                self.local(node, number, subnet)
+                self.local(node, number, subnet.vpc)
             }
+            Some(Target::Peering(peering)) => {
+                let peering = policy.peering(peering);
+                let there = peering.and_then(|peering| {
+                    let vpc = peering.other(subnet.vpc)?;
+                    Some((peering, vpc, policy.vpc(vpc)?))
+                });
+                match there {
+                    Some((peering, vpc, object)) => {
+                        self.step(step, Ok(()))?;
+                        self.cross_peering(subnet.vpc, peering, object)?;
+                        self.local(node, number, vpc)
+                    }
+                    None => Err(self.end(step, Reason::BadStateRoute)),
+                }
+            }
+            Some(Target::Instance(instance)) => match self.judge.view.instance(instance) {
+                Some(interface) if self.source.is_some_and(|source| source.id == interface.id) => {
+                    Err(self.end(step, Reason::RoutingLoop))
+                }
+                Some(interface) => {
+                    self.step(step, Ok(()))?;
+                    self.appliance(node, number, interface)
+                }
+                None => Err(self.end(step, Reason::BadStateRoute)),
+            },
             Some(Target::InternetGateway(gateway)) => match policy.internet_gateway(gateway) {
                 Some(object) => {
                     self.step(step, Ok(()))?;
@@ -302,20 +334,48 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.route_from(Node::NatGateway, gateway.subnet)
     }
 
-    /// To an interface of the same VPC.
-    fn local(&mut self, from: Node, from_subnet: Number<Subnet>, here: &Subnet) -> End<'a> {
+    /// Into the peered VPC, if the packet is from the one VPC to the other (RT-28). So it is not
+    /// transitive, and neither end's gateways can be used from the other.
+    fn cross_peering(
+        &mut self,
+        from: Number<Vpc>,
+        peering: &Peering,
+        to: &Vpc,
+    ) -> Result<(), Reason> {
+        let verdict = self.judge.peered(&self.header, from, to);
+        self.step(Step::Peering { peering, to }, verdict)
+    }
+
+    /// To an instance that is to forward what is not its own.
+    fn appliance(
+        &mut self,
+        from: Node,
+        from_subnet: Number<Subnet>,
+        interface: &'a Arc<Interface>,
+    ) -> End<'a> {
+        self.path.push(Leg { from, to: Node::Destination });
+        if let Some(subnet) = self.policy().subnet(interface.subnet)
+            && interface.subnet != from_subnet
+        {
+            self.network_acl(subnet, Direction::Ingress)?;
+        }
+        self.arrive(interface)
+    }
+
+    /// To an interface of a VPC: the one that the packet is in, or one that is peered with it.
+    fn local(&mut self, from: Node, from_subnet: Number<Subnet>, vpc: Number<Vpc>) -> End<'a> {
         let policy = self.policy();
         let destination = self.destination();
         self.path.push(Leg { from, to: Node::Destination });
         let nobody = Step::Destination { interface: None };
-        let to = policy.vpc(here.vpc).and_then(|vpc| vpc.subnet_of(destination));
+        let to = policy.vpc(vpc).and_then(|vpc| vpc.subnet_of(destination));
         let Some((number, subnet)) = to.and_then(|to| Some((to, policy.subnet(to)?))) else {
             return Err(self.end(nobody, Reason::NoPossibleDestination));
         };
         if number != from_subnet {
             self.network_acl(subnet, Direction::Ingress)?;
         }
-        match self.judge.view.by_address(here.vpc, destination) {
+        match self.judge.view.by_address(vpc, destination) {
             Some(interface) => self.arrive(interface),
             None => Err(self.end(nobody, Reason::NoPossibleDestination)),
         }
@@ -405,20 +465,26 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.arrive(interface)
     }
 
-    /// At the interface that holds the destination address.
+    /// At the interface that holds the destination address, or at an appliance's.
     fn arrive(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
         let step = Step::Destination { interface: Some(interface) };
         match interface.owner {
             // Whatever the groups say (LAM-02, LAM-24).
             Owner::Functions(_) => return Err(self.end(step, Reason::V2nOneWay)),
             Owner::NatGateway(_) => return Err(self.end(step, Reason::NatGatewayUnsolicited)),
-            Owner::Instance { .. } => self.step(step, Ok(()))?,
+            Owner::Instance { .. } => {
+                let others = self.destination() != interface.ip;
+                let checked = interface.source_dest_check && others;
+                let reason = Reason::EniSourceDestCheckRestriction;
+                self.step(step, if checked { Err(reason) } else { Ok(()) })?;
+            }
         }
         self.tracking.destination = self.judge.security_groups(
             &self.header,
             self.selector,
             interface,
             Direction::Ingress,
+            OtherEnd::Interface(self.nat.or(self.source).map(|other| &**other)),
             self.options.tracked.destination,
         )?;
         let Some(target) = interface.attachment() else {

@@ -48,6 +48,7 @@ fn changed(before: &Network, after: &Network) -> (Vec<String>, bool) {
         security_groups security_group,
         internet_gateways internet_gateway,
         nat_gateways nat_gateway,
+        vpc_peering_connections peering,
     }
     (names, new.generation == old.generation)
 }

@@ -100,23 +100,23 @@ impl World {
         let answer = explained.direction.zip(explained.reason);
         assert_eq!(explained.verdict == Verdict::Allow, answer.is_none(), "{explained}");
 
-        let there = self.packet(query, 40_000);
+        let there = self.packets(query, 40_000);
         match (&there, answer) {
             (Err(reason), Some((Way::Forward, told))) if *reason == told => {}
             (Ok(_), None | Some((Way::Return, _))) => {}
             _ => panic!("packets and explanation differ: {there:?}\n{explained}"),
         }
-        if let Ok(path) = there {
-            self.agree_on_replies(query, &path, answer, &explained);
+        if let Ok(stages) = there {
+            self.agree_on_replies(query, &stages, answer, &explained);
         }
         answer
     }
 
     /// A reply passes for every port that the request may have had, or the explanation says no.
-    fn agree_on_replies(&self, query: &Query, path: &Path, answer: Answer, told: &Explanation) {
+    fn agree_on_replies(&self, query: &Query, stages: &[Path], answer: Answer, told: &Explanation) {
         let replies: Vec<_> = [1024, 30_000, 32_767, 32_768, 45_000, 60_999, 65_535]
             .into_iter()
-            .filter_map(|port| Some((port, self.reply(query, path, port)?)))
+            .filter_map(|port| Some((port, self.reply(query, stages, port)?)))
             .collect();
         let agrees = match answer {
             None => replies.iter().all(|(_, reply)| reply.is_ok()),
@@ -130,6 +130,25 @@ impl World {
     pub(crate) fn packet(&self, query: &Query, source_port: u16) -> Result<Path, Reason> {
         let (id, flow) = self.first_packet(query, source_port);
         self.walk(id, flow, query.probe, Options::default())
+    }
+
+    /// Walks the first packet of the flow, and what each appliance on its way makes of it, which is
+    /// to forward it as it is.
+    fn packets(&self, query: &Query, source_port: u16) -> Result<Vec<Path>, Reason> {
+        const MANY: usize = 10;
+        let (mut id, mut flow) = self.first_packet(query, source_port);
+        let mut stages = Vec::new();
+        while stages.len() < MANY {
+            let path = self.walk(id, flow, query.probe, Options::default())?;
+            flow = path.translate(&flow, 1024, 2048).arrival();
+            id = path.target;
+            let last = path.appliance(&flow).is_none();
+            stages.push(path);
+            if last {
+                return Ok(stages);
+            }
+        }
+        Err(Reason::RoutingLoop)
     }
 
     pub(crate) fn walk(
@@ -168,21 +187,27 @@ impl World {
     }
 
     /// Judges the reply to a request whose translated port was this one; none where it cannot be.
-    fn reply(&self, query: &Query, path: &Path, port: u16) -> Option<Result<(), Reason>> {
-        let translates = path.v2n().is_some() || path.nat.is_some();
+    fn reply(&self, query: &Query, stages: &[Path], port: u16) -> Option<Result<(), Reason>> {
+        let translates = stages.iter().any(|path| path.v2n().is_some() || path.nat.is_some());
         let host_port = (32_768..=60_999).contains(&port);
         if !translates && !host_port {
             return None;
         }
         let own = if host_port { port } else { 40_000 };
-        let (_, flow) = self.first_packet(query, own);
+        let (_, mut flow) = self.first_packet(query, own);
         let icmp = match query.probe {
             Probe::Icmp { kind: 8, .. } => Some((0, 0)),
             Probe::Icmp { kind, .. } => Some((kind + 1, 0)),
             _ => None,
         };
-        let translated = path.translate(&flow, port, port);
-        Some(walk::back(&self.policy, &self.inventory, path, &translated, icmp, &mut Silent))
+        let mut replies = Vec::new();
+        for path in stages {
+            let translated = path.translate(&flow, port, port);
+            flow = translated.arrival();
+            let (policy, inventory) = (&self.policy, &self.inventory);
+            replies.push(walk::back(policy, inventory, path, &translated, icmp, &mut Silent));
+        }
+        Some(replies.into_iter().rev().collect())
     }
 
     /// The source address that the receiver of this flow sees.
@@ -210,6 +235,12 @@ pub(crate) struct Network {
     pub(crate) functions: &'static str,
     pub(crate) internet: &'static str,
     pub(crate) settings: &'static str,
+    /// Other VPCs, one in a line.
+    pub(crate) vpcs: &'static str,
+    pub(crate) peerings: &'static str,
+    /// Subnets of `main` besides those above, and their tables.
+    pub(crate) subnets: &'static str,
+    pub(crate) route_tables: &'static str,
     pub(crate) no_internet_gateway: bool,
 }
 
@@ -225,6 +256,7 @@ impl Network {
         }
         section(&mut text, 0, "prefix_lists", self.prefix_lists);
         text.push_str("vpcs:\n  main:\n    cidr_blocks: [10.0.0.0/16]\n    subnets:\n");
+        lines(&mut text, 6, self.subnets);
         let mut subnet = |name: &str, block: &str, table: &str| {
             let acl = self.acl_of.iter().find(|(subnet, _)| *subnet == name);
             let acl = acl.map_or(String::new(), |(_, acl)| format!(", network_acl: {acl}"));
@@ -258,6 +290,7 @@ impl Network {
             routes => routes,
         };
         writeln!(text, "      main: {{ main: true, routes: {routes} }}").unwrap();
+        lines(&mut text, 6, self.route_tables);
         for (key, value) in [
             ("security_groups", self.groups),
             ("network_acls", self.acls),
@@ -265,6 +298,8 @@ impl Network {
         ] {
             section(&mut text, 4, key, value);
         }
+        lines(&mut text, 2, self.vpcs);
+        section(&mut text, 0, "vpc_peering_connections", self.peerings);
         section(&mut text, 0, "functions", self.functions);
         section(&mut text, 0, "internet", self.internet);
         text
@@ -272,13 +307,16 @@ impl Network {
 }
 
 /// A key and its lines, indented.
-fn section(text: &mut String, indent: usize, key: &str, lines: &str) {
-    if lines.trim().is_empty() {
-        return;
+fn section(text: &mut String, indent: usize, key: &str, under: &str) {
+    if !under.trim().is_empty() {
+        writeln!(text, "{:indent$}{key}:", "").unwrap();
+        lines(text, indent + 2, under);
     }
-    writeln!(text, "{:indent$}{key}:", "").unwrap();
+}
+
+fn lines(text: &mut String, indent: usize, lines: &str) {
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        writeln!(text, "{:indent$}  {line}", "").unwrap();
+        writeln!(text, "{:indent$}{line}", "").unwrap();
     }
 }
 

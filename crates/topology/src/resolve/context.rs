@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::{
     Problem, Report, Resolved,
     addresses::Addresses,
+    appliance::Appliance,
     function::Interfaces,
     names::{Miss, Names, Target},
     naming::{self, Ids},
@@ -32,6 +33,10 @@ pub(super) struct Context {
     pub(super) subnet_blocks: Vec<Option<IpNet>>,
     /// Where each subnet is declared, by handle.
     pub(super) subnet_places: Vec<Span>,
+    /// The two VPCs of each peering connection, by handle; `None` where it was refused.
+    pub(super) peerings: Vec<Option<[Handle<Vpc>; 2]>>,
+    /// Which routes lead to instances.
+    pub(super) appliances: Vec<Appliance>,
     /// The ENIs that the functions so far need.
     pub(super) interfaces: Interfaces,
 }
@@ -68,6 +73,8 @@ impl Context {
             vpcs: Vec::with_capacity(spec.vpcs.len()),
             subnet_blocks: Vec::new(),
             subnet_places: Vec::new(),
+            peerings: Vec::new(),
+            appliances: Vec::new(),
             interfaces: Interfaces::default(),
         };
         let [mut subnets, mut tables, mut acls, mut groups] = [const { Counter(0) }; 4];
@@ -150,6 +157,10 @@ impl Context {
         let mut functions = Counter(0);
         for function in &spec.functions {
             context.name(&function.name, None, Target::Function(functions.next()));
+        }
+        let mut peerings = Counter(0);
+        for peering in &spec.vpc_peering_connections {
+            context.name(&peering.name, None, Target::VpcPeeringConnection(peerings.next()));
         }
         let mut prefix_lists = Counter(0);
         for list in &spec.prefix_lists {

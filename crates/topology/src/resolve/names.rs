@@ -5,14 +5,14 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
 };
 
 use crate::{
     arena::Handle,
     model::{
         Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl, PrefixList,
-        RouteTable, SecurityGroup, Subnet, Topology, Vpc,
+        RouteTable, SecurityGroup, Subnet, Topology, Vpc, VpcPeeringConnection,
     },
     path::{Kind, Resource},
     suggest::suggest,
@@ -31,6 +31,7 @@ pub(crate) enum Target {
     Function(Handle<Function>),
     Internet(Handle<InternetHost>),
     PrefixList(Handle<PrefixList>),
+    VpcPeeringConnection(Handle<VpcPeeringConnection>),
 }
 
 impl Target {
@@ -46,6 +47,7 @@ impl Target {
             Self::Function(_) => Kind::Function,
             Self::Internet(_) => Kind::Internet,
             Self::PrefixList(_) => Kind::PrefixList,
+            Self::VpcPeeringConnection(_) => Kind::VpcPeeringConnection,
         }
     }
 }
@@ -73,6 +75,8 @@ pub(crate) struct Names {
     /// Ordered, so that suggestions do not depend on chance.
     entries: BTreeMap<String, Vec<Entry>>,
     vpc_by_name: HashMap<String, Handle<Vpc>>,
+    /// Pairs of VPCs that are peered, both ways round.
+    peered: HashSet<(Handle<Vpc>, Handle<Vpc>)>,
     /// How many names were looked through for suggestions.
     looked_through: Cell<usize>,
 }
@@ -98,6 +102,7 @@ impl Names {
         names.insert_all(topology, Target::Function);
         names.insert_all(topology, Target::Internet);
         names.insert_all(topology, Target::PrefixList);
+        names.insert_all(topology, Target::VpcPeeringConnection);
         names
     }
 
@@ -138,6 +143,49 @@ impl Names {
         accepted: &[Kind],
         scope: Option<Handle<Vpc>>,
     ) -> Result<Target, Miss> {
+        match self.entry(text, accepted, scope)? {
+            Entry { vpc: Some(there), .. } if scope.is_some_and(|here| here != *there) => {
+                let help = "what is in a VPC is for the use of that VPC";
+                Err(self.elsewhere(text, scope, help))
+            }
+            entry => Ok(entry.target),
+        }
+    }
+
+    /// Like [`find`](Self::find) inside a VPC, and a reference that says so may lead into a VPC that
+    /// is peered with it (SG-09).
+    pub(crate) fn find_across(
+        &self,
+        text: &str,
+        accepted: &[Kind],
+        here: Handle<Vpc>,
+    ) -> Result<Target, Miss> {
+        match self.entry(text, accepted, Some(here))? {
+            Entry { vpc: Some(there), .. }
+                if here != *there && !self.peered.contains(&(here, *there)) =>
+            {
+                let help = "a rule can name groups of its own VPC and of those peered with it";
+                Err(self.elsewhere(text, Some(here), help))
+            }
+            entry => Ok(entry.target),
+        }
+    }
+
+    fn elsewhere(&self, text: &str, here: Option<Handle<Vpc>>, help: &str) -> Miss {
+        let here = here.map_or("", |here| self.vpc_name(here));
+        Miss {
+            message: format!("`{text}` is in another VPC than `{here}`"),
+            help: Some(help.to_owned()),
+        }
+    }
+
+    /// The one thing that a reference can mean.
+    fn entry(
+        &self,
+        text: &str,
+        accepted: &[Kind],
+        scope: Option<Handle<Vpc>>,
+    ) -> Result<&Entry, Miss> {
         let reference = self.parse(text, accepted)?;
         let vpc = reference.vpc.or(scope);
         let kinds: &[Kind] = match &reference.kind {
@@ -155,13 +203,7 @@ impl Names {
             })
             .collect();
         match fitting[..] {
-            [entry] => match (scope, entry.vpc) {
-                (Some(here), Some(there)) if here != there => Err(Miss {
-                    message: format!("`{text}` is in another VPC than `{}`", self.vpc_name(here)),
-                    help: Some("VPCs are not connected to each other".to_owned()),
-                }),
-                _ => Ok(entry.target),
-            },
+            [entry] => Ok(entry),
             [] => Err(self.nothing(text, &reference, kinds, vpc)),
             _ => {
                 let paths = fitting.iter().map(|entry| self.path(reference.name, entry));
@@ -200,8 +242,13 @@ impl Names {
         Ok(Reference { vpc, kind, name })
     }
 
+    /// Remembers that two VPCs are peered. False if they are already.
+    pub(crate) fn peer(&mut self, one: Handle<Vpc>, other: Handle<Vpc>) -> bool {
+        self.peered.insert((one, other)) && self.peered.insert((other, one))
+    }
+
     /// The VPC of this name.
-    fn vpc(&self, name: &str) -> Result<Handle<Vpc>, Miss> {
+    pub(crate) fn vpc(&self, name: &str) -> Result<Handle<Vpc>, Miss> {
         self.vpc_by_name.get(name).copied().ok_or_else(|| Miss {
             message: format!("there is no VPC `{name}`"),
             help: known(name, self.vpcs.iter().map(String::as_str), "VPCs"),

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 
 use super::{
-    Report, cidr,
+    Report,
+    appliance::Appliance,
+    cidr,
     context::{Context, Declared},
     names::Target,
     vpc::overlap,
@@ -66,10 +68,16 @@ pub(super) fn main_table(report: &mut Report, vpc: &spec::Vpc) -> Option<usize> 
 /// Builds the route tables of a VPC.
 pub(super) fn build(context: &mut Context, declared: Declared, spec: &spec::Vpc) {
     let local = context.topology.vpcs[declared.vpc].cidr_blocks.clone();
+    let subnets: Vec<IpNet> = spec
+        .subnets
+        .iter()
+        .filter_map(|subnet| Some(subnet.cidr_block.given()?.value.trunc()))
+        .collect();
     for table in &spec.route_tables {
         let path = format!("{}/{}", spec.name.value, table.name.value);
         let id = context.ids.id(&mut context.report, "rtb", &path, table.id.as_ref());
-        let routes = routes(context, declared, &local, table);
+        let blocks = Blocks { local: &local, subnets: &subnets };
+        let routes = routes(context, declared, &blocks, table);
         let name = table.name.value.clone();
         context.topology.route_tables.push(RouteTable { id, name, vpc: declared.vpc, routes });
     }
@@ -96,10 +104,10 @@ fn local_routes(blocks: &[IpNet]) -> impl Iterator<Item = Route> {
 fn routes(
     context: &mut Context,
     declared: Declared,
-    local: &[IpNet],
+    blocks: &Blocks<'_>,
     table: &spec::RouteTable,
 ) -> Vec<Route> {
-    let mut routes: Vec<Route> = local_routes(local).collect();
+    let mut routes: Vec<Route> = local_routes(blocks.local).collect();
     let mut to_lists = Vec::new();
     let mut seen = HashMap::new();
     let mut count = 0;
@@ -134,12 +142,17 @@ fn routes(
             continue;
         }
         let Some(target) = target else { continue };
-        if allowed(context, local, block.span, destination, target) && target != RouteTarget::Local
-        {
-            routes.push(Route { destination, prefix_list: None, target });
+        if !allowed(context, blocks, block.span, destination, target) {
+            continue;
+        }
+        let route = Route { destination, prefix_list: None, target };
+        // A local route can be led elsewhere (RT-10).
+        match routes.iter_mut().find(|route| route.destination == destination) {
+            Some(local) => *local = route,
+            None => routes.push(route),
         }
     }
-    expand(context, local, table, &to_lists, &mut routes);
+    expand(context, blocks, table, &to_lists, &mut routes);
     check_count(context, table, count);
     routes
 }
@@ -149,7 +162,7 @@ fn routes(
 /// (RT-07).
 fn expand(
     context: &mut Context,
-    local: &[IpNet],
+    blocks: &Blocks<'_>,
     table: &spec::RouteTable,
     to_lists: &[(Spanned<String>, Handle<PrefixList>, Option<RouteTarget>)],
     routes: &mut Vec<Route>,
@@ -169,7 +182,7 @@ fn expand(
             let route = Route { destination, prefix_list: Some(*list), target };
             match taken.get(&destination) {
                 None => {
-                    if !allowed(context, local, written.span, destination, target) {
+                    if !allowed(context, blocks, written.span, destination, target) {
                         break;
                     }
                     taken.insert(destination, route);
@@ -216,18 +229,44 @@ fn target(
         "blackhole" => return Some(RouteTarget::Blackhole),
         _ => {}
     }
-    let kinds = [Kind::InternetGateway, Kind::NatGateway];
+    let kinds =
+        [Kind::InternetGateway, Kind::NatGateway, Kind::VpcPeeringConnection, Kind::Instance];
     match context.find(target, &kinds, Some(declared.vpc))? {
         Target::InternetGateway(gateway) => Some(RouteTarget::InternetGateway(gateway)),
         Target::NatGateway(gateway) => Some(RouteTarget::NatGateway(gateway)),
+        Target::VpcPeeringConnection(peering) => {
+            let ends = context.peerings[peering.index()];
+            if ends.is_some_and(|ends| !ends.contains(&declared.vpc)) {
+                let vpc = &context.topology.vpcs[declared.vpc].name;
+                context
+                    .report
+                    .error(target.span, format!("`{}` does not join VPC `{vpc}`", target.value))
+                    .help("a route leads to a peering connection of its own VPC");
+                return None;
+            }
+            Some(RouteTarget::VpcPeeringConnection(peering))
+        }
+        Target::Instance(instance) => {
+            let table = context.topology.route_tables.len();
+            let table = Handle::at(u32::try_from(table).expect("counted when it was declared"));
+            context.appliances.push(Appliance { span: target.span, table, instance });
+            Some(RouteTarget::Instance(instance))
+        }
         _ => None,
     }
 }
 
-/// Whether a VPC with these local routes may have this route.
+/// What the destinations of a VPC's routes are held against.
+struct Blocks<'b> {
+    /// The VPC's own.
+    local: &'b [IpNet],
+    subnets: &'b [IpNet],
+}
+
+/// Whether a VPC with these blocks may have this route.
 fn allowed(
     context: &mut Context,
-    local: &[IpNet],
+    blocks: &Blocks<'_>,
     place: Span,
     destination: IpNet,
     target: RouteTarget,
@@ -243,10 +282,10 @@ fn allowed(
             .help("the range belongs to services of the VPC itself");
         return false;
     }
-    let own = local.iter().find(|block| overlap(block, &destination));
+    let own = blocks.local.iter().find(|block| overlap(block, &destination));
     match (target, own) {
         (RouteTarget::Local, Some(block)) if *block == destination => true,
-        (RouteTarget::Local, _) if local.is_empty() => false,
+        (RouteTarget::Local, _) if blocks.local.is_empty() => false,
         (RouteTarget::Local, _) => {
             report
                 .error(place, format!("`{destination}` is not a block of the VPC"))
@@ -254,15 +293,23 @@ fn allowed(
             false
         }
         (_, Some(block)) if block.contains(&destination) => {
-            report
-                .error(
-                    place,
-                    format!("`{destination}` is inside the VPC, where `{block}` is local"),
-                )
-                .help(
-                    "routes that are equal to or more specific than the local one, as for a \
-                     middlebox, are not supported yet",
-                );
+            let problem = format!("`{destination}` is inside the VPC, where `{block}` is local");
+            // A blackhole is what such a route becomes when its target is gone.
+            let steers = matches!(
+                target,
+                RouteTarget::NatGateway(_) | RouteTarget::Instance(_) | RouteTarget::Blackhole
+            );
+            if !steers {
+                report
+                    .error(place, problem)
+                    .help("within the VPC, routes lead to a NAT gateway or an instance");
+            } else if *block != destination && !blocks.subnets.contains(&destination) {
+                report
+                    .error(place, problem)
+                    .help("a route within the VPC is for a whole subnet or a whole block");
+            } else {
+                return true;
+            }
             false
         }
         _ => true,

@@ -124,7 +124,8 @@ fn rules(
 /// The group or prefix list that a rule names.
 fn peer(context: &mut Context, declared: Declared, reference: &Spanned<String>) -> Option<SgPeer> {
     let kinds = [Kind::SecurityGroup, Kind::PrefixList];
-    match context.find(reference, &kinds, Some(declared.vpc))? {
+    let found = context.names.find_across(&reference.value, &kinds, declared.vpc);
+    match found.map_err(|miss| context.miss(reference.span, miss)).ok()? {
         Target::SecurityGroup(group) => Some(SgPeer::Group(group)),
         Target::PrefixList(list) => Some(SgPeer::PrefixList(list)),
         _ => None,
