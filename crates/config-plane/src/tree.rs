@@ -185,7 +185,11 @@ impl Builder<'_, '_> {
         // The end event stands at the bracket in flow style, and at the next token, which is on
         // another line, in block style.
         let flow = start.end > start.start;
-        let end = if flow { end.start + 1 } else { last.map_or(start.end, |last| last.end) };
+        let end = if flow {
+            self.places.behind(end.start)
+        } else {
+            last.map_or(start.end, |last| last.end)
+        };
         let span = Span { start: start.start, end: end.max(start.end) };
         self.complete(Node { span: self.places.first_line(span), value });
     }
@@ -276,6 +280,11 @@ impl<'t> Places<'t> {
         Span { start, end: self.offset(mark.end.index()).max(start) }
     }
 
+    /// The place behind the character at a place. A list may be closed by the end of the text.
+    fn behind(&self, at: u32) -> u32 {
+        at + self.text[at as usize..].chars().next().map_or(0, |next| to_u32(next.len_utf8()))
+    }
+
     /// The part of a span that is on its first line, without spaces at its end.
     fn first_line(&self, span: Span) -> Span {
         let text = &self.text[span.start as usize..span.end as usize];
@@ -313,6 +322,13 @@ mod tests {
                 (text[span].to_owned(), problem.message)
             })
             .collect()
+    }
+
+    #[test]
+    fn a_list_that_the_end_of_the_text_closes_ends_there() {
+        // Found by `arbitrary_yaml_is_survived`.
+        assert!(!problems("[? ---\n").is_empty());
+        assert!(!problems("[? ---é").is_empty());
     }
 
     #[test]
