@@ -171,19 +171,23 @@ impl<P> Connections<P> {
         if self.enter(&reply, place(id, Direction::Reply)).is_err() {
             return Err(match self.undo(id, &reply) {
                 Some(connection) => InsertError::ReplyTaken(Box::new(connection)),
-                None => unreachable!("nothing has led anybody to the connection yet"),
+                // Whoever still held the place of the slot's former tenant, by the same key, has
+                // found this one there and ended it.
+                None => InsertError::RequestExists(ConnectionId(id)),
             });
         }
         while let Err(standing) = self.enter(&request, place(id, Direction::Request)) {
-            let winner = self.slab.visit(standing.slot(), |winner, connection| {
-                (winner, connection.half(direction(standing)).key == request)
+            let found = self.slab.visit(standing.slot(), |winner, connection| {
+                (winner, connection.half(direction(standing)).key)
             });
-            let error = match winner {
-                Some((winner, true)) => InsertError::RequestExists(ConnectionId(winner)),
-                Some((_, false)) => InsertError::Collision,
-                // It died since. Its entry can be taken over now, or is gone: every round means
-                // that another thread has moved on.
-                None => continue,
+            let error = match found {
+                Some((winner, key)) if key == request => {
+                    InsertError::RequestExists(ConnectionId(winner))
+                }
+                Some((_, key)) if self.hash(&key) == self.hash(&request) => InsertError::Collision,
+                // It died since, and its slot may have another tenant already. Its entry can be
+                // taken over now, or is gone: every round means that another thread has moved on.
+                _ => continue,
             };
             if let Some(connection) = self.undo(id, &reply) {
                 connection.abandon();
