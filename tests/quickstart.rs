@@ -23,7 +23,7 @@ fn every_expectation_agrees_with_explain_and_with_packets() {
     if !permitted() {
         return;
     }
-    for file in ["quickstart", "two-subnets", "hundred"] {
+    for file in ["quickstart", "two-subnets", "hundred", "peering", "middlebox"] {
         let name = common::unique(&format!("expect-{file}"));
         let path = repository(&format!("config/{file}.yaml"));
         let output =

@@ -39,6 +39,9 @@ pub struct HostPlan {
     /// Who answers for everything else. The link has no neighbours to ask for: the default route
     /// is on-link, and this is its name.
     pub gateway: IpAddr,
+    /// Whether it is to pass on packets that are not its own: an appliance, whose interface lets them
+    /// through (RT-21).
+    pub forwards: bool,
     /// The hosts file: whom it can call by name. Shared by the hosts of one VPC.
     pub hosts: Arc<[(IpAddr, String)]>,
 }
@@ -50,6 +53,7 @@ impl HostPlan {
             device_mtu: VPC_MTU,
             address: (ENVIRONMENT_ADDRESS.into(), ENVIRONMENT_PREFIX_LEN),
             gateway: ENVIRONMENT_GATEWAY.into(),
+            forwards: false,
             hosts,
         }
     }
@@ -60,10 +64,11 @@ impl HostPlan {
         name: String,
         address: IpAddr,
         gateway: IpAddr,
+        forwards: bool,
         hosts: Arc<[(IpAddr, String)]>,
     ) -> Self {
         let alone = host_prefix_len(address);
-        Self { name, device_mtu: VPC_MTU, address: (address, alone), gateway, hosts }
+        Self { name, device_mtu: VPC_MTU, address: (address, alone), gateway, forwards, hosts }
     }
 
     pub(crate) fn internet(name: String, address: IpAddr, hosts: Arc<[(IpAddr, String)]>) -> Self {
@@ -72,6 +77,7 @@ impl HostPlan {
             device_mtu: INTERNET_MTU,
             address: (address, host_prefix_len(address)),
             gateway: ENVIRONMENT_GATEWAY.into(),
+            forwards: false,
             hosts,
         }
     }

@@ -227,6 +227,7 @@ impl Planner<'_> {
                     self.paths[&handle].clone(),
                     self.private[&handle],
                     router(subnet.cidr_block),
+                    !instance.source_dest_check,
                     hosts.of_vpc(subnet.vpc),
                 ),
             );

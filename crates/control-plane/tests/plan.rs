@@ -289,3 +289,16 @@ fn lam_25_a_vpc_has_a_quota_of_hyperplane_enis() {
     let error = plan(&topology).unwrap_err();
     assert_eq!(error, PlanError::EniQuota { vpc: "main".to_owned(), needed: 2, quota: 1 });
 }
+
+#[test]
+fn rt_21_an_instance_without_the_check_is_to_forward() {
+    let plan = planned(&network(
+        "    instances: { db: { subnet: a }, fw: { subnet: a, source_dest_check: false } }
+functions:
+  api: { subnets: [main/a], security_groups: [main/one] }
+",
+    ));
+    let forwarding = plan.hosts.iter().filter(|host| host.forwards);
+    let forwarding: Vec<_> = forwarding.map(|host| host.name.as_str()).collect();
+    assert_eq!(forwarding, ["instance/fw"]);
+}

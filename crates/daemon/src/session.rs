@@ -220,6 +220,7 @@ fn plan_for(name: &str, plan: &HostPlan) -> handover::Plan {
         gateway: Some(plan.gateway)
             .filter(|gateway| link.is_some_and(|link| link.contains(gateway))),
         mtu: plan.device_mtu,
+        forwards: plan.forwards,
         hosts: Vec::new(),
     };
     let hosts = plan.hosts.iter();

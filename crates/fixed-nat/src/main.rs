@@ -139,6 +139,7 @@ fn end(
         prefix_len: address.prefix_len(),
         gateway: None,
         mtu: arguments.mtu,
+        forwards: false,
         hosts: Vec::new(),
     };
     let device = set_up(&namespace, &arguments.device, &plan)?;

@@ -209,6 +209,17 @@ pub fn write_sysctl(key: &str, value: &str) -> Result<bool, Error> {
     }
 }
 
+/// Has the calling thread's namespace pass on packets that are not its own, on every link made from
+/// now on. It has one link, on which they leave as they came; the kernel would tell their senders of
+/// a shorter way (`send_redirects`), which there is not.
+pub fn forward() -> Result<(), Error> {
+    for scope in ["all", "default"] {
+        write_sysctl(&format!("net/ipv4/conf/{scope}/send_redirects"), "0")?;
+    }
+    write_sysctl("net/ipv4/ip_forward", "1")?;
+    Ok(())
+}
+
 /// Turns IPv6 off on every link of the calling thread's namespace, now and later.
 pub fn disable_ipv6() -> Result<(), Error> {
     for scope in ["all", "default"] {

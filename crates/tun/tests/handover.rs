@@ -75,6 +75,7 @@ fn a_queue_crosses_the_socket_and_carries_packets_for_its_taker() {
         prefix_len: 24,
         gateway: None,
         mtu: 1500,
+        forwards: false,
         hosts: Vec::new(),
     });
     assert!(connection.try_send(&plan).unwrap());
@@ -156,6 +157,7 @@ fn a_plan_with_a_thousand_names_fits() {
         prefix_len: 30,
         gateway: Some(THERE.into()),
         mtu: 1500,
+        forwards: false,
         hosts: (0..1000)
             .map(|n| HostEntry { address: HERE.into(), name: format!("instance-{n:04}") })
             .collect(),

@@ -127,6 +127,7 @@ fn serve(
                 prefix_len: 24,
                 gateway: Some(THERE.into()),
                 mtu: 1400,
+                forwards: true,
                 hosts: Vec::new(),
             };
             assert!(connection.try_send(&Reply::Plan(plan)).unwrap());
@@ -196,6 +197,8 @@ fn an_attachment_is_set_up_by_its_plan_and_ends_with_its_withdrawal() {
 
     let (routes, mtu) = namespace
         .run(|| {
+            let forwards = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+            assert_eq!(forwards.trim(), "1");
             let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap();
             let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
             // The kernel picks the source for the default route.

@@ -11,7 +11,7 @@ mod probe;
 mod raw;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -176,6 +176,8 @@ pub fn run(
 struct Trial {
     api: Api,
     namespaces: HashMap<String, Namespace>,
+    /// The names of hosts that pass on what is not their own.
+    appliances: HashSet<String>,
     /// Drop events up to here were looked at.
     seen: u64,
 }
@@ -188,7 +190,9 @@ impl Trial {
             namespaces.insert(host.name.clone(), netns::open(&host.namespace)?);
         }
         let seen = api.drops_so_far()?;
-        Ok(Self { api, namespaces, seen })
+        let appliances = plan.hosts.iter().filter(|host| host.forwards);
+        let appliances = appliances.map(|host| host.name.clone()).collect();
+        Ok(Self { api, namespaces, appliances, seen })
     }
 
     fn try_packet(&mut self, case: &Case, traffic: Traffic) -> Result<Answer, Error> {
@@ -225,7 +229,14 @@ impl Trial {
     fn dropped(&mut self, from: &str, flow: &Flow) -> Result<Option<Reason>, Error> {
         let drops = self.api.drops(self.seen, LOOK)?;
         self.seen = drops.next;
-        let event = drops.events.iter().find(|event| is_about(event, from, flow));
+        // What an appliance passes on is still the same flow, and can be dropped on its way from
+        // there.
+        let on_the_way = |event: &&DropEvent| {
+            is_about(event, from, flow)
+                || self.appliances.contains(&event.attachment)
+                    && is_about(event, &event.attachment, flow)
+        };
+        let event = drops.events.iter().find(|event| on_the_way(event));
         Ok(event.map(|event| event.reason))
     }
 }

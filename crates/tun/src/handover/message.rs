@@ -89,6 +89,9 @@ pub struct Plan {
     pub gateway: Option<IpAddr>,
     /// The device's MTU, in bytes of IP.
     pub mtu: u16,
+    /// Whether the host is to pass on packets that are not its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwards: bool,
     /// Names for the hosts file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostEntry>,
@@ -229,6 +232,7 @@ mod tests {
             prefix_len: 24,
             gateway: Some("10.0.2.1".parse().unwrap()),
             mtu: 1500,
+            forwards: false,
             hosts: vec![HostEntry { address: "10.0.2.10".parse().unwrap(), name: "db".to_owned() }],
         });
         let text = serde_json::to_string(&plan).unwrap();

@@ -12,6 +12,9 @@ pub fn set_up(namespace: &Namespace, name: &str, plan: &Plan) -> Result<Device, 
         if let Err(error) = link::disable_ipv6() {
             tracing::warn!(namespace = namespace.label(), %error, "IPv6 stays on");
         }
+        if plan.forwards {
+            link::forward()?;
+        }
         let links = Links::open()?;
         links.up("lo")?;
         let device = Device::open(name)?;
