@@ -112,7 +112,7 @@ impl Planner<'_> {
         for (handle, gateway) in self.topology.nat_gateways.iter() {
             let subnet = &self.topology.subnets[gateway.subnet];
             let wanted = format!("nat_gateway/{}", gateway.name);
-            for (index, public_ip) in gateway.public_ips.iter().enumerate() {
+            for index in 0..gateway.addresses {
                 let private_ip = match named.get(&handle) {
                     Some(named) if index == 0 => *named,
                     _ => self.addresses.lowest(gateway.subnet, &wanted)?,
@@ -122,7 +122,7 @@ impl Planner<'_> {
                     vpc: self.topology.vpcs[subnet.vpc].id.clone(),
                     subnet: subnet.id.clone(),
                     private_ip,
-                    public_ip: Some(*public_ip),
+                    public_ip: gateway.public_ips.get(index as usize).copied(),
                     security_groups: Vec::new(),
                     owner: EniOwner::NatGateway { id: gateway.id.clone() },
                     source_dest_check: false,

@@ -296,7 +296,16 @@ pub struct InternetGateway {
     pub vpc: Handle<Vpc>,
 }
 
-/// A public NAT gateway (NAT-01).
+/// Whether a NAT gateway leads to the internet (NAT-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connectivity {
+    /// Its addresses have public ones.
+    Public,
+    /// They have none: an internet gateway drops what comes from it.
+    Private,
+}
+
+/// A NAT gateway (NAT-01).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatGateway {
     /// `nat-…`
@@ -307,7 +316,9 @@ pub struct NatGateway {
     pub subnet: Handle<Subnet>,
     /// Its private address, if the file names one.
     pub private_ip: Option<IpAddr>,
-    /// Its public addresses, the primary first (NAT-06).
+    /// How many private addresses it has: 1 to 8 (NAT-06).
+    pub addresses: u32,
+    /// The public addresses that go with them, the primary first; none of a private gateway.
     pub public_ips: Vec<IpAddr>,
 }
 

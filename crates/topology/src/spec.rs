@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{AclAction, PortRange, Traffic};
+use crate::model::{AclAction, Connectivity, PortRange, Traffic};
 
 /// A place in a source: byte offsets, the end excluded. The default is no place at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -195,7 +195,7 @@ pub struct InternetGateway {
     pub id: Option<Spanned<String>>,
 }
 
-/// A public NAT gateway.
+/// A NAT gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatGateway {
     /// The key.
@@ -204,9 +204,13 @@ pub struct NatGateway {
     pub id: Option<Spanned<String>>,
     /// The subnet it stands in.
     pub subnet: Field<String>,
+    /// Whether it leads to the internet; public if not given.
+    pub connectivity_type: Field<Connectivity>,
     /// Its primary private address.
     pub private_ip: Option<Spanned<IpAddr>>,
-    /// Its public addresses.
+    /// Of a private one: how many addresses it has beside the primary one; none if not given.
+    pub secondary_private_ip_address_count: Option<Spanned<u32>>,
+    /// Of a public one: its public addresses.
     pub public_ips: Field<Vec<Spanned<IpAddr>>>,
 }
 

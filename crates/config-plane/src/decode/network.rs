@@ -2,6 +2,7 @@
 
 use viaduct_topology::{
     Report, Spanned,
+    model::Connectivity,
     spec::{
         Destination, Instance, InternetGateway, NatGateway, NetworkAcl, PrefixList, Route,
         RouteTable, SecurityGroup, Subnet, Vpc, VpcPeeringConnection,
@@ -133,13 +134,26 @@ fn internet_gateway(report: &mut Report, entry: Entry<'_>) -> Option<InternetGat
 }
 
 fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
-    let keys = ["id", "subnet", "private_ip", "public_ips"];
-    let [id, subnet, private_ip, public_ips] = fields(report, node, "a NAT gateway", keys);
+    let keys = [
+        "id",
+        "subnet",
+        "connectivity_type",
+        "private_ip",
+        "secondary_private_ip_address_count",
+        "public_ips",
+    ];
+    let [id, subnet, connectivity, private_ip, secondary, public_ips] =
+        fields(report, node, "a NAT gateway", keys);
     NatGateway {
         name,
         id: optional(report, id, scalar::text),
         subnet: required(report, subnet, scalar::text),
+        connectivity_type: required(report, connectivity, |report, node| {
+            let words = [("public", Connectivity::Public), ("private", Connectivity::Private)];
+            scalar::word(report, node, &words)
+        }),
         private_ip: optional(report, private_ip, scalar::ip),
+        secondary_private_ip_address_count: optional(report, secondary, scalar::number),
         public_ips: required(report, public_ips, scalar::ips),
     }
 }

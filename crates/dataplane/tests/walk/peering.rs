@@ -174,3 +174,28 @@ fn nat_17_replies_through_peering_find_the_nat_gateway_without_a_route() {
         Some((FORWARD, Reason::NatGatewayUnsolicited))
     );
 }
+
+#[test]
+fn nat_01_a_private_nat_gateway_leads_to_a_peer_and_not_to_the_internet() {
+    let world = Network {
+        subnets: "
+            shared: { cidr_block: 10.0.20.0/24, route_table: shared }
+            hosts: { cidr_block: 10.0.21.0/24, route_table: inner }",
+        route_tables: "
+            shared: { routes: [ { destination: 10.1.0.0/16, target: near }, { destination: 0.0.0.0/0, target: igw } ] }
+            inner: { routes: [ { destination: 0.0.0.0/0, target: nat_gateway/inner } ] }",
+        internet: "web: { ip: 198.51.100.7 }",
+        nat_gateways: "inner: { subnet: shared, connectivity_type: private, secondary_private_ip_address_count: 1 }",
+        instances: "here: { subnet: hosts, security_groups: [open] }",
+        functions: "",
+        ..network()
+    }
+    .world();
+    assert_eq!(world.ask("instance/here", "instance/there", "tcp/443"), None);
+    let seen = world.seen_source("instance/here", "instance/there", "tcp/443");
+    assert_eq!(seen, std::net::Ipv4Addr::new(10, 0, 20, 4));
+    assert_eq!(
+        world.ask("instance/here", "internet/web", "tcp/443"),
+        Some((FORWARD, Reason::IgwPublicIpAssociationForEgress))
+    );
+}

@@ -241,6 +241,8 @@ pub(crate) struct Network {
     /// Subnets of `main` besides those above, and their tables.
     pub(crate) subnets: &'static str,
     pub(crate) route_tables: &'static str,
+    /// NAT gateways besides `egress`.
+    pub(crate) nat_gateways: &'static str,
     pub(crate) no_internet_gateway: bool,
 }
 
@@ -278,8 +280,13 @@ impl Network {
                 .unwrap_or("[ { destination: 0.0.0.0/0, target: internet_gateway/igw } ]");
             text.push_str(
                 "    internet_gateway: igw
-    nat_gateways: { egress: { subnet: nat, private_ip: 10.0.9.9, public_ips: [203.0.113.9] } }
-    route_tables:
+    nat_gateways:
+      egress: { subnet: nat, private_ip: 10.0.9.9, public_ips: [203.0.113.9] }
+",
+            );
+            lines(&mut text, 6, self.nat_gateways);
+            text.push_str(
+                "    route_tables:
       public: { routes: [ { destination: 0.0.0.0/0, target: internet_gateway/igw } ] }
 ",
             );

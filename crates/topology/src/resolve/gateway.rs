@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::{addresses::Owner, context::Context};
 use crate::{
     arena::Handle,
-    model::{InternetGateway, NatGateway, Vpc},
-    spec,
+    model::{Connectivity, InternetGateway, NatGateway, Vpc},
+    spec::{self, Field},
 };
 
 /// Addresses of a NAT gateway without a raised quota, and at most (NAT-06).
@@ -37,7 +37,12 @@ pub(super) fn build_nat_gateway(
     let noun = format!("NAT gateway `{name}`");
     let path = format!("{}/{name}", vpc_spec.name.value);
     let id = context.ids.id(&mut context.report, "nat", &path, spec.id.as_ref());
-    if vpc_spec.internet_gateway.is_none() {
+    let connectivity = match &spec.connectivity_type {
+        Field::Given(given) => Some(given.value),
+        Field::Missing => Some(Connectivity::Public),
+        Field::Unreadable => None,
+    };
+    if connectivity == Some(Connectivity::Public) && vpc_spec.internet_gateway.is_none() {
         context
             .report
             .error(
@@ -47,7 +52,7 @@ pub(super) fn build_nat_gateway(
                     vpc_spec.name.value
                 ),
             )
-            .help("give the VPC one with `internet_gateway: igw`");
+            .help("give the VPC one with `internet_gateway: igw`, or write `connectivity_type: private`");
     }
 
     let subnet = context.report.require(&spec.subnet, "subnet", &noun, spec.name.span);
@@ -55,24 +60,61 @@ pub(super) fn build_nat_gateway(
     let owner = Owner { noun: noun.clone(), vpc, subnet };
     let private_ip = spec.private_ip.as_ref().and_then(|ip| context.claim_private(&owner, ip));
 
-    let public_ips = public_ips(context, spec, &owner);
+    let (addresses, public_ips) = match connectivity {
+        Some(Connectivity::Public) => {
+            let public_ips = public_ips(context, spec, &owner);
+            // Each public address has a private one of its own (NAT-06).
+            (u32::try_from(public_ips.len()).unwrap_or(u32::MAX), public_ips)
+        }
+        Some(Connectivity::Private) => (private_addresses(context, spec, &noun), Vec::new()),
+        None => (1, Vec::new()),
+    };
     if let Some(subnet) = subnet {
-        // Each public address has a private one of its own (NAT-06).
-        let interfaces = u32::try_from(public_ips.len()).unwrap_or(u32::MAX);
-        context.addresses.take(subnet, interfaces);
-        context.addresses.behind_internet_gateway(subnet, spec.name.span, noun);
+        context.addresses.take(subnet, addresses);
+        if connectivity == Some(Connectivity::Public) {
+            context.addresses.behind_internet_gateway(subnet, spec.name.span, noun);
+        }
     }
     context.topology.nat_gateways.push(NatGateway {
         id,
         name: name.clone(),
         subnet: subnet.unwrap_or(Handle::at(0)),
         private_ip,
+        addresses,
         public_ips,
     });
 }
 
+/// How many addresses a private gateway has (NAT-06).
+fn private_addresses(context: &mut Context, spec: &spec::NatGateway, noun: &str) -> u32 {
+    if let Some(given) = spec.public_ips.given() {
+        context
+            .report
+            .error(given.span, format!("{noun} is private and has public addresses"))
+            .help("remove `public_ips`, or write `connectivity_type: public`");
+    }
+    let Some(given) = &spec.secondary_private_ip_address_count else { return 1 };
+    if given.value as usize >= MOST_ADDRESSES {
+        context.report.error(
+            given.span,
+            format!(
+                "{noun} has {} addresses; {MOST_ADDRESSES} are the most",
+                u64::from(given.value) + 1
+            ),
+        );
+        return 1;
+    }
+    1 + given.value
+}
+
 fn public_ips(context: &mut Context, spec: &spec::NatGateway, owner: &Owner) -> Vec<IpAddr> {
     let noun = &owner.noun;
+    if let Some(given) = &spec.secondary_private_ip_address_count {
+        context
+            .report
+            .error(given.span, format!("{noun} is public"))
+            .help("it has a private address for each of its `public_ips`");
+    }
     let given = context.report.require(&spec.public_ips, "public_ips", noun, spec.name.span);
     let Some(given) = given else { return Vec::new() };
     let count = given.value.len();
