@@ -13,6 +13,7 @@
 
 mod acl;
 mod number;
+mod object;
 mod prefix;
 mod route_table;
 mod security_group;
@@ -20,9 +21,8 @@ mod selector;
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use ipnet::{IpNet, Ipv4Net};
 use viaduct_topology::{
-    Handle, ResourceId, Topology,
+    Handle, Topology,
     model::{self, RouteTarget, SgPeer},
 };
 
@@ -30,6 +30,7 @@ pub(crate) use self::selector::{ICMP, PortWords, Selector, TCP, UDP, Words};
 pub use self::{
     acl::{NetworkAcl, Ruling},
     number::{Number, Numbers},
+    object::{Instance, InternetGateway, NatGateway, Peering, PrefixList, Subnet, Vpc},
     route_table::{Route, RouteTable, Target},
     security_group::{Peer, Rule, SecurityGroup},
 };
@@ -43,120 +44,6 @@ pub enum Direction {
     Ingress,
     /// Out of it.
     Egress,
-}
-
-/// A prefix list.
-#[derive(Debug, PartialEq, Eq)]
-pub struct PrefixList {
-    /// `pl-…`
-    pub id: ResourceId,
-    /// `prefix_list/offices`
-    pub name: String,
-    /// Its number.
-    pub number: Number<Self>,
-    /// Its blocks, of either family.
-    pub entries: Box<[IpNet]>,
-}
-
-/// A virtual network.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Vpc {
-    /// `vpc-…`
-    pub id: ResourceId,
-    /// The key in the file.
-    pub name: String,
-    /// Its blocks, the primary first.
-    pub cidr_blocks: Box<[Ipv4Net]>,
-    /// Its resolver: base of the primary block + 2 (DNS-01).
-    pub resolver: Option<Ipv4Addr>,
-    /// The attached internet gateway.
-    pub internet_gateway: Option<Number<InternetGateway>>,
-    subnets: PrefixTable<Number<Subnet>>,
-}
-
-impl Vpc {
-    /// The subnet whose block contains the address.
-    #[must_use]
-    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<Number<Subnet>> {
-        self.subnets.find(address)
-    }
-
-    /// Whether the address lies in one of the VPC's blocks.
-    #[must_use]
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        self.cidr_blocks.iter().any(|block| block.contains(&address))
-    }
-}
-
-/// A subnet.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Subnet {
-    /// `subnet-…`
-    pub id: ResourceId,
-    /// `main/subnet/private`
-    pub name: String,
-    /// The VPC it is a part of.
-    pub vpc: Number<Vpc>,
-    /// Its addresses.
-    pub cidr_block: Ipv4Net,
-    /// The table in force (RT-01).
-    pub route_table: Number<RouteTable>,
-    /// The ACL in force (ACL-01).
-    pub network_acl: Number<NetworkAcl>,
-}
-
-/// An internet gateway.
-#[derive(Debug, PartialEq, Eq)]
-pub struct InternetGateway {
-    /// `igw-…`
-    pub id: ResourceId,
-    /// `main/internet_gateway/igw`
-    pub name: String,
-    /// The VPC it is attached to.
-    pub vpc: Number<Vpc>,
-}
-
-/// A NAT gateway. Its addresses are interfaces, and so belong to the inventory.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NatGateway {
-    /// `nat-…`
-    pub id: ResourceId,
-    /// `main/nat_gateway/egress`
-    pub name: String,
-    /// The subnet it stands in.
-    pub subnet: Number<Subnet>,
-}
-
-/// A peering connection.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Peering {
-    /// `pcx-…`
-    pub id: ResourceId,
-    /// `vpc_peering_connection/ab`
-    pub name: String,
-    /// The VPCs that it joins.
-    pub vpcs: [Number<Vpc>; 2],
-}
-
-impl Peering {
-    /// Where it leads from a VPC.
-    #[must_use]
-    pub fn other(&self, vpc: Number<Vpc>) -> Option<Number<Vpc>> {
-        match self.vpcs {
-            [one, other] if one == vpc => Some(other),
-            [other, one] if one == vpc => Some(other),
-            _ => None,
-        }
-    }
-}
-
-/// An instance that a route leads to. Its interface belongs to the inventory.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Instance {
-    /// `i-…`
-    pub id: ResourceId,
-    /// `main/instance/firewall`
-    pub name: String,
 }
 
 /// Objects of one kind by their numbers.
