@@ -84,3 +84,26 @@ fn an_appliances_icmp_errors_reach_the_sender() {
     let forged = icmp_error("10.0.9.10", CLIENT, 11, 0, there.ip());
     net.send("instance/server", &forged).dropped_for(Reason::EniSourceDestCheckRestriction);
 }
+
+/// The same network before somebody led its routes through the inspection.
+fn without_routes() -> String {
+    let lines = TOPOLOGY.lines().filter(|line| !line.contains("target: instance/inspector"));
+    let text: Vec<_> = lines.collect();
+    text.join("\n").replace("        routes:\n", "        routes: []\n")
+}
+
+#[test]
+fn rt_30_a_connection_ends_when_its_route_is_led_through_an_appliance() {
+    let mut net = Net::load(&without_routes());
+    let request = tcp((CLIENT, 40_000), (SERVER, 443), SYN, b"");
+    net.send("instance/client", &request).delivered_at("instance/server");
+    let reply = tcp((SERVER, 443), (CLIENT, 40_000), SYN_ACK, b"");
+    net.send("instance/server", &reply).delivered_at("instance/client");
+
+    net.reload(TOPOLOGY);
+    let data = tcp((CLIENT, 40_000), (SERVER, 443), ACK, b"hello");
+    net.send("instance/client", &data).dropped_for(Reason::NoConnection);
+    net.assert_empty();
+    let again = tcp((CLIENT, 40_001), (SERVER, 443), SYN, b"");
+    net.send("instance/client", &again).delivered_at("instance/inspector");
+}

@@ -186,7 +186,7 @@ impl<'a> Scribe<'a> {
                 component: Component::VpcPeeringConnection,
                 id: Some(peering.id.to_string()),
                 name: peering.name.clone(),
-                check: format!("carries {} into VPC {}", before.flow.source, to.name),
+                check: format!("leads into VPC {}", to.name),
                 rule: None,
             },
             Step::InternetGateway { gateway, direction } => Said {
