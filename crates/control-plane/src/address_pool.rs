@@ -1,10 +1,12 @@
 //! The addresses of one subnet.
 //!
 //! The first four addresses and the last are the VPC's own (ADR-01, ADR-02). Of the others, the
-//! lowest free one is given out, so that a plan is a function of the order of its requests.
+//! lowest free one is given out, so that a plan is a function of the order of its requests. An address
+//! that was in use until this plan is spared while there are others: packets and connections of its
+//! last holder may still be on their way.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -19,9 +21,11 @@ pub(crate) struct AddressPool {
     family: Family,
     first: u128,
     last: u128,
-    /// INVARIANT: everything usable below it is taken.
+    /// INVARIANT: everything usable below it is taken or spared.
     next: u128,
     taken: HashSet<u128>,
+    /// Given out only when nothing else is left.
+    spared: BTreeSet<u128>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,16 @@ impl AddressPool {
             last: broadcast.saturating_sub(1),
             next: first,
             taken: HashSet::new(),
+            spared: BTreeSet::new(),
         }
+    }
+
+    /// The same, sparing these addresses.
+    pub(crate) fn sparing(self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let addresses = addresses.into_iter().map(number);
+        let own = addresses.filter(|(family, _)| *family == self.family);
+        let spared = own.map(|(_, address)| address).collect();
+        Self { spared, ..self }
     }
 
     /// Addresses that are not reserved, free or not.
@@ -64,8 +77,13 @@ impl AddressPool {
         while self.next <= self.last {
             let candidate = self.next;
             self.next += 1;
-            if self.taken.insert(candidate) {
+            if !self.spared.contains(&candidate) && self.taken.insert(candidate) {
                 return Some(address(self.family, candidate));
+            }
+        }
+        while let Some(spared) = self.spared.pop_first() {
+            if (self.first..=self.last).contains(&spared) && self.taken.insert(spared) {
+                return Some(address(self.family, spared));
             }
         }
         None
@@ -125,6 +143,18 @@ mod tests {
         assert!(!pool.take("10.0.2.4".parse().unwrap()), "outside");
         assert!(!pool.take("2001:db8::4".parse().unwrap()), "another family");
         assert_eq!(pool.take_lowest(), Some("10.0.1.5".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_was_in_use_comes_last_and_comes() {
+        let of_before = ["10.0.1.4", "10.0.1.6", "10.0.9.9", "2001:db8::4"];
+        let mut pool = pool("10.0.1.0/28").sparing(of_before.map(|text| text.parse().unwrap()));
+        assert!(pool.take("10.0.1.6".parse().unwrap()), "its holder keeps it");
+        let given: Vec<String> =
+            std::iter::from_fn(|| pool.take_lowest()).map(|address| address.to_string()).collect();
+        assert_eq!(given.len(), 10);
+        assert_eq!((given[0].as_str(), given[1].as_str()), ("10.0.1.5", "10.0.1.7"));
+        assert_eq!(given.last().unwrap(), "10.0.1.4");
     }
 
     #[test]

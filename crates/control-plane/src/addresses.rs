@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use viaduct_topology::{Handle, Topology, model::Subnet};
 
-use crate::{address_pool::AddressPool, error::PlanError};
+use crate::{address_pool::AddressPool, error::PlanError, memory::Memory};
 
 /// The free addresses of all subnets.
 pub(crate) struct Addresses<'t> {
@@ -13,12 +13,12 @@ pub(crate) struct Addresses<'t> {
 }
 
 impl<'t> Addresses<'t> {
-    /// All of them, nothing taken.
-    pub(crate) fn new(topology: &'t Topology) -> Self {
-        let pools = topology
-            .subnets
-            .iter()
-            .map(|(handle, subnet)| (handle, AddressPool::new(subnet.cidr_block)));
+    /// All of them, nothing taken; those that the plan before gave out are spared.
+    pub(crate) fn new(topology: &'t Topology, memory: &Memory<'_>) -> Self {
+        let pools = topology.subnets.iter().map(|(handle, subnet)| {
+            let pool = AddressPool::new(subnet.cidr_block);
+            (handle, pool.sparing(memory.addresses(&subnet.id)))
+        });
         Self { topology, pools: pools.collect() }
     }
 
@@ -42,6 +42,12 @@ impl<'t> Addresses<'t> {
             address,
             wanted: wanted.to_owned(),
         })
+    }
+
+    /// Takes an address back that the plan before gave out. False if the file now gives it to
+    /// another, or the subnet has it no more.
+    pub(crate) fn again(&mut self, subnet: Handle<Subnet>, address: IpAddr) -> bool {
+        self.pool(subnet).take(address)
     }
 
     /// Takes the lowest that is free.

@@ -3,16 +3,21 @@
 //!
 //! [`plan`] is a function of the topology alone: two loads of one file give the same addresses, the
 //! same ids and the same names, which is what lets a restarted daemon meet hosts that never went
-//! away. Nothing here does I/O, reads a clock or draws a random number.
+//! away. [`plan_after`] is the same for a network that runs: a function of the plan before and the
+//! new topology, in which whatever stays keeps what it has; [`changes`](fn@changes) are the steps
+//! from the one to the other. Nothing here does I/O, reads a clock or draws a random number.
 #![forbid(unsafe_code)]
 
 mod address_pool;
 mod addresses;
+mod changes;
 mod error;
 mod host;
 mod hyperplane;
+mod memory;
 mod plan;
 
+pub use changes::changes;
 pub use error::PlanError;
 pub use host::{ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY, HostPlan, INTERNET_MTU, VPC_MTU};
-pub use plan::{Plan, plan};
+pub use plan::{Plan, plan, plan_after};

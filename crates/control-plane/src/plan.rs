@@ -1,19 +1,20 @@
 //! The plan of a topology: who gets which address, which id, which name.
 //!
-//! Addresses are given in four rounds: those that the file names, then NAT gateways, instances and
-//! Hyperplane ENIs, each in the file's order and each the lowest that is free. So an instance that
-//! is added at the end of a file moves nothing but Hyperplane ENIs, whose addresses nobody may rely
-//! on anyway (LAM-08).
+//! Addresses are given in three rounds: those that the file names; those that an interface has from
+//! the plan before; then to NAT gateways, instances and Hyperplane ENIs, each in the file's order,
+//! the lowest that is free. So a reload moves nobody but who stands where the file now puts another,
+//! and without a plan before, an instance that is added at the end of a file moves nothing but
+//! Hyperplane ENIs, whose addresses nobody may rely on anyway (LAM-08).
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use viaduct_topology::{
     Handle, ResourceId, Topology,
-    inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
-    model::{Instance, NatGateway, Vpc},
+    inventory::{Attachment, Eni, EniOwner, Host},
+    model::{Function, Instance, Subnet, Vpc},
 };
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     error::PlanError,
     host::{HostPlan, HostsFiles},
     hyperplane,
+    memory::Memory,
 };
 
 /// What stands in a topology.
@@ -29,11 +31,13 @@ use crate::{
 pub struct Plan {
     /// Every network interface.
     pub enis: Vec<Eni>,
-    /// Every host that may be attached: environments, instances, internet hosts. Ids count from 1,
-    /// without gaps, in this order.
+    /// Every host that may be attached: environments, instances, internet hosts. In a first plan,
+    /// ids count from 1 in this order; later ones keep theirs, and no id is given out twice.
     pub attachments: Vec<Attachment>,
     /// How each of `attachments` is to be set up, in the same order.
     pub hosts: Vec<HostPlan>,
+    /// How many ids of attachments were given out, in this plan and those before it.
+    pub issued: u32,
 }
 
 impl Plan {
@@ -54,109 +58,136 @@ impl Plan {
 ///
 /// When a subnet has no address left, or a VPC's functions need more ENIs than its quota.
 pub fn plan(topology: &Topology) -> Result<Plan, PlanError> {
+    plan_after(&Plan::default(), topology)
+}
+
+/// Plans a topology that takes the place of another: whatever stays keeps its address, its
+/// interface and its attachment's id, and an environment its subnet.
+///
+/// # Errors
+///
+/// As [`plan`].
+pub fn plan_after(previous: &Plan, topology: &Topology) -> Result<Plan, PlanError> {
+    let memory = Memory::of(previous);
     let mut planner = Planner {
         topology,
-        addresses: Addresses::new(topology),
+        addresses: Addresses::new(topology, &memory),
+        memory,
         paths: topology
             .instances
             .iter()
             .map(|(handle, _)| (handle, topology.short_path(handle)))
             .collect(),
         private: BTreeMap::new(),
+        wanted: Vec::new(),
         plan: Plan::default(),
     };
-    let gateways = planner.take_named()?;
-    planner.nat_gateways(&gateways)?;
-    planner.instances()?;
+    planner.nat_gateways();
+    planner.instances();
     planner.hyperplane()?;
+    planner.assign()?;
     planner.attach();
+    planner.plan.issued = planner.memory.issued();
     Ok(planner.plan)
 }
 
 struct Planner<'t> {
     topology: &'t Topology,
+    memory: Memory<'t>,
     addresses: Addresses<'t>,
     /// `instance/db`, or `main/instance/db` where another VPC has a `db` too.
     paths: HashMap<Handle<Instance>, String>,
-    /// The private addresses of instances that have one so far.
+    /// The private addresses of instances.
     private: BTreeMap<Handle<Instance>, IpAddr>,
+    wanted: Vec<Wanted>,
     plan: Plan,
 }
 
-impl Planner<'_> {
-    /// Takes the addresses that the file names. Returns those of NAT gateways.
-    fn take_named(&mut self) -> Result<BTreeMap<Handle<NatGateway>, IpAddr>, PlanError> {
-        let mut gateways = BTreeMap::new();
-        for (handle, gateway) in self.topology.nat_gateways.iter() {
-            if let Some(address) = gateway.private_ip {
-                let wanted = format!("nat_gateway/{}", gateway.name);
-                self.addresses.named(gateway.subnet, address, &wanted)?;
-                gateways.insert(handle, address);
-            }
-        }
-        for (handle, instance) in self.topology.instances.iter() {
-            if let Some(address) = instance.private_ip {
-                self.addresses.named(instance.subnet, address, &self.paths[&handle])?;
-                self.private.insert(handle, address);
-            }
-        }
-        Ok(gateways)
-    }
+/// An interface that needs an address.
+struct Wanted {
+    /// The interface, its address still to be filled in.
+    eni: Eni,
+    subnet: Handle<Subnet>,
+    /// The address that the file names.
+    named: Option<IpAddr>,
+    /// What the address is for, in a message.
+    what: String,
+    /// The instance whose it is.
+    instance: Option<Handle<Instance>>,
+}
 
+impl Planner<'_> {
     /// One interface for each address; the first is the primary, whose private address may be
     /// named (NAT-06, NAT-07).
-    fn nat_gateways(
-        &mut self,
-        named: &BTreeMap<Handle<NatGateway>, IpAddr>,
-    ) -> Result<(), PlanError> {
-        for (handle, gateway) in self.topology.nat_gateways.iter() {
+    fn nat_gateways(&mut self) {
+        for gateway in self.topology.nat_gateways.values() {
             let subnet = &self.topology.subnets[gateway.subnet];
-            let wanted = format!("nat_gateway/{}", gateway.name);
-            for index in 0..gateway.addresses {
-                let private_ip = match named.get(&handle) {
-                    Some(named) if index == 0 => *named,
-                    _ => self.addresses.lowest(gateway.subnet, &wanted)?,
+            let before = |public_ip: &IpAddr| self.memory.nat_eni(&gateway.id, *public_ip);
+            // Interfaces follow their public addresses, except that the first stays the first: its
+            // private address is fixed for life (NAT-07).
+            let primary = nat_eni_id(&gateway.id, 0);
+            let public_ip = |index: u32| gateway.public_ips.get(index as usize);
+            let kept: Vec<Option<&Eni>> = (0..gateway.addresses)
+                .map(|index| {
+                    public_ip(index)
+                        .and_then(before)
+                        .filter(|eni| (eni.id == primary) == (index == 0))
+                })
+                .collect();
+            let taken: HashSet<&ResourceId> = kept.iter().flatten().map(|eni| &eni.id).collect();
+            let mut fresh =
+                (1..).map(|index| nat_eni_id(&gateway.id, index)).filter(|id| !taken.contains(id));
+            for (index, kept) in (0..).zip(&kept) {
+                let id = match kept {
+                    Some(eni) => eni.id.clone(),
+                    None if index == 0 => primary.clone(),
+                    None => fresh.next().expect("numbers do not end"),
                 };
-                self.plan.enis.push(Eni {
-                    id: ResourceId::derived("eni", &format!("{}/{index}", gateway.id)),
-                    vpc: self.topology.vpcs[subnet.vpc].id.clone(),
-                    subnet: subnet.id.clone(),
-                    private_ip,
-                    public_ip: gateway.public_ips.get(index as usize).copied(),
-                    security_groups: Vec::new(),
-                    owner: EniOwner::NatGateway { id: gateway.id.clone() },
-                    source_dest_check: false,
+                self.wanted.push(Wanted {
+                    eni: Eni {
+                        id,
+                        vpc: self.topology.vpcs[subnet.vpc].id.clone(),
+                        subnet: subnet.id.clone(),
+                        private_ip: UNASSIGNED,
+                        public_ip: public_ip(index).copied(),
+                        security_groups: Vec::new(),
+                        owner: EniOwner::NatGateway { id: gateway.id.clone() },
+                        source_dest_check: false,
+                    },
+                    subnet: gateway.subnet,
+                    named: gateway.private_ip.filter(|_| index == 0),
+                    what: format!("nat_gateway/{}", gateway.name),
+                    instance: None,
                 });
             }
         }
-        Ok(())
     }
 
     /// An interface for each instance.
-    fn instances(&mut self) -> Result<(), PlanError> {
+    fn instances(&mut self) {
         for (handle, instance) in self.topology.instances.iter() {
             let path = self.paths[&handle].clone();
-            let private_ip = match self.private.get(&handle) {
-                Some(named) => *named,
-                None => self.addresses.lowest(instance.subnet, &path)?,
-            };
-            self.private.insert(handle, private_ip);
             let subnet = &self.topology.subnets[instance.subnet];
             let groups = instance.security_groups.iter();
-            self.plan.enis.push(Eni {
-                id: instance_eni_id(instance),
-                vpc: self.topology.vpcs[subnet.vpc].id.clone(),
-                subnet: subnet.id.clone(),
-                private_ip,
-                public_ip: instance.public_ip,
-                security_groups: groups
-                    .map(|group| self.topology.security_groups[*group].id.clone())
-                    .collect(),
-                owner: EniOwner::Instance { id: instance.id.clone(), path },
-                source_dest_check: instance.source_dest_check,
+            self.wanted.push(Wanted {
+                eni: Eni {
+                    id: instance_eni_id(instance),
+                    vpc: self.topology.vpcs[subnet.vpc].id.clone(),
+                    subnet: subnet.id.clone(),
+                    private_ip: UNASSIGNED,
+                    public_ip: instance.public_ip,
+                    security_groups: groups
+                        .map(|group| self.topology.security_groups[*group].id.clone())
+                        .collect(),
+                    owner: EniOwner::Instance { id: instance.id.clone(), path: path.clone() },
+                    source_dest_check: instance.source_dest_check,
+                },
+                subnet: instance.subnet,
+                named: instance.private_ip,
+                what: path,
+                instance: Some(handle),
             });
         }
-        Ok(())
     }
 
     /// An ENI for each key in use: every subnet of every function, whether or not an environment
@@ -172,17 +203,22 @@ impl Planner<'_> {
                 }
                 let subnet = &self.topology.subnets[*handle];
                 *needed.entry(subnet.vpc).or_default() += 1;
-                let wanted = format!("the ENI of function/{}", function.name);
-                self.plan.enis.push(Eni {
-                    id: hyperplane::eni_id(&key),
-                    vpc: self.topology.vpcs[subnet.vpc].id.clone(),
-                    subnet: subnet.id.clone(),
-                    private_ip: self.addresses.lowest(*handle, &wanted)?,
-                    public_ip: None,
-                    security_groups: key.security_groups.clone(),
-                    owner: EniOwner::Functions(key),
-                    // LAM-30: an ENI of type `lambda` has its check on.
-                    source_dest_check: true,
+                self.wanted.push(Wanted {
+                    eni: Eni {
+                        id: hyperplane::eni_id(&key),
+                        vpc: self.topology.vpcs[subnet.vpc].id.clone(),
+                        subnet: subnet.id.clone(),
+                        private_ip: UNASSIGNED,
+                        public_ip: None,
+                        security_groups: key.security_groups.clone(),
+                        owner: EniOwner::Functions(key),
+                        // LAM-30: an ENI of type `lambda` has its check on.
+                        source_dest_check: true,
+                    },
+                    subnet: *handle,
+                    named: None,
+                    what: format!("the ENI of function/{}", function.name),
+                    instance: None,
                 });
             }
         }
@@ -196,21 +232,64 @@ impl Planner<'_> {
         }
     }
 
+    /// Gives every interface its address.
+    fn assign(&mut self) -> Result<(), PlanError> {
+        let wanted = std::mem::take(&mut self.wanted);
+        let mut given: Vec<Option<IpAddr>> = Vec::with_capacity(wanted.len());
+        for Wanted { subnet, named, what, .. } in &wanted {
+            let named = named.map(|named| self.addresses.named(*subnet, named, what));
+            given.push(named.transpose()?);
+        }
+        for (Wanted { eni, subnet, .. }, given) in wanted.iter().zip(&mut given) {
+            if given.is_none() {
+                *given = self
+                    .memory
+                    .address(&eni.id, &eni.subnet)
+                    .filter(|address| self.addresses.again(*subnet, *address));
+            }
+        }
+        for (Wanted { eni, subnet, what, instance, .. }, given) in wanted.into_iter().zip(given) {
+            let private_ip = match given {
+                Some(given) => given,
+                None => self.addresses.lowest(subnet, &what)?,
+            };
+            if let Some(instance) = instance {
+                self.private.insert(instance, private_ip);
+            }
+            self.plan.enis.push(Eni { private_ip, ..eni });
+        }
+        Ok(())
+    }
+
+    /// Where a function's environments stand: where they stood, if the function still has that
+    /// subnet, else where their number puts them (LAM-18).
+    fn placements(&self, function: &Function) -> Vec<Handle<Subnet>> {
+        let stays = |number: u32| {
+            let stood = self.memory.placement(&environment_name(function, number))?;
+            let subnets = function.subnets.iter().copied();
+            subnets.into_iter().find(|subnet| self.topology.subnets[*subnet].id == *stood)
+        };
+        (1..=function.environments)
+            .zip(hyperplane::placements(self.topology, function))
+            .map(|(number, turn)| stays(number).unwrap_or(turn))
+            .collect()
+    }
+
     /// Names every host and says how it is to be set up.
     fn attach(&mut self) {
         let topology = self.topology;
         let hosts = HostsFiles::new(topology, &self.private);
-        let mut ids = (1..).map(AttachmentId);
+        let placements: Vec<_> =
+            topology.functions.values().map(|function| self.placements(function)).collect();
         let mut add = |host: Host, host_plan: HostPlan| {
-            let id = ids.next().expect("fewer than 2^32 hosts");
+            let id = self.memory.attachment(&host_plan.name, &host);
             self.plan.attachments.push(Attachment { id, name: host_plan.name.clone(), host });
             self.plan.hosts.push(host_plan);
         };
 
-        for function in topology.functions.values() {
-            let subnets = hyperplane::placements(topology, function);
-            for (number, subnet) in (1..=function.environments).zip(subnets) {
-                let name = format!("function/{}/{number}", function.name);
+        for (function, subnets) in topology.functions.values().zip(placements) {
+            for (number, subnet) in (1..).zip(subnets) {
+                let name = environment_name(function, number);
                 let eni = hyperplane::eni_id(&hyperplane::key(topology, function, subnet));
                 let vpc = topology.subnets[subnet].vpc;
                 add(
@@ -240,6 +319,17 @@ impl Planner<'_> {
             );
         }
     }
+}
+
+/// In the place of an address that is still to be given.
+const UNASSIGNED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+fn environment_name(function: &Function, number: u32) -> String {
+    format!("function/{}/{number}", function.name)
+}
+
+fn nat_eni_id(gateway: &ResourceId, index: usize) -> ResourceId {
+    ResourceId::derived("eni", &format!("{gateway}/{index}"))
 }
 
 fn instance_eni_id(instance: &Instance) -> ResourceId {

@@ -7,6 +7,24 @@ use std::{fmt, net::IpAddr};
 
 use crate::id::ResourceId;
 
+/// One step from an inventory to another. Several of them, made at once, are a reload.
+///
+/// They are made in their order, so what one needs or takes must have been added or left before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new interface.
+    AddEni(Eni),
+    /// An interface that carries other groups, or has another public address or source/destination
+    /// check. It keeps its ports.
+    ReplaceEni(Eni),
+    /// An interface that is needed no more.
+    RemoveEni(ResourceId),
+    /// A new host; or, with the identity of one that was removed before, the same in another place.
+    AddAttachment(Attachment),
+    /// A host that is there no more.
+    RemoveAttachment(AttachmentId),
+}
+
 /// A network interface in a VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eni {

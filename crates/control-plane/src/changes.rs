@@ -1,0 +1,73 @@
+//! The way from one plan to the next, in steps that an inventory can take.
+//!
+//! The steps are meant to be taken at once. Their order is the one in which each finds what it needs:
+//! whoever goes leaves first, so that an address can pass to another in one reload.
+
+use std::collections::{HashMap, HashSet};
+
+use viaduct_topology::inventory::{Attachment, AttachmentId, Change, Eni, Host};
+
+use crate::plan::Plan;
+
+/// The changes that make `previous` into `next`; none if they stand for the same inventory.
+#[must_use]
+pub fn changes(previous: &Plan, next: &Plan) -> Vec<Change> {
+    let before: HashMap<_, _> = previous.enis.iter().map(|eni| (&eni.id, eni)).collect();
+    let after: HashMap<_, _> = next.enis.iter().map(|eni| (&eni.id, eni)).collect();
+    let is_same = |eni: &Eni| before.get(&eni.id).is_some_and(|before| same_interface(before, eni));
+    // An interface that is another under the same id is taken out, and its host with it.
+    let taken_out: HashSet<_> = previous
+        .enis
+        .iter()
+        .filter(|eni| after.get(&eni.id).is_none_or(|after| !same_interface(eni, after)))
+        .map(|eni| &eni.id)
+        .collect();
+
+    let hosts_after: HashMap<AttachmentId, &Attachment> =
+        next.attachments.iter().map(|host| (host.id, host)).collect();
+    let stands_on_taken_out = |host: &Attachment| match &host.host {
+        Host::Environment { enis, .. } => enis.iter().any(|eni| taken_out.contains(eni)),
+        Host::Instance { eni } => taken_out.contains(eni),
+        _ => false,
+    };
+    let leaves =
+        |host: &Attachment| hosts_after.get(&host.id) != Some(&host) || stands_on_taken_out(host);
+    let gone: HashSet<AttachmentId> =
+        previous.attachments.iter().filter(|host| leaves(host)).map(|host| host.id).collect();
+    let stays: HashSet<AttachmentId> =
+        previous.attachments.iter().map(|host| host.id).filter(|id| !gone.contains(id)).collect();
+
+    let mut changes = Vec::new();
+    let hosts = previous.attachments.iter().filter(|host| gone.contains(&host.id));
+    changes.extend(hosts.map(|host| Change::RemoveAttachment(host.id)));
+    let enis = previous.enis.iter().filter(|eni| taken_out.contains(&eni.id));
+    changes.extend(enis.map(|eni| Change::RemoveEni(eni.id.clone())));
+
+    let changed: Vec<_> = next
+        .enis
+        .iter()
+        .filter_map(|eni| Some((*before.get(&eni.id)?, eni)))
+        .filter(|(before, eni)| same_interface(before, eni) && before != eni)
+        .collect();
+    // Two interfaces may exchange their public addresses: both let go before either takes.
+    for (before, eni) in &changed {
+        if before.public_ip.is_some() && before.public_ip != eni.public_ip {
+            changes.push(Change::ReplaceEni(Eni { public_ip: None, ..(*before).clone() }));
+        }
+    }
+    changes.extend(changed.into_iter().map(|(_, eni)| Change::ReplaceEni(eni.clone())));
+    let new = next.enis.iter().filter(|eni| !is_same(eni));
+    changes.extend(new.cloned().map(Change::AddEni));
+    let new = next.attachments.iter().filter(|host| !stays.contains(&host.id));
+    changes.extend(new.cloned().map(Change::AddAttachment));
+    changes
+}
+
+/// Whether an interface is the one of before, whatever else of it has changed: its connections can
+/// go on.
+fn same_interface(before: &Eni, after: &Eni) -> bool {
+    before.vpc == after.vpc
+        && before.subnet == after.subnet
+        && before.private_ip == after.private_ip
+        && before.owner == after.owner
+}
