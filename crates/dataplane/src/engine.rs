@@ -19,8 +19,16 @@
 //! translation, and the connection goes on, its half passing or blocked; another, and it ends
 //! (RT-30).
 //!
+//! **A reload** exchanges the policy and changes the inventory at one moment. A walk holds the
+//! inventory's read lock and makes sure that its policy is the one in force ([`Engine::view`]), so
+//! each packet meets one topology whole, never a mixture of two: what both let pass is not lost,
+//! what neither lets pass does not. That a half passes is remembered until the next generation; that
+//! it does not pass is found anew for each packet, because what is added to the inventory has no
+//! generation of its own and may be what was missing.
+//!
 //! **Never two locks.** The slow paths copy what they need out of a connection, walk, and come
-//! back by its id, whose epoch tells whether it died meanwhile.
+//! back by its id, whose epoch tells whether it died meanwhile. The one exception: whoever holds the
+//! inventory's lock may take the policy's.
 
 mod icmp;
 mod judge;
@@ -31,7 +39,7 @@ use std::net::Ipv4Addr;
 
 use viaduct_topology::{
     Reason, ResourceId, Topology,
-    inventory::{Attachment, AttachmentId, Eni, Host},
+    inventory::{Attachment, AttachmentId, Change, Eni, Host},
     model::Settings,
 };
 use viaduct_wire::{Flow, Frame, L4, Malformed, Rewrite, icmp::IcmpErrorKind};
@@ -40,7 +48,7 @@ pub use self::view::{ConnectionInfo, EniInfo};
 use crate::{
     connection::{Connection, ConnectionId, Connections, Direction, Key, Lookup},
     counters::{CounterRegistry, Counters},
-    inventory::{Inventory, InventoryError},
+    inventory::{Inventory, InventoryError, View},
     moment::Moment,
     policy::{Numbers, Policy},
     ports::{Port, Ports},
@@ -67,6 +75,8 @@ pub struct EngineConfig {
 /// The forwarding engine, shared by all workers.
 #[derive(Debug)]
 pub struct Engine {
+    /// Held by whoever changes policy or inventory.
+    changing: Mutex<()>,
     /// The generation of `policy`, to be read without its lock.
     generation: AtomicU32,
     policy: Mutex<Arc<Policy>>,
@@ -138,6 +148,15 @@ enum Passage {
     },
 }
 
+/// What a packet needs to know of the judgement of its half.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// The generation at which it must have been judged.
+    generation: u32,
+    /// Whether it was judged for this very packet.
+    judged: bool,
+}
+
 /// Why an admitted packet cannot go on its way.
 #[derive(Clone, Copy, Debug)]
 enum Misfit {
@@ -153,6 +172,7 @@ impl Engine {
         let numbers = Arc::new(Numbers::new());
         let policy = Policy::compile(&Topology::default(), None, &numbers);
         Self {
+            changing: Mutex::new(()),
             generation: AtomicU32::new(policy.generation),
             policy: Mutex::new(Arc::new(policy)),
             settings: Mutex::new(Settings::default()),
@@ -174,11 +194,50 @@ impl Engine {
     /// Puts a topology's policy in force and returns its generation, which is the former one if
     /// nothing has changed. The inventory stays as it is.
     pub fn load(&self, topology: &Topology) -> u32 {
-        let mut policy = self.policy.lock();
+        self.reload(topology, &[]).expect("no change of the inventory can fail where there is none")
+    }
+
+    /// Puts a topology's policy in force and changes the inventory, both at one moment: no packet
+    /// meets the one without the other. Returns the generation, which is the former one if the
+    /// policy is as it was and nothing was taken out of the inventory or changed in it.
+    ///
+    /// Interfaces that stay keep their ports, and with them the limits they were made with. A host
+    /// that is removed and added under its identity keeps what is attached to it.
+    ///
+    /// # Errors
+    ///
+    /// When a change cannot be made; then nothing is.
+    pub fn reload(&self, topology: &Topology, changes: &[Change]) -> Result<u32, InventoryError> {
+        let _changing = self.changing.lock();
+        let added = changes.iter().filter_map(|change| match change {
+            Change::AddAttachment(attachment) => Some(attachment),
+            _ => None,
+        });
+        added.clone().try_for_each(|attachment| in_range(attachment.id))?;
+
+        let before = Arc::clone(&self.policy.lock());
+        let mut policy = Policy::compile(topology, Some(&before), &self.numbers);
+        let only_adds = |change| matches!(change, &Change::AddEni(_) | &Change::AddAttachment(_));
+        if policy.generation == before.generation && !changes.iter().all(only_adds) {
+            policy = policy.renewed();
+        }
+        let generation = policy.generation;
+        let stood = |id| self.inventory.attachment(id).is_some();
+        let new: Vec<_> = added.filter(|attachment| !stood(attachment.id)).collect();
+        self.inventory.change(changes, &topology.settings, || self.enforce(policy))?;
+
         *self.settings.lock() = topology.settings;
-        *policy = Arc::new(Policy::compile(topology, Some(&policy), &self.numbers));
-        self.generation.store(policy.generation, Ordering::Release);
-        policy.generation
+        for attachment in new {
+            self.ports.set(attachment.id, 0, on_edge(attachment));
+        }
+        for change in changes {
+            if let Change::RemoveAttachment(id) = change
+                && !stood(*id)
+            {
+                self.ports.set(*id, 0, false);
+            }
+        }
+        Ok(generation)
     }
 
     /// Adds an interface, with the limits of the topology loaded last.
@@ -187,6 +246,7 @@ impl Engine {
     ///
     /// When its id or an address is taken.
     pub fn add_eni(&self, eni: &Eni) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
         let settings = *self.settings.lock();
         self.inventory.add_eni(eni, &settings)
     }
@@ -197,6 +257,7 @@ impl Engine {
     ///
     /// When there is none of this id, or attachments need it.
     pub fn remove_eni(&self, id: &ResourceId) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
         self.inventory.remove_eni(id)?;
         self.renew();
         Ok(())
@@ -208,11 +269,10 @@ impl Engine {
     ///
     /// When its identity or address is taken, or its interface is missing.
     pub fn add_attachment(&self, attachment: &Attachment) -> Result<(), InventoryError> {
-        if attachment.id.0 == 0 || attachment.id.0 > Ports::MAX {
-            return Err(InventoryError::IdentityOutOfRange(attachment.id));
-        }
+        in_range(attachment.id)?;
+        let _changing = self.changing.lock();
         self.inventory.add_attachment(attachment)?;
-        self.ports.set(attachment.id, 0, matches!(attachment.host, Host::Internet { .. }));
+        self.ports.set(attachment.id, 0, on_edge(attachment));
         Ok(())
     }
 
@@ -222,6 +282,7 @@ impl Engine {
     ///
     /// When there is none of this identity.
     pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
         self.inventory.remove_attachment(id)?;
         self.ports.set(id, 0, false);
         self.renew();
@@ -303,9 +364,30 @@ impl Engine {
 
     /// Has every connection walked again: the inventory lost something that they may use.
     fn renew(&self) {
-        let mut policy = self.policy.lock();
-        *policy = Arc::new(policy.renewed());
-        self.generation.store(policy.generation, Ordering::Release);
+        let renewed = self.policy.lock().renewed();
+        self.enforce(renewed);
+    }
+
+    /// Exchanges the policy. Only for whoever holds `changing`.
+    fn enforce(&self, policy: Policy) {
+        let mut in_force = self.policy.lock();
+        *in_force = Arc::new(policy);
+        self.generation.store(in_force.generation, Ordering::Release);
+    }
+
+    /// The inventory and, in the scratch, the policy that goes with it: while the view is held,
+    /// neither is reloaded.
+    fn view(&self, scratch: &mut Scratch) -> View<'_> {
+        let view = self.inventory.view();
+        if scratch.policy.generation != self.generation() {
+            // The inventory's lock, then the policy's: the order in which a reload takes them.
+            self.refresh(scratch);
+        }
+        view
+    }
+
+    fn refresh(&self, scratch: &mut Scratch) {
+        scratch.policy = Arc::clone(&self.policy.lock());
     }
 
     fn unparsed(malformed: Malformed, ingress: AttachmentId, scratch: &Scratch) -> Verdict {
@@ -327,9 +409,8 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<AttachmentId, Refusal> {
-        let generation = self.generation();
-        if scratch.policy.generation != generation {
-            scratch.policy = Arc::clone(&self.policy.lock());
+        if scratch.policy.generation != self.generation() {
+            self.refresh(scratch);
         }
         match frame.l4() {
             L4::Fragment { .. } => return Err(Reason::FragmentRestriction.into()),
@@ -340,10 +421,11 @@ impl Engine {
         }
         let key = Key { ingress: scope, flow: frame.flow() };
         let segment = Segment::of(frame);
+        let mut judged = false;
         for _ in 0..ATTEMPTS {
-            let generation = scratch.policy.generation;
+            let standing = Standing { generation: scratch.policy.generation, judged };
             let found = self.connections.lookup(&key, now, |id, direction, connection| {
-                self.pass(id, direction, connection, frame, segment.as_ref(), generation, now)
+                self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
             });
             match found {
                 Lookup::Hit(Passage::Passes { id, rewrite, target, phase }) => {
@@ -366,6 +448,7 @@ impl Engine {
                 }
                 Lookup::Hit(Passage::Unjudged { id, direction }) => {
                     self.judge(id, direction, frame, scratch);
+                    judged = true;
                 }
                 Lookup::Expired(connection) => bury(*connection, scratch),
                 Lookup::Miss => {
@@ -390,11 +473,12 @@ impl Engine {
         connection: &mut Connection<Way>,
         frame: &Frame<'_>,
         segment: Option<&Segment>,
-        generation: u32,
+        standing: Standing,
         now: Moment,
     ) -> Passage {
         let half = connection.half(direction);
-        if half.generation != generation {
+        let refused_before = half.blocked.is_some() && !standing.judged;
+        if half.generation != standing.generation || refused_before {
             return Passage::Unjudged { id, direction };
         }
         let target = half.target;
@@ -467,6 +551,18 @@ impl Engine {
             bury(connection, scratch);
         }
     }
+}
+
+fn in_range(id: AttachmentId) -> Result<(), InventoryError> {
+    if id.0 == 0 || id.0 > Ports::MAX {
+        return Err(InventoryError::IdentityOutOfRange(id));
+    }
+    Ok(())
+}
+
+/// Whether connections of a host count as the internet's, which is one scope.
+fn on_edge(attachment: &Attachment) -> bool {
+    matches!(attachment.host, Host::Internet { .. })
 }
 
 /// Counts the death of a connection and gives its ports back.

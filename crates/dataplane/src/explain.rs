@@ -171,12 +171,20 @@ pub fn explain(
     inventory: &Inventory,
     query: &Query,
 ) -> Result<Explanation, QueryError> {
-    let view = inventory.view();
-    let sender = find_sender(&view, query)?;
+    explain_within(policy, &inventory.view(), query)
+}
+
+/// [`explain`], for whoever has a view of the inventory.
+pub(crate) fn explain_within(
+    policy: &Policy,
+    view: &View<'_>,
+    query: &Query,
+) -> Result<Explanation, QueryError> {
+    let sender = find_sender(view, query)?;
     let header = request_header(query, sender.address);
 
     let Journey { stages, hops: forward, mut blockers, ends } =
-        journey(policy, &view, query, &sender, header);
+        journey(policy, view, query, &sender, header);
     let mut back = Vec::new();
     let mut translated_source = None;
     if let Some(last) = stages.last().filter(|_| ends) {
@@ -186,10 +194,10 @@ pub fn explain(
         }
         let reply = query.probe.reply();
         if let (false, Some(icmp)) = (query.one_way, reply) {
-            let mut scribe = Scribe::new(Way::Return, &sender.name, sender.component, &view);
+            let mut scribe = Scribe::new(Way::Return, &sender.name, sender.component, view);
             let mut blocked = None;
             for Stage { path, translated } in stages.iter().rev() {
-                let judged = back_within(policy, &view, path, translated, icmp, &mut scribe);
+                let judged = back_within(policy, view, path, translated, icmp, &mut scribe);
                 blocked = blocked.or(judged.err());
             }
             let (hops, more) = scribe.finish(blocked);

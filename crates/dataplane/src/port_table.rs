@@ -87,6 +87,10 @@ pub struct PortUsage {
     pub memory: usize,
 }
 
+/// Tells a table from every other that lives, also from one that later serves the same address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableId(usize);
+
 /// The ports of one translating address.
 pub struct PortTable {
     shared: Arc<Shared>,
@@ -98,6 +102,13 @@ pub struct PortTable {
 struct Shared {
     limits: PortLimits,
     in_use: AtomicU32,
+}
+
+impl Shared {
+    /// Its address: whoever asks holds it, so nothing else can be there.
+    fn id(self: &Arc<Self>) -> TableId {
+        TableId(Arc::as_ptr(self).addr())
+    }
 }
 
 /// One protocol's ports. A lease refers to this and not to the table: it is what tells its protocol.
@@ -177,6 +188,12 @@ impl PortTable {
         self.shared.limits
     }
 
+    /// Which table this is.
+    #[must_use]
+    pub fn id(&self) -> TableId {
+        self.shared.id()
+    }
+
     /// Connections that hold a port now, in all protocols.
     #[must_use]
     pub fn in_use(&self) -> u32 {
@@ -252,6 +269,12 @@ impl PortLease {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.map_or(0, NonZeroU16::get)
+    }
+
+    /// The table that it is from.
+    #[must_use]
+    pub fn table(&self) -> TableId {
+        self.protocol.shared.id()
     }
 
     /// Gives the port back after a close that both ends know of: it can be used again at once. A

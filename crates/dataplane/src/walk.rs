@@ -24,13 +24,13 @@ mod steps;
 use viaduct_topology::{Reason, inventory::AttachmentId, model::PortRange};
 use viaduct_wire::{Flow, L4};
 
-pub(crate) use self::{
-    back::back_within,
-    steps::{Origin, Walk, Walked},
-};
 pub use self::{
     back::{along, back},
     path::{Choice, Leg, Node, Path, Tracking, Translated},
+};
+pub(crate) use self::{
+    back::{along_within, back_within},
+    steps::{Origin, Walk, Walked},
 };
 use crate::{
     inventory::{Attachment, Inventory, Place, View},
@@ -106,11 +106,21 @@ pub fn forward<R: Recorder>(
     options: Options,
     recorder: &mut R,
 ) -> Result<Path, Reason> {
-    let view = inventory.view();
+    forward_within(policy, &inventory.view(), ingress, subject, options, recorder)
+}
+
+/// [`forward`], for whoever has a view of the inventory.
+pub(crate) fn forward_within<R: Recorder>(
+    policy: &Policy,
+    view: &View<'_>,
+    ingress: AttachmentId,
+    subject: &Subject,
+    options: Options,
+    recorder: &mut R,
+) -> Result<Path, Reason> {
     // Removed while its packet was on the way here.
     let attachment = view.attachment(ingress).ok_or(Reason::AttachmentDown)?;
-    let walked =
-        Walk::new(policy, &view, subject, options, recorder).run(origin(attachment, &view));
+    let walked = Walk::new(policy, view, subject, options, recorder).run(origin(attachment, view));
     match (walked.blocked, walked.path) {
         (None, Some(path)) => Ok(path),
         (Some(reason), _) => Err(reason),
@@ -122,15 +132,14 @@ pub fn forward<R: Recorder>(
 /// request would meet on it.
 pub(crate) fn retrace(
     policy: &Policy,
-    inventory: &Inventory,
+    view: &View<'_>,
     ingress: AttachmentId,
     subject: &Subject,
     options: Options,
 ) -> Walked {
-    let view = inventory.view();
     match view.attachment(ingress) {
         Some(attachment) => {
-            Walk::new(policy, &view, subject, options, &mut Blind).run(origin(attachment, &view))
+            Walk::new(policy, view, subject, options, &mut Blind).run(origin(attachment, view))
         }
         None => Walked { path: None, blocked: Some(Reason::AttachmentDown) },
     }

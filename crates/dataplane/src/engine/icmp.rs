@@ -13,7 +13,7 @@ use viaduct_wire::Frame;
 
 use super::{
     Engine, Refusal, bury,
-    judge::{Known, Retraced, Trace},
+    judge::{Known, Retraced, Trace, retrace},
 };
 use crate::{
     connection::{Direction, Key, Lookup},
@@ -62,21 +62,24 @@ impl Engine {
         if !own && scope != EDGE && !self.forwards_for_others(ingress) {
             return Err(refused(self.spoofed(ingress)));
         }
-        match self.retrace(&known, frame, scratch) {
-            Trace::Same(Retraced { path, translated, .. }) => {
-                let (policy, inventory) = (&scratch.policy, &self.inventory);
-                match direction {
+        // Gone before anything else looks at the inventory: readers do not nest.
+        {
+            let view = self.view(scratch);
+            let policy = &scratch.policy;
+            match retrace(&known, frame, policy, &view) {
+                Trace::Same(Retraced { path, translated, .. }) => match direction {
                     Direction::Request => {
-                        walk::along(policy, inventory, &path, &translated, icmp, &mut Silent)
+                        walk::along_within(policy, &view, &path, &translated, icmp, &mut Silent)
                     }
                     Direction::Reply => {
-                        walk::back(policy, inventory, &path, &translated, Some(icmp), &mut Silent)
+                        let icmp = Some(icmp);
+                        walk::back_within(policy, &view, &path, &translated, icmp, &mut Silent)
                     }
-                }
-                .map_err(refused)?;
+                },
+                Trace::Blocked(reason) => Err(reason),
+                Trace::Other => Err(Reason::NoConnection),
             }
-            Trace::Blocked(reason) => return Err(refused(reason)),
-            Trace::Other => return Err(refused(Reason::NoConnection)),
+            .map_err(refused)?;
         }
         if let Err(misfit) = self.fits(frame, target, 0, u16::MAX) {
             return Err(Refusal { request, ..self.unfit(frame, misfit, ingress, None, scratch) });

@@ -6,7 +6,9 @@ use viaduct_wire::{Flow, Frame, L4};
 use super::{Engine, NAT, V2N, Way};
 use crate::{
     connection::{Connection, ConnectionId, Direction},
-    port_table::PortLease,
+    inventory::{Interface, View},
+    policy::Policy,
+    port_table::{PortLease, PortTable, TableId},
     recorder::Silent,
     scratch::Scratch,
     walk::{self, Choice, Options, Path, Subject, Translated},
@@ -23,6 +25,8 @@ pub(super) struct Known {
     way: Way,
     v2n_port: u16,
     nat_port: u16,
+    /// Whose those ports are: an address may have passed to another interface.
+    tables: [Option<TableId>; 2],
 }
 
 impl Known {
@@ -35,6 +39,7 @@ impl Known {
             way: connection.path,
             v2n_port: port(V2N),
             nat_port: port(NAT),
+            tables: connection.leases.each_ref().map(|lease| lease.as_ref().map(PortLease::table)),
         }
     }
 }
@@ -65,30 +70,35 @@ impl Engine {
         id: ConnectionId,
         direction: Direction,
         frame: &Frame<'_>,
-        scratch: &Scratch,
+        scratch: &mut Scratch,
     ) {
         let Some(known) = self.connections.with(id, |connection| Known::of(connection)) else {
             return;
         };
-        let (blocked, path) = match self.retrace(&known, frame, scratch) {
-            Trace::Other => return self.end(id, scratch),
-            Trace::Blocked(reason) => (Some(reason), None),
-            Trace::Same(Retraced { path, translated, blocked }) => {
-                let verdict = match direction {
-                    Direction::Request => blocked,
-                    Direction::Reply => walk::back(
-                        &scratch.policy,
-                        &self.inventory,
-                        &path,
-                        &translated,
-                        echo_reply(frame),
-                        &mut Silent,
-                    )
-                    .err(),
-                };
-                (verdict, Some(path))
+        // No lock of a connection is held, and the view is gone before the next one is taken.
+        let judged = {
+            let view = self.view(scratch);
+            match retrace(&known, frame, &scratch.policy, &view) {
+                Trace::Other => None,
+                Trace::Blocked(reason) => Some((Some(reason), None)),
+                Trace::Same(Retraced { path, translated, blocked }) => {
+                    let verdict = match direction {
+                        Direction::Request => blocked,
+                        Direction::Reply => walk::back_within(
+                            &scratch.policy,
+                            &view,
+                            &path,
+                            &translated,
+                            echo_reply(frame),
+                            &mut Silent,
+                        )
+                        .err(),
+                    };
+                    Some((verdict, Some(path)))
+                }
             }
         };
+        let Some((blocked, path)) = judged else { return self.end(id, scratch) };
         self.connections.with(id, |connection| {
             if let Some(path) = path {
                 connection.path.tracking = path.tracking;
@@ -99,41 +109,46 @@ impl Engine {
             half.blocked = blocked;
         });
     }
+}
 
-    /// Walks a connection's way again. Ends that track it do not ask their groups (SG-22).
-    pub(super) fn retrace(&self, known: &Known, frame: &Frame<'_>, scratch: &Scratch) -> Trace {
-        let Known { request, way, .. } = *known;
-        let held = |ip: Option<std::net::Ipv4Addr>| ip.map_or(Choice::default(), Choice::Held);
-        let options =
-            Options { tracked: way.tracking, eni: held(way.v2n), nat_address: held(way.nat) };
-        let icmp = match frame.l4() {
-            L4::Icmp { kind, code } => (kind, code),
-            // Of ICMP, only an echo opens connections besides.
-            _ => (8, 0),
-        };
-        let subject = Subject {
-            flow: request,
-            icmp,
-            source_ports: viaduct_topology::model::PortRange::single(request.source_port),
-        };
-        let walked = walk::retrace(&scratch.policy, &self.inventory, way.opener, &subject, options);
-        let path = match (walked.path, walked.blocked) {
-            (Some(path), _) => path,
-            (None, reason) => {
-                return Trace::Blocked(reason.unwrap_or(Reason::NoPossibleDestination));
-            }
-        };
-        let translated = path.translate(&request, known.v2n_port, known.nat_port);
-        let same = path.target == known.target
-            && path.v2n().map(|eni| eni.ip) == way.v2n
-            && path.nat.as_ref().map(|nat| nat.ip) == way.nat
-            && translated.arrival() == known.arrival;
-        if same {
-            Trace::Same(Retraced { path, translated, blocked: walked.blocked })
-        } else {
-            Trace::Other
+/// Walks a connection's way again. Ends that track it do not ask their groups (SG-22).
+pub(super) fn retrace(known: &Known, frame: &Frame<'_>, policy: &Policy, view: &View<'_>) -> Trace {
+    let Known { request, way, .. } = *known;
+    let held = |ip: Option<std::net::Ipv4Addr>| ip.map_or(Choice::default(), Choice::Held);
+    let options = Options { tracked: way.tracking, eni: held(way.v2n), nat_address: held(way.nat) };
+    let icmp = match frame.l4() {
+        L4::Icmp { kind, code } => (kind, code),
+        // Of ICMP, only an echo opens connections besides.
+        _ => (8, 0),
+    };
+    let subject = Subject {
+        flow: request,
+        icmp,
+        source_ports: viaduct_topology::model::PortRange::single(request.source_port),
+    };
+    let walked = walk::retrace(policy, view, way.opener, &subject, options);
+    let path = match (walked.path, walked.blocked) {
+        (Some(path), _) => path,
+        (None, reason) => {
+            return Trace::Blocked(reason.unwrap_or(Reason::NoPossibleDestination));
         }
+    };
+    let translated = path.translate(&request, known.v2n_port, known.nat_port);
+    let same = path.target == known.target
+        && path.v2n().map(|eni| eni.ip) == way.v2n
+        && path.nat.as_ref().map(|nat| nat.ip) == way.nat
+        && [path.v2n(), path.nat.as_ref()].map(|interface| interface.and_then(table))
+            == known.tables
+        && translated.arrival() == known.arrival;
+    if same {
+        Trace::Same(Retraced { path, translated, blocked: walked.blocked })
+    } else {
+        Trace::Other
     }
+}
+
+fn table(interface: &std::sync::Arc<Interface>) -> Option<TableId> {
+    interface.ports.as_deref().map(PortTable::id)
 }
 
 /// What the ACLs are to judge a reply as, if it is ICMP.

@@ -176,9 +176,10 @@ impl Engine {
         ingress: AttachmentId,
         subject: &Subject,
         options: Options,
-        scratch: &Scratch,
+        scratch: &mut Scratch,
     ) -> Result<Path, Reason> {
-        walk::forward(&scratch.policy, &self.inventory, ingress, subject, options, &mut Silent)
+        let view = self.view(scratch);
+        walk::forward_within(&scratch.policy, &view, ingress, subject, options, &mut Silent)
     }
 }
 

@@ -8,7 +8,7 @@ use viaduct_wire::Flow;
 use super::{Engine, Way};
 use crate::{
     connection::{Connection, Half},
-    explain::{Explanation, Query, QueryError, explain},
+    explain::{Explanation, Query, QueryError, explain_within},
     inventory::Inventory,
     moment::Moment,
     ports::EDGE,
@@ -105,8 +105,9 @@ impl Engine {
     ///
     /// When the query names somebody who is not there.
     pub fn explain(&self, query: &Query) -> Result<Explanation, QueryError> {
+        let view = self.inventory.view();
         let policy = Arc::clone(&self.policy.lock());
-        explain(&policy, &self.inventory, query)
+        explain_within(&policy, &view, query)
     }
 
     /// The interfaces and attachments.

@@ -17,7 +17,7 @@ type Map<K, V> = HashMap<K, V, FixedState>;
 /// Position of a set of Hyperplane ENIs.
 pub(super) type SetIndex = u32;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
     interfaces: Map<ResourceId, Arc<Interface>>,
     by_address: Map<(Number<Vpc>, Ipv4Addr), Arc<Interface>>,
@@ -32,7 +32,7 @@ pub(super) struct Tables {
 }
 
 /// The Hyperplane ENIs of one key.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Set {
     /// Ascending by ordinal.
     enis: Vec<Arc<Interface>>,
@@ -135,14 +135,19 @@ impl Tables {
             return Err(InventoryError::EniIdentity(new.id.clone()));
         }
         self.check_public_ip(&new)?;
+        self.exchange(old, new);
+        Ok(())
+    }
 
+    /// Puts an interface in the place of one that has the same identity.
+    fn exchange(&mut self, old: &Interface, new: Arc<Interface>) {
         if let Some(ip) = old.public_ip {
             self.by_public_ip.remove(&ip);
         }
         if let Some(ip) = new.public_ip {
             self.by_public_ip.insert(ip, Arc::clone(&new));
         }
-        let attachment = new.attachment().and_then(|id| self.attachments.get_mut(&id));
+        let attachment = new.attachment.and_then(|id| self.attachments.get_mut(&id));
         if let Some(attachment) = attachment {
             let place = Place::Instance(Arc::clone(&new));
             *attachment = Arc::new(Attachment { place, ..Attachment::clone(attachment) });
@@ -165,7 +170,6 @@ impl Tables {
         }
         self.by_address.insert((new.vpc, new.ip), Arc::clone(&new));
         self.interfaces.insert(new.id.clone(), new);
-        Ok(())
     }
 
     pub(super) fn remove_interface(&mut self, id: &ResourceId) -> Result<(), InventoryError> {
@@ -176,7 +180,7 @@ impl Tables {
             .ok_or_else(|| InventoryError::UnknownEni(id.clone()))?;
         match &interface.owner {
             Owner::Instance { number, .. } => {
-                if interface.attachment().is_some() {
+                if interface.attachment.is_some() {
                     return Err(InventoryError::EniInUse(id.clone()));
                 }
                 self.instances.remove(number);
@@ -224,17 +228,18 @@ impl Tables {
                 let interface = self
                     .interfaces
                     .get(eni)
+                    .cloned()
                     .ok_or_else(|| InventoryError::UnknownEni(eni.clone()))?;
                 let wrong =
                     |why| InventoryError::WrongEni { eni: eni.clone(), attachment: new.id, why };
                 if !matches!(interface.owner, Owner::Instance { .. }) {
                     return Err(wrong("it is not an instance's"));
                 }
-                if interface.attachment().is_some() {
+                if interface.attachment.is_some() {
                     return Err(wrong("it serves another one"));
                 }
-                interface.set_attachment(Some(new.id));
-                Place::Instance(Arc::clone(interface))
+                let interface = self.serve(&interface, Some(new.id));
+                Place::Instance(interface)
             }
             Host::Internet { ip } => {
                 let ip = ipv4(*ip)?;
@@ -262,12 +267,22 @@ impl Tables {
                 // Its set has an ENI: the last one of a set in use is not removed.
                 self.sets[*index as usize].environments -= 1;
             }
-            Place::Instance(interface) => interface.set_attachment(None),
+            Place::Instance(interface) => {
+                self.serve(interface, None);
+            }
             Place::Internet(ip) => {
                 self.internet_hosts.remove(ip);
             }
         }
         Ok(())
+    }
+
+    /// Notes whom an instance's interface serves. Interfaces are never changed in place, because
+    /// copies of the tables share them.
+    fn serve(&mut self, interface: &Interface, attachment: Option<AttachmentId>) -> Arc<Interface> {
+        let serving = Arc::new(Interface { attachment, ..interface.clone() });
+        self.exchange(interface, Arc::clone(&serving));
+        serving
     }
 
     fn check_public_ip(&self, new: &Interface) -> Result<(), InventoryError> {

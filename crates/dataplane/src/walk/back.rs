@@ -64,8 +64,19 @@ pub fn along<R: Recorder>(
     icmp: (u8, u8),
     recorder: &mut R,
 ) -> Result<(), Reason> {
-    let view = inventory.view();
-    let mut judge = Judge::new(policy, &view, recorder);
+    along_within(policy, &inventory.view(), path, translated, icmp, recorder)
+}
+
+/// [`along`], for whoever has a view of the inventory.
+pub(crate) fn along_within<R: Recorder>(
+    policy: &Policy,
+    view: &View<'_>,
+    path: &Path,
+    translated: &Translated,
+    icmp: (u8, u8),
+    recorder: &mut R,
+) -> Result<(), Reason> {
+    let mut judge = Judge::new(policy, view, recorder);
     let mut way = Way { judge: &mut judge, path, icmp: Some(icmp) };
     let result = way.forth(translated);
     judge.blocked.map_or(result, Err)

@@ -487,7 +487,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             OtherEnd::Interface(self.nat.or(self.source).map(|other| &**other)),
             self.options.tracked.destination,
         )?;
-        let Some(target) = interface.attachment() else {
+        let Some(target) = interface.attachment else {
             return Err(self.end(step, Reason::AttachmentDown));
         };
         self.step(Step::Delivery { target }, Ok(()))?;

@@ -18,7 +18,25 @@ pub(crate) struct Net {
     pub(crate) engine: Engine,
     pub(crate) scratch: Scratch,
     pub(crate) now: Moment,
+    plan: viaduct_control_plane::Plan,
     names: Vec<(String, AttachmentId)>,
+}
+
+/// A topology to reload, and the way to it.
+pub(crate) struct Target {
+    pub(crate) topology: viaduct_topology::Topology,
+    pub(crate) plan: viaduct_control_plane::Plan,
+    pub(crate) changes: Vec<viaduct_topology::inventory::Change>,
+}
+
+impl Target {
+    pub(crate) fn after(previous: &viaduct_control_plane::Plan, topology: &str) -> Self {
+        let loaded = viaduct_config_plane::load("test.yaml", topology)
+            .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let plan = viaduct_control_plane::plan_after(previous, &loaded.topology).expect("the plan");
+        let changes = viaduct_control_plane::changes(previous, &plan);
+        Self { topology: loaded.topology, plan, changes }
+    }
 }
 
 /// What came of a packet.
@@ -85,7 +103,7 @@ impl Net {
         }
         let scratch = engine.scratch([3; 32]);
         // Not at the start of time, so that nothing rests on the start being special.
-        Self { engine, scratch, now: Moment::from_millis(1_000_000_000), names }
+        Self { engine, scratch, now: Moment::from_millis(1_000_000_000), plan, names }
     }
 
     /// Puts another topology's policy in force.
@@ -93,6 +111,26 @@ impl Net {
         let loaded = viaduct_config_plane::load("test.yaml", topology)
             .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         self.engine.load(&loaded.topology);
+    }
+
+    /// Puts another topology in the place of this one, inventory and all, and attaches every new
+    /// host. Returns the generation.
+    pub(crate) fn apply(&mut self, topology: &str) -> u32 {
+        let next = Target::after(&self.plan, topology);
+        let generation = self.engine.reload(&next.topology, &next.changes).expect("the reload");
+        self.names.clear();
+        for (attachment, host) in next.plan.attachments.iter().zip(&next.plan.hosts) {
+            if !self.plan.attachments.iter().any(|before| before.id == attachment.id) {
+                self.engine.attached(attachment.id, host.device_mtu);
+            }
+            self.names.push((attachment.name.clone(), attachment.id));
+        }
+        self.plan = next.plan;
+        generation
+    }
+
+    pub(crate) fn plan(&self) -> &viaduct_control_plane::Plan {
+        &self.plan
     }
 
     pub(crate) fn id(&self, name: &str) -> AttachmentId {
