@@ -8,12 +8,14 @@
 //!    in, and nothing in it can be inconsistent.
 //! 3. [`inventory`]: what comes and goes while the network runs: interfaces and attachments.
 //!
-//! [`Reason`] is the vocabulary that verdicts, explanations and expectations share.
+//! [`Reason`] is the vocabulary that verdicts, explanations and expectations share; [`diff`] tells
+//! people what changes when one topology takes the place of another.
 //!
 //! Nothing here does I/O or reads a clock.
 #![forbid(unsafe_code)]
 
 pub mod arena;
+pub mod diff;
 pub mod flow;
 pub mod id;
 pub mod inventory;

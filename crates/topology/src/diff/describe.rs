@@ -1,0 +1,280 @@
+//! Objects as text that can be compared across topologies.
+//!
+//! Each description takes its object apart field by field, so that a field which is added to the
+//! model cannot be forgotten here.
+
+use std::{fmt::Display, net::IpAddr};
+
+use crate::{
+    arena::Handle,
+    model::{
+        AclAction, AclRule, Function, Instance, InternetGateway, InternetHost, NatGateway,
+        NetworkAcl, PrefixList, Route, RouteTable, RouteTarget, SecurityGroup, Settings, SgPeer,
+        SgRule, Subnet, Topology, Vpc, VpcPeeringConnection,
+    },
+    path::Resource,
+};
+
+/// An object as text.
+pub(super) struct Described {
+    /// The place of its kind among the kinds.
+    pub(super) order: usize,
+    /// The same in two topologies if the object is.
+    pub(super) identity: String,
+    /// Its path.
+    pub(super) path: String,
+    /// What is in it.
+    pub(super) fields: Vec<(&'static str, Field)>,
+}
+
+/// The value of a field.
+pub(super) enum Field {
+    /// One value, or a list whose order means something.
+    One(String),
+    /// A set of values, a line for each.
+    Many(Vec<String>),
+}
+
+/// Every object of a topology, kind by kind.
+pub(super) fn describe(topology: &Topology) -> Vec<Described> {
+    // A kind that is added to the model is to be described here.
+    let Topology {
+        settings: _,
+        prefix_lists: _,
+        vpcs: _,
+        subnets: _,
+        route_tables: _,
+        network_acls: _,
+        security_groups: _,
+        internet_gateways: _,
+        nat_gateways: _,
+        vpc_peering_connections: _,
+        instances: _,
+        functions: _,
+        internet_hosts: _,
+        expectations: _,
+    } = topology;
+    let mut all = vec![Described {
+        order: 0,
+        identity: "settings".to_owned(),
+        path: "settings".to_owned(),
+        fields: settings(&topology.settings),
+    }];
+    all.extend(topology.vpcs.values().map(|it| Described {
+        order: 1,
+        identity: it.id.to_string(),
+        path: format!("vpc/{}", it.name),
+        fields: vpc(topology, it),
+    }));
+    add(topology, &mut all, 2, subnet);
+    add(topology, &mut all, 3, route_table);
+    add(topology, &mut all, 4, network_acl);
+    add(topology, &mut all, 5, security_group);
+    add(topology, &mut all, 6, internet_gateway);
+    add(topology, &mut all, 7, nat_gateway);
+    add(topology, &mut all, 8, vpc_peering_connection);
+    add(topology, &mut all, 9, prefix_list);
+    add(topology, &mut all, 10, instance);
+    add(topology, &mut all, 11, function);
+    add(topology, &mut all, 12, internet_host);
+    all
+}
+
+type Fields = Vec<(&'static str, Field)>;
+
+fn add<R: Resource>(
+    topology: &Topology,
+    all: &mut Vec<Described>,
+    order: usize,
+    fields: impl Fn(&Topology, &R) -> Fields,
+) {
+    all.extend(R::arena(topology).iter().map(|(handle, object)| {
+        let path = topology.path(handle);
+        let identity = object.id().map_or_else(|| path.clone(), ToString::to_string);
+        Described { order, identity, path, fields: fields(topology, object) }
+    }));
+}
+
+fn settings(settings: &Settings) -> Fields {
+    let Settings {
+        eni_connections,
+        source_ports,
+        nat_gateway_connections_per_destination,
+        enis_per_vpc,
+    } = settings;
+    vec![
+        one("eni_connections", eni_connections),
+        one("source_ports", source_ports),
+        one("nat_gateway_connections_per_destination", nat_gateway_connections_per_destination),
+        one("enis_per_vpc", enis_per_vpc),
+    ]
+}
+
+fn vpc(topology: &Topology, vpc: &Vpc) -> Fields {
+    let Vpc {
+        id: _,
+        name: _,
+        cidr_blocks,
+        main_route_table,
+        // The VPC's own, for as long as it lives.
+        default_network_acl: _,
+        default_security_group: _,
+        internet_gateway,
+    } = vpc;
+    vec![
+        one("cidr_blocks", in_order(cidr_blocks)),
+        one("main_route_table", topology.path(*main_route_table)),
+        one("internet_gateway", or_none(internet_gateway.map(|it| topology.path(it)))),
+    ]
+}
+
+fn subnet(topology: &Topology, subnet: &Subnet) -> Fields {
+    let Subnet { id: _, name: _, vpc: _, cidr_block, availability_zone, route_table, network_acl } =
+        subnet;
+    vec![
+        one("cidr_block", cidr_block),
+        one("availability_zone", availability_zone),
+        one("route_table", topology.path(*route_table)),
+        one("network_acl", topology.path(*network_acl)),
+    ]
+}
+
+fn route_table(topology: &Topology, table: &RouteTable) -> Fields {
+    let RouteTable { id: _, name: _, vpc: _, routes } = table;
+    let line = |route: &Route| {
+        let Route { destination, target, prefix_list } = route;
+        let target = route_target(topology, *target);
+        match prefix_list {
+            Some(list) => format!("{destination} of {} to {target}", topology.path(*list)),
+            None => format!("{destination} to {target}"),
+        }
+    };
+    vec![("routes", Field::Many(routes.iter().map(line).collect()))]
+}
+
+fn route_target(topology: &Topology, target: RouteTarget) -> String {
+    match target {
+        RouteTarget::Local => "local".to_owned(),
+        RouteTarget::InternetGateway(gateway) => topology.path(gateway),
+        RouteTarget::NatGateway(gateway) => topology.path(gateway),
+        RouteTarget::VpcPeeringConnection(peering) => topology.path(peering),
+        RouteTarget::Instance(instance) => topology.path(instance),
+        RouteTarget::Blackhole => "blackhole".to_owned(),
+    }
+}
+
+fn network_acl(_: &Topology, acl: &NetworkAcl) -> Fields {
+    let NetworkAcl { id: _, name: _, vpc: _, ingress, egress } = acl;
+    let lines = |rules: &[AclRule], side: &str| {
+        let line = |rule: &AclRule| {
+            let AclRule { number, action, traffic, cidr_block } = rule;
+            let action = match action {
+                AclAction::Allow => "allow",
+                AclAction::Deny => "deny",
+            };
+            format!("{number} {action} {traffic} {side} {cidr_block}")
+        };
+        Field::Many(rules.iter().map(line).collect())
+    };
+    vec![("ingress", lines(ingress, "from")), ("egress", lines(egress, "to"))]
+}
+
+fn security_group(topology: &Topology, group: &SecurityGroup) -> Fields {
+    let SecurityGroup { id: _, name: _, vpc: _, ingress, egress } = group;
+    let lines = |rules: &[SgRule], side: &str| {
+        let line = |rule: &SgRule| {
+            let SgRule { traffic, peer } = rule;
+            let peer = match peer {
+                SgPeer::Cidr(block) => block.to_string(),
+                SgPeer::Group(group) => topology.path(*group),
+                SgPeer::PrefixList(list) => topology.path(*list),
+            };
+            format!("{traffic} {side} {peer}")
+        };
+        Field::Many(rules.iter().map(line).collect())
+    };
+    vec![("ingress", lines(ingress, "from")), ("egress", lines(egress, "to"))]
+}
+
+fn internet_gateway(_: &Topology, gateway: &InternetGateway) -> Fields {
+    let InternetGateway { id: _, name: _, vpc: _ } = gateway;
+    Vec::new()
+}
+
+fn nat_gateway(topology: &Topology, gateway: &NatGateway) -> Fields {
+    let NatGateway { id: _, name: _, subnet, private_ip, public_ips } = gateway;
+    vec![
+        one("subnet", topology.path(*subnet)),
+        one("private_ip", address(*private_ip)),
+        one("public_ips", in_order(public_ips)),
+    ]
+}
+
+fn vpc_peering_connection(topology: &Topology, peering: &VpcPeeringConnection) -> Fields {
+    let VpcPeeringConnection { id: _, name: _, requester, accepter } = peering;
+    vec![
+        one("requester", &topology.vpcs[*requester].name),
+        one("accepter", &topology.vpcs[*accepter].name),
+    ]
+}
+
+fn prefix_list(_: &Topology, list: &PrefixList) -> Fields {
+    let PrefixList { id: _, name: _, entries, max_entries } = list;
+    let entries = entries.iter().map(ToString::to_string).collect();
+    vec![("entries", Field::Many(entries)), one("max_entries", max_entries)]
+}
+
+fn instance(topology: &Topology, instance: &Instance) -> Fields {
+    let Instance {
+        id: _,
+        name: _,
+        subnet,
+        private_ip,
+        public_ip,
+        security_groups,
+        source_dest_check,
+    } = instance;
+    vec![
+        one("subnet", topology.path(*subnet)),
+        one("private_ip", address(*private_ip)),
+        one("public_ip", or_none(*public_ip)),
+        ("security_groups", paths(topology, security_groups)),
+        one("source_dest_check", source_dest_check),
+    ]
+}
+
+fn function(topology: &Topology, function: &Function) -> Fields {
+    let Function { name: _, account, subnets, security_groups, environments } = function;
+    vec![
+        one("account", account),
+        ("subnets", paths(topology, subnets)),
+        ("security_groups", paths(topology, security_groups)),
+        one("environments", environments),
+    ]
+}
+
+fn internet_host(_: &Topology, host: &InternetHost) -> Fields {
+    let InternetHost { name: _, ip } = host;
+    vec![one("ip", ip)]
+}
+
+fn one(name: &'static str, value: impl Display) -> (&'static str, Field) {
+    (name, Field::One(value.to_string()))
+}
+
+fn paths<R: Resource>(topology: &Topology, handles: &[Handle<R>]) -> Field {
+    Field::Many(handles.iter().map(|handle| topology.path(*handle)).collect())
+}
+
+fn in_order(values: &[impl Display]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn or_none(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+/// A private address that the file may leave to the plan.
+fn address(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "any".to_owned(), |address| address.to_string())
+}
