@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod daemon;
 mod exit;
 mod explaining;
 mod files;
@@ -45,6 +46,7 @@ enum Command {
     Check(commands::check::Check),
     Explain(commands::explain::Explain),
     Run(commands::run::Run),
+    Apply(commands::apply::Apply),
     Agent(commands::agent::Agent),
     Attach(commands::attach::Attach),
     #[command(subcommand)]
@@ -60,6 +62,7 @@ impl Command {
             Self::Check(command) => command.run(),
             Self::Explain(command) => command.run(),
             Self::Run(command) => command.run(),
+            Self::Apply(command) => command.run(),
             Self::Agent(command) => command.run(),
             Self::Attach(command) => command.run(),
             Self::Lab(command) => command.run(),

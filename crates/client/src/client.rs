@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, StatusCode, body::Bytes, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, body::Bytes, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -19,11 +19,16 @@ use tokio::net::UnixStream;
 use crate::{
     error::ClientError,
     query::{ConnectionsQuery, DropsQuery, address},
-    shapes::{ApiError, Attachment, Connection, Counters, Drops, Eni, Function, HostPlan, Status},
+    shapes::{
+        ApiError, Applied, Attachment, Connection, Counters, Drops, Eni, Function, HostPlan, Status,
+    },
 };
 
 /// How long an answer may take, beyond what the question itself asks the daemon to wait.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much longer it may take to put the largest topology in force.
+const APPLYING: Duration = Duration::from_secs(60);
 
 /// Speaks to a daemon.
 #[derive(Clone, Debug)]
@@ -131,13 +136,32 @@ impl Client {
         self.ask(&address("/v1/plan", &[("name", Some(name.to_owned()))]), Duration::ZERO).await
     }
 
+    /// Puts another topology in the place of the one in force, or says what that would change.
+    /// `name` is what the daemon calls the file; it is not opened.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status); also when something is wrong with the topology. Then nothing
+    /// has changed.
+    pub async fn apply(
+        &self,
+        name: &str,
+        text: String,
+        dry_run: bool,
+    ) -> Result<Applied, ClientError> {
+        let parameters = [("name", Some(name.to_owned())), ("dry_run", Some(dry_run.to_string()))];
+        let address = address("/v1/apply", &parameters);
+        self.answer(&address, self.exchange(Method::POST, &address, text, APPLYING).await?)
+    }
+
     /// The counters in Prometheus's text format.
     ///
     /// # Errors
     ///
     /// See [`status`](Self::status).
     pub async fn metrics(&self) -> Result<String, ClientError> {
-        let (status, body) = self.exchange("/metrics", Duration::ZERO).await?;
+        let (status, body) =
+            self.exchange(Method::GET, "/metrics", String::new(), Duration::ZERO).await?;
         if status != StatusCode::OK {
             return Err(self.refusal("/metrics", status, &body));
         }
@@ -149,7 +173,14 @@ impl Client {
         address: &str,
         waits: Duration,
     ) -> Result<T, ClientError> {
-        let (status, body) = self.exchange(address, waits).await?;
+        self.answer(address, self.exchange(Method::GET, address, String::new(), waits).await?)
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        address: &str,
+        (status, body): (StatusCode, Bytes),
+    ) -> Result<T, ClientError> {
         if status != StatusCode::OK {
             return Err(self.refusal(address, status, &body));
         }
@@ -158,25 +189,34 @@ impl Client {
 
     async fn exchange(
         &self,
+        method: Method,
         address: &str,
+        body: String,
         waits: Duration,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let waited = self.patience + waits;
-        match tokio::time::timeout(waited, self.exchange_at_leisure(address)).await {
+        match tokio::time::timeout(waited, self.exchange_at_leisure(method, address, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::TimedOut { path: self.path.clone(), waited }),
         }
     }
 
-    async fn exchange_at_leisure(&self, address: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange_at_leisure(
+        &self,
+        method: Method,
+        address: &str,
+        body: String,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = self.open().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(&error))?;
-        let request = Request::get(address)
+        let request = Request::builder()
+            .method(method)
+            .uri(address)
             // HTTP/1.1 demands a host, and a Unix socket has none.
             .header(header::HOST, "viaduct")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(Bytes::from(body)))
             .expect("addresses are escaped");
         let exchange = async {
             let response = sender.send_request(request).await?;

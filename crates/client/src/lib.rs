@@ -14,9 +14,11 @@
 //! | `GET /v1/counters` | [`Counters`] |
 //! | `GET /v1/drops?after=SEQUENCE&wait_ms=N` | [`Drops`] |
 //! | `GET /v1/plan?name=NAME` | [`HostPlan`] |
+//! | `POST /v1/apply?name=FILE&dry_run=BOOL`, the topology's text | [`Applied`] |
 //! | `GET /metrics` | the counters in Prometheus's text format |
 //!
-//! Whatever cannot be answered is answered with [`ApiError`] and a status of 400 or 404.
+//! Whatever cannot be answered is answered with [`ApiError`] and a status of 400 or 404; a topology
+//! that cannot be put in force with 422.
 //!
 //! ```no_run
 //! # async fn show() -> Result<(), viaduct_client::ClientError> {
@@ -38,8 +40,9 @@ pub mod shapes;
 pub use client::Client;
 pub use error::ClientError;
 pub use flow::{Flow, Protocol};
-pub use query::{ConnectionsQuery, DropsQuery, PlanQuery};
+pub use query::{ApplyQuery, ConnectionsQuery, DropsQuery, PlanQuery};
 pub use shapes::{
-    ApiError, Attachment, AttachmentCount, AttachmentState, Connection, ConnectionState, Counters,
-    DropEvent, Drops, Eni, EniKind, Function, HostKind, HostPlan, Status, Traffic,
+    Action, ApiError, Applied, Attachment, AttachmentCount, AttachmentState, Connection,
+    ConnectionState, Counters, DropEvent, Drops, Eni, EniKind, Function, HostKind, HostPlan,
+    ObjectChange, Status, Traffic,
 };

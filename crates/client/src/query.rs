@@ -37,6 +37,17 @@ pub struct PlanQuery {
     pub name: String,
 }
 
+/// The parameters of `/v1/apply`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyQuery {
+    /// What messages call the file.
+    pub name: String,
+    /// Whether only to say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// `path?key=value&…`, the values escaped, absent ones left out.
 pub(crate) fn address(path: &str, parameters: &[(&str, Option<String>)]) -> String {
     let mut address = path.to_owned();

@@ -254,6 +254,44 @@ pub struct HostPlan {
     pub hosts: Vec<(IpAddr, String)>,
 }
 
+/// What an applied topology changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Whether nothing was done, and this is what would be.
+    pub dry_run: bool,
+    /// The generation of the policy now in force.
+    pub generation: u32,
+    /// What becomes of each object that is not as it was.
+    pub changes: Vec<ObjectChange>,
+    /// Hosts that were attached and are let go: they are gone, or to have another address.
+    pub detached: Vec<String>,
+    /// What the file's author should look at again; empty if nothing.
+    pub warnings: String,
+}
+
+/// What becomes of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectChange {
+    /// What becomes of it.
+    pub action: Action,
+    /// Its path, as `main/security_group/db`.
+    pub path: String,
+    /// Of a changed object: each value that is another, each line of a list that goes or comes.
+    pub details: Vec<String>,
+}
+
+/// What becomes of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is new.
+    Added,
+    /// It stays, and something in it is different.
+    Changed,
+    /// It is there no more.
+    Removed,
+}
+
 /// Why a question was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {

@@ -1,6 +1,6 @@
-//! `control.sock`: questions about the running network.
+//! `control.sock`: questions about the running network, and another topology for it.
 //!
-//! Everything here reads. The shapes are `viaduct-client`'s, so that both ends agree.
+//! `apply` changes something, everything else reads. The shapes are `viaduct-client`'s, so that both ends agree.
 
 mod answers;
 mod metrics;
@@ -9,17 +9,29 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{
+        DefaultBodyLimit, Query, State,
+        rejection::{QueryRejection, StringRejection},
+    },
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use tokio::sync::watch;
-use viaduct_client::{ApiError, ConnectionsQuery, Drops, DropsQuery, HostPlan, PlanQuery, shapes};
+use viaduct_client::{
+    ApiError, Applied, ApplyQuery, ConnectionsQuery, Drops, DropsQuery, HostPlan, PlanQuery, shapes,
+};
+use viaduct_config_plane::{LONGEST_SOURCE, LoadError};
 use viaduct_dataplane::Engine;
-use viaduct_topology::Topology;
 
-use crate::{clock::Clock, drops::DropLog, error::Error, fleet::Fleet, registry::Registry};
+use crate::{
+    clock::Clock,
+    drops::DropLog,
+    error::Error,
+    fleet::Fleet,
+    registry::{Refusal, Registry},
+    reload::{Reloader, Source},
+};
 
 /// Connections that are listed when nobody says how many.
 const DEFAULT_LIMIT: usize = 1000;
@@ -29,12 +41,11 @@ const LONGEST_WAIT: u64 = 60_000;
 
 /// What there is to ask about.
 pub(crate) struct Running {
-    pub(crate) topology_file: PathBuf,
     pub(crate) attach_socket: PathBuf,
-    pub(crate) topology: Topology,
     pub(crate) engine: Arc<Engine>,
     pub(crate) fleet: Fleet,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) reloader: Arc<Reloader>,
     pub(crate) drops: Arc<DropLog>,
     pub(crate) clock: Arc<Clock>,
     /// True when the daemon ends: nobody waits any longer.
@@ -72,6 +83,11 @@ fn router(running: Arc<Running>) -> Router {
         .route("/v1/drops", get(drops))
         .route("/v1/plan", get(plan))
         .route("/metrics", get(metrics))
+        .route(
+            "/v1/apply",
+            // One byte more than a topology may have, so that it is the loader who says so.
+            post(apply).layer(DefaultBodyLimit::max(LONGEST_SOURCE + 1)),
+        )
         .fallback(unknown)
         .with_state(running)
 }
@@ -98,9 +114,7 @@ async fn connections(
 ) -> Result<Json<Vec<shapes::Connection>>, Refused> {
     let Query(ConnectionsQuery { limit, attachment }) = query?;
     let opener = match attachment {
-        Some(name) => Some(
-            running.registry.find(&name).map_err(|refusal| Refused::unknown(refusal.message))?.0.id,
-        ),
+        Some(name) => Some(running.registry.network().find(&name)?.0.id),
         None => None,
     };
     Ok(Json(answers::connections(&running, limit.unwrap_or(DEFAULT_LIMIT), opener)))
@@ -138,10 +152,22 @@ async fn plan(
     query: Result<Query<PlanQuery>, QueryRejection>,
 ) -> Result<Json<HostPlan>, Refused> {
     let Query(PlanQuery { name }) = query?;
-    match running.registry.find(&name) {
-        Ok((_, plan)) => Ok(Json(answers::plan(plan))),
-        Err(refusal) => Err(Refused::unknown(refusal.message)),
+    Ok(Json(answers::plan(running.registry.network().find(&name)?.1)))
+}
+
+async fn apply(
+    State(running): App,
+    query: Result<Query<ApplyQuery>, QueryRejection>,
+    text: Result<String, StringRejection>,
+) -> Result<Json<Applied>, Refused> {
+    let Query(ApplyQuery { name, dry_run }) = query?;
+    let source = Source::Text { name: PathBuf::from(name), text: text? };
+    let report = running.reloader.apply(source, dry_run).await?;
+    if !dry_run {
+        let (changes, detached) = (report.differences.len(), report.detached.len());
+        tracing::info!(generation = report.generation, changes, detached, "applied");
     }
+    Ok(Json(answers::applied(report, dry_run)))
 }
 
 async fn metrics(State(running): App) -> Response {
@@ -159,7 +185,7 @@ async fn unknown(uri: Uri) -> Refused {
         error: format!("there is no {}", uri.path()),
         help: Some(
             "ask for /v1/status, /v1/functions, /v1/enis, /v1/attachments, /v1/connections, \
-             /v1/counters, /v1/drops, /v1/plan or /metrics"
+             /v1/counters, /v1/drops, /v1/plan or /metrics, or post to /v1/apply"
                 .to_owned(),
         ),
     }
@@ -185,6 +211,31 @@ impl Refused {
 impl From<QueryRejection> for Refused {
     fn from(rejection: QueryRejection) -> Self {
         Self::bad(rejection.body_text(), None)
+    }
+}
+
+impl From<StringRejection> for Refused {
+    fn from(rejection: StringRejection) -> Self {
+        Self::bad(rejection.body_text(), Some("send the topology's text as UTF-8".to_owned()))
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::unknown(refusal.message)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Plan { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Topology(error) if matches!(**error, LoadError::Refused(_)) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, error: format!("nothing has changed: {error}"), help: None }
     }
 }
 

@@ -5,7 +5,8 @@
 //! - **workers** (`worker`) move packets. They wait in `epoll`, never on a lock that is held across
 //!   a system call, and know nothing of files, names or JSON.
 //! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
-//!   `registry`), questions are answered over `control.sock` (`api`), drops are collected (`drops`).
+//!   `registry`), questions are answered over `control.sock` (`api`), drops are collected (`drops`),
+//!   another topology takes the place of the one in force (`reload`).
 //!   Whatever waits in the kernel goes to tokio's threads for that.
 //!
 //! From the control side to the workers lead bounded inboxes (`fleet`), from the workers back a
@@ -20,8 +21,10 @@ mod clock;
 mod drops;
 mod error;
 mod fleet;
+mod network;
 mod options;
 mod registry;
+mod reload;
 mod runtime_dir;
 mod session;
 mod supervisor;
@@ -45,7 +48,9 @@ use crate::{
     clock::Clock,
     drops::DropLog,
     fleet::{Fleet, random},
+    network::Network,
     registry::Registry,
+    reload::Reloader,
     runtime_dir::RuntimeDir,
 };
 
@@ -142,26 +147,34 @@ async fn serve(
         workers,
         hosts: plan.attachments.len(),
     };
-    let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, plan));
+    let network = Network::new(options.topology.clone(), topology, plan);
+    let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network));
+    let reloader = Arc::new(Reloader::new(
+        Arc::clone(&engine),
+        Arc::clone(&registry),
+        options.topology.clone(),
+    ));
     let attach = Listener::bind(directory.attach_socket())?;
     let control = directory.listen_control()?;
     let running = Arc::new(Running {
-        topology_file: options.topology.clone(),
         attach_socket: directory.attach_socket(),
-        topology,
         engine: Arc::clone(&engine),
         fleet,
         registry: Arc::clone(&registry),
+        reloader: Arc::clone(&reloader),
         drops: Arc::clone(&drops),
         clock: Arc::clone(&clock),
         ending,
     });
+    let hang_ups = reload::catch_hang_up();
     on_ready(&ready);
     tracing::info!(workers, hosts = ready.hosts, runtime_dir = %options.runtime_dir.display(), "ready");
     tokio::select! {
         ended = api::serve(control, running) => ended,
         ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
+        never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},
+        never = reload::watch(reloader), if options.watch => match never {},
         () = drops.collect_forever() => Ok(()),
         () = dispatch => Ok(()),
         () = trim_forever(&engine, &clock) => Ok(()),

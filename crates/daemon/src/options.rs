@@ -17,6 +17,8 @@ pub struct Options {
     pub connections: usize,
     /// How long an attachment waits for a helper that went away.
     pub grace: Duration,
+    /// Whether the file is read again when it changes. SIGHUP has it read again in any case.
+    pub watch: bool,
 }
 
 impl Options {
@@ -29,6 +31,7 @@ impl Options {
             workers: None,
             connections: 1_000_000,
             grace: Duration::from_secs(2),
+            watch: false,
         }
     }
 }

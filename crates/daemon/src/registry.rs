@@ -15,35 +15,36 @@
 //! | attached | end of the session | reconnecting |
 //! | attached, reconnecting | withdrawal, queue gone, settings that cannot be restored | detached |
 //! | reconnecting | end of the grace | detached |
+//! | attached, reconnecting | a reload that removes the host or gives it another address | detached |
 //!
 //! An attachment comes up in three steps: every worker learns to write to it, the engine is told that
 //! it is there, one worker begins to read it. In any other order the answer to its first packet could
 //! meet a worker that does not know it yet. It goes down the other way round.
 //!
+//! An offer can meet a reload that removes its host. Each first writes and then looks, the offer to the
+//! map and then at the network, the reload the other way round, so that one of them sees the other.
+//!
 //! No guard of the map is held across an `await`.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use dashmap::{DashMap, Entry};
-use tokio::sync::mpsc;
-use viaduct_control_plane::{HostPlan, Plan};
+use tokio::{sync::mpsc, task::JoinSet};
 use viaduct_dataplane::Engine;
-use viaduct_topology::{
-    inventory::{Attachment, AttachmentId},
-    suggest::suggest,
-};
+use viaduct_topology::inventory::AttachmentId;
 use viaduct_tun::{
     Queue, Reply,
     handover::{DetachReason, RefusalReason},
 };
 
-use crate::{fleet::Ports, worker::Port};
+use crate::{
+    fleet::Ports,
+    network::{Network, set_up_alike},
+    worker::Port,
+};
 
 /// The smallest MTU that is believed: every host must take datagrams of this size (RFC 791).
 const SMALLEST_MTU: u16 = 576;
@@ -64,8 +65,7 @@ pub(crate) struct Session {
 pub(crate) struct Registry {
     engine: Arc<Engine>,
     ports: Ports,
-    plan: Plan,
-    by_name: HashMap<String, usize>,
+    network: RwLock<Arc<Network>>,
     /// What is attached or reconnecting; the others are detached.
     held: DashMap<AttachmentId, Held>,
     next_serial: AtomicU64,
@@ -100,6 +100,17 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Tells whoever holds it that it is over.
+    fn tell(&self, reason: DetachReason) {
+        if let Some(session) = &self.session {
+            let detached = Reply::Detached { name: self.called.clone(), reason };
+            // A session that is just ending needs no news.
+            let _ = session.replies.send(detached);
+        }
+    }
+}
+
 /// Why an offer or a question is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -108,33 +119,20 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
 
 impl Registry {
-    pub(crate) fn new(engine: Arc<Engine>, ports: Ports, plan: Plan) -> Self {
-        let names = plan.attachments.iter().map(|attachment| attachment.name.clone());
-        let by_name = names.zip(0..).collect();
-        let next_serial = AtomicU64::new(1);
-        Self { engine, ports, plan, by_name, held: DashMap::new(), next_serial }
+    pub(crate) fn new(engine: Arc<Engine>, ports: Ports, network: Network) -> Self {
+        let network = RwLock::new(Arc::new(network));
+        Self { engine, ports, network, held: DashMap::new(), next_serial: AtomicU64::new(1) }
     }
 
-    /// All interfaces and attachments.
-    pub(crate) fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// All attachments, in the order of their numbers.
-    pub(crate) fn attachments(&self) -> &[Attachment] {
-        &self.plan.attachments
-    }
-
-    /// The attachment with this number.
-    pub(crate) fn attachment(&self, id: AttachmentId) -> Option<&Attachment> {
-        // Numbers count from 1 without gaps.
-        self.plan.attachments.get((id.0 as usize).checked_sub(1)?)
+    /// The network in force.
+    pub(crate) fn network(&self) -> Arc<Network> {
+        Arc::clone(&self.network.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What is attached there, or reconnecting.
@@ -147,23 +145,6 @@ impl Registry {
         self.held.iter().filter(|held| held.up && !held.is_reconnecting()).count()
     }
 
-    /// The attachment of this name. `function/api` is its first environment.
-    pub(crate) fn find(&self, name: &str) -> Result<(&Attachment, &HostPlan), Refusal> {
-        let index = self.by_name.get(name).or_else(|| self.by_name.get(&format!("{name}/1")));
-        match index {
-            Some(index) => Ok((&self.plan.attachments[*index], &self.plan.hosts[*index])),
-            None => {
-                let names = self.by_name.keys().map(String::as_str);
-                let help = match suggest(name, names) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "`viaduct get attachments` lists what there is".to_owned(),
-                };
-                let message = format!("the topology has no host `{name}`; {help}");
-                Err(Refusal::new(RefusalReason::UnknownAttachment, message))
-            }
-        }
-    }
-
     /// Attaches a queue. Returns its number when packets flow.
     pub(crate) async fn attach(
         &self,
@@ -172,7 +153,9 @@ impl Registry {
         queue: Queue,
         session: &Session,
     ) -> Result<u64, Refusal> {
-        let id = self.find(name)?.0.id;
+        let network = self.network();
+        let (attachment, host) = network.find(name)?;
+        let id = attachment.id;
         if mtu < SMALLEST_MTU {
             let message = format!("`{name}`: an MTU of {mtu} is below {SMALLEST_MTU}");
             return Err(Refusal::new(RefusalReason::BadMessage, message));
@@ -182,6 +165,17 @@ impl Registry {
         let (called, session) = (name.to_owned(), Some(session.clone()));
         let held = Held { port: Arc::clone(&port), up: false, called, session };
         let replaced = self.hold(id, held)?.map(|held| held.port);
+        // Or a reload has passed, and did not find it there yet.
+        let stands = self.network().host(id).is_some_and(|now| set_up_alike(now, host));
+        if !stands {
+            self.held.remove_if(&id, |_, held| held.port.serial == serial);
+            if let Some(replaced) = replaced {
+                self.engine.detached(id);
+                self.ports.detach(replaced).await;
+            }
+            let message = format!("the topology has changed, and `{name}` with it: attach it anew");
+            return Err(Refusal::new(RefusalReason::UnknownAttachment, message));
+        }
         self.ports.attach(Arc::clone(&port), replaced).await;
         self.engine.attached(id, mtu);
         self.ports.read(port).await;
@@ -198,7 +192,7 @@ impl Registry {
 
     /// Whether an offer on this session would be accepted: asked before the queue is set up.
     pub(crate) fn may_attach(&self, name: &str, session: &Session) -> Result<(), Refusal> {
-        let id = self.find(name)?.0.id;
+        let id = self.network().find(name)?.0.id;
         match self.held.get(&id) {
             Some(held) => held.may_be_replaced(name, session.id),
             None => Ok(()),
@@ -223,7 +217,7 @@ impl Registry {
 
     /// Ends an attachment that this session holds.
     pub(crate) async fn withdraw(&self, name: &str, session: &Session) -> Result<(), Refusal> {
-        let id = self.find(name)?.0.id;
+        let id = self.network().find(name)?.0.id;
         let ours = |held: &Held| held.session.as_ref().is_some_and(|of| of.id == session.id);
         match self.held.remove_if(&id, |_, held| ours(held)) {
             Some((_, held)) => {
@@ -267,14 +261,55 @@ impl Registry {
         let Some((_, held)) = self.held.remove_if(&id, |_, held| held.port.serial == serial) else {
             return false;
         };
-        if let Some(session) = &held.session {
-            let reason = DetachReason::QueueGone;
-            let detached = Reply::Detached { name: held.called.clone(), reason };
-            // A session that is just ending needs no news.
-            let _ = session.replies.send(detached);
-        }
+        held.tell(DetachReason::QueueGone);
         self.detach(held).await;
         true
+    }
+
+    /// What is attached now and cannot stay when this network comes into force, and why.
+    pub(crate) fn ending(&self, next: &Network) -> Vec<(AttachmentId, DetachReason)> {
+        self.ending_between(&self.network(), next)
+    }
+
+    fn ending_between(
+        &self,
+        before: &Network,
+        next: &Network,
+    ) -> Vec<(AttachmentId, DetachReason)> {
+        self.held
+            .iter()
+            .filter_map(|held| {
+                let id = *held.key();
+                match (before.host(id), next.host(id)) {
+                    (_, None) => Some((id, DetachReason::Removed)),
+                    (Some(before), Some(next)) if !set_up_alike(before, next) => {
+                        Some((id, DetachReason::Changed))
+                    }
+                    _ => None,
+                }
+            })
+            .collect()
+    }
+
+    /// Answers from this network from now on, and ends the attachments that have no place in it.
+    /// The engine must have it already. Returns their names.
+    pub(crate) async fn install(&self, next: Network) -> Vec<String> {
+        let next = Arc::new(next);
+        let before = self.network();
+        *self.network.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        let mut names = Vec::new();
+        let mut detaching = JoinSet::new();
+        for (id, reason) in self.ending_between(&before, &next) {
+            let Some((_, held)) = self.held.remove(&id) else { continue };
+            held.tell(reason);
+            self.engine.detached(id);
+            names.push(before.name(id));
+            // Each waits for all workers: all of them together.
+            let ports = self.ports.clone();
+            detaching.spawn(async move { ports.detach(held.port).await });
+        }
+        while detaching.join_next().await.is_some() {}
+        names
     }
 
     async fn detach(&self, held: Held) {

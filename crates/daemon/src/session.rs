@@ -92,7 +92,7 @@ async fn end(registry: &Registry, id: SessionId, grace: Duration) {
     tokio::time::sleep(grace).await;
     for port in left {
         if registry.grace_ended(&port).await {
-            let name = registry.attachment(port.attachment).map(|attachment| &attachment.name);
+            let name = registry.network().name(port.attachment);
             tracing::info!(name, "detached: its helper did not come back");
         }
     }
@@ -155,7 +155,7 @@ async fn answer_to(request: Incoming, registry: &Registry, session: &Session) ->
             reason: RefusalReason::BadMessage,
             message: "hello was said before".to_owned(),
         },
-        Incoming::Describe { name } => match registry.find(&name) {
+        Incoming::Describe { name } => match registry.network().find(&name) {
             Ok((_, plan)) => Reply::Plan(plan_for(&name, plan)),
             Err(refusal) => refused(name, refusal),
         },

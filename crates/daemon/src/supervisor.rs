@@ -69,6 +69,6 @@ async fn restore(registry: &Registry, attachment: AttachmentId, serial: u64) {
     }
 }
 
-fn name(registry: &Registry, attachment: AttachmentId) -> &str {
-    registry.attachment(attachment).map_or("?", |attachment| &attachment.name)
+fn name(registry: &Registry, attachment: AttachmentId) -> String {
+    registry.network().name(attachment)
 }

@@ -27,10 +27,25 @@ pub(crate) struct Check {
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Report {
+pub(crate) struct Report {
     errors: usize,
     warnings: usize,
     problems: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// What is wrong with one file.
+    pub(crate) fn of(problems: &Problems) -> Self {
+        let mut report = Self::default();
+        report.add(problems);
+        report
+    }
+
+    fn add(&mut self, problems: &Problems) {
+        self.errors += problems.count(Severity::Error);
+        self.warnings += problems.count(Severity::Warning);
+        self.problems.extend(problems.diagnostics());
+    }
 }
 
 impl Check {
@@ -53,9 +68,7 @@ impl Check {
                 output::say(format_args!("{}: {}", file.display(), problems.summary()));
                 rendered.push_str(&problems.render(true));
             }
-            report.errors += problems.count(Severity::Error);
-            report.warnings += problems.count(Severity::Warning);
-            report.problems.extend(problems.diagnostics());
+            report.add(&problems);
         }
         if self.json {
             output::json(&report)?;

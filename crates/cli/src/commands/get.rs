@@ -1,17 +1,14 @@
 //! `viaduct get`: what a running daemon has and did.
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use viaduct_client::{
     Attachment, Client, Connection, ConnectionsQuery, Counters, DropEvent, DropsQuery, Eni,
     Function, Status,
 };
-use viaduct_lab::{LabName, Layout, layout};
 
 use crate::{
-    commands::run::DEFAULT_RUNTIME_DIR,
+    daemon::Which,
     exit::{Answer, Failure, Outcome},
     output, signals,
     table::{Table, or_dash},
@@ -27,14 +24,8 @@ pub(crate) struct Get {
     #[arg(value_enum)]
     what: What,
 
-    /// Ask the daemon of this lab
-    #[arg(long, value_name = "NAME", conflicts_with = "runtime_dir")]
-    lab: Option<LabName>,
-
-    /// Ask the daemon with its sockets there; if neither is given, the one in /run/viaduct or
-    /// else that of the only lab
-    #[arg(long, env = "VIADUCT_RUNTIME_DIR", value_name = "DIR")]
-    runtime_dir: Option<PathBuf>,
+    #[command(flatten)]
+    daemon: Which,
 
     /// Only connections that this host opened
     #[arg(long, value_name = "HOST")]
@@ -73,7 +64,7 @@ enum What {
 
 impl Get {
     pub(crate) fn run(self) -> Outcome {
-        let socket = self.socket()?;
+        let socket = self.daemon.socket()?;
         signals::block_on(async {
             let client = Client::connect(&socket).await?;
             match self.what {
@@ -91,24 +82,6 @@ impl Get {
             }?;
             Ok(Answer::Yes)
         })
-    }
-
-    fn socket(&self) -> Result<PathBuf, Failure> {
-        let default = Path::new(DEFAULT_RUNTIME_DIR).join("control.sock");
-        if let Some(lab) = &self.lab {
-            return Ok(Layout::of(lab).control_socket());
-        }
-        if let Some(directory) = &self.runtime_dir {
-            return Ok(directory.join("control.sock"));
-        }
-        if default.exists() {
-            return Ok(default);
-        }
-        match layout::names()?.as_slice() {
-            [] => Ok(default),
-            [only] => Ok(Layout::of(only).control_socket()),
-            _ => Err(viaduct_lab::exec::only_lab().err().map_or(Failure::Told, Failure::from)),
-        }
     }
 
     fn show<T: Serialize>(

@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 pub(crate) mod agent;
+pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod check;
 pub(crate) mod completions;

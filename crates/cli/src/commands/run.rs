@@ -15,7 +15,8 @@ pub(crate) const DEFAULT_RUNTIME_DIR: &str = viaduct_daemon::DEFAULT_RUNTIME_DIR
 
 /// Run the daemon in the foreground: forward the packets of the hosts that are attached
 ///
-/// Needs no privileges but to make its sockets. Ends on SIGTERM or Ctrl-C.
+/// Needs no privileges but to make its sockets. Ends on SIGTERM or Ctrl-C; reads the topology again
+/// on SIGHUP.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The topology
@@ -33,6 +34,10 @@ pub(crate) struct Run {
     /// Connections at most; memory is taken as they come
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     connections: usize,
+
+    /// Read the topology again whenever the file changes
+    #[arg(long)]
+    watch: bool,
 
     /// A process of a lab: claim the lock on standard input first
     #[arg(long, hide = true)]
@@ -52,6 +57,7 @@ impl Run {
             runtime_dir: self.runtime_dir,
             workers: self.workers,
             connections: self.connections,
+            watch: self.watch,
             ..Options::new(self.file)
         };
         viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;

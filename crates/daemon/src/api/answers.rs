@@ -6,41 +6,43 @@ use std::{
 };
 
 use viaduct_client::{
-    AttachmentCount, AttachmentState, ConnectionState, DropEvent, EniKind, HostKind, Protocol,
-    Traffic, shapes,
+    Action, AttachmentCount, AttachmentState, ConnectionState, DropEvent, EniKind, HostKind,
+    ObjectChange, Protocol, Traffic, shapes,
 };
 use viaduct_control_plane::HostPlan;
 use viaduct_dataplane::{ConnectionInfo, tcp::Phase};
 use viaduct_topology::{
-    Reason,
+    Reason, diff,
     inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
 };
 use viaduct_wire::Flow;
 
 use super::Running;
-use crate::{drops::After, fleet::reader};
+use crate::{drops::After, fleet::reader, reload::Report};
 
 pub(super) fn status(running: &Running) -> shapes::Status {
+    let network = running.registry.network();
     shapes::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         ready: !*running.ending.borrow(),
         uptime_ms: running.clock.now().as_millis(),
-        topology: running.topology_file.clone(),
+        topology: network.file.clone(),
         generation: running.engine.generation(),
         workers: running.fleet.len(),
         attach_socket: running.attach_socket.clone(),
         attachments: AttachmentCount {
-            declared: running.registry.attachments().len(),
+            declared: network.attachments().len(),
             attached: running.registry.attached(),
         },
     }
 }
 
 pub(super) fn functions(running: &Running) -> Vec<shapes::Function> {
-    let topology = &running.topology;
+    let network = running.registry.network();
+    let topology = &network.topology;
     let mut stand: HashMap<&str, (AttachmentCount, Vec<String>)> = HashMap::new();
-    for attachment in running.registry.attachments() {
+    for attachment in network.attachments() {
         let Host::Environment { function, enis } = &attachment.host else { continue };
         let none = AttachmentCount { declared: 0, attached: 0 };
         let (count, seen) = stand.entry(function).or_insert_with(|| (none, Vec::new()));
@@ -102,7 +104,7 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
             capacity: info.and_then(|info| info.capacity),
         }
     };
-    running.registry.plan().enis.iter().map(shape).collect()
+    running.registry.network().plan.enis.iter().map(shape).collect()
 }
 
 pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
@@ -123,7 +125,7 @@ pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
             worker: held.map(|_| reader(attachment.id, running.fleet.len())),
         }
     };
-    running.registry.attachments().iter().map(shape).collect()
+    running.registry.network().attachments().iter().map(shape).collect()
 }
 
 pub(super) fn connections(
@@ -133,9 +135,10 @@ pub(super) fn connections(
 ) -> Vec<shapes::Connection> {
     let traffic = |(packets, bytes)| Traffic { packets, bytes };
     let wanted = |info: &ConnectionInfo| opener.is_none_or(|opener| info.opener == opener);
+    let network = running.registry.network();
     let shape = |info: ConnectionInfo| shapes::Connection {
-        opener: name(running, info.opener),
-        target: name(running, info.target),
+        opener: network.name(info.opener),
+        target: network.name(info.target),
         request: flow(info.request),
         translated: flow(info.translated),
         state: match info.phase {
@@ -174,16 +177,32 @@ pub(super) fn counters(running: &Running) -> shapes::Counters {
 }
 
 pub(super) fn drops(running: &Running, found: &After) -> shapes::Drops {
+    let network = running.registry.network();
     let events = found.events.iter().map(|(sequence, event)| DropEvent {
         sequence: *sequence,
         time_ms: event.time.as_millis(),
-        attachment: name(running, event.dropped.ingress),
+        attachment: network.name(event.dropped.ingress),
         reason: event.dropped.reason,
         flow: event.dropped.flow.map(flow),
         request: event.dropped.request.map(flow),
         packets: event.dropped.packets,
     });
     shapes::Drops { next: found.newest, lost: found.lost, events: events.collect() }
+}
+
+pub(super) fn applied(report: Report, dry_run: bool) -> shapes::Applied {
+    let Report { generation, differences, detached, warnings } = report;
+    let change = |difference: diff::Difference| ObjectChange {
+        action: match difference.action {
+            diff::Action::Added => Action::Added,
+            diff::Action::Changed => Action::Changed,
+            diff::Action::Removed => Action::Removed,
+        },
+        path: difference.path,
+        details: difference.details,
+    };
+    let changes = differences.into_iter().map(change).collect();
+    shapes::Applied { dry_run, generation, changes, detached, warnings }
 }
 
 pub(super) fn plan(plan: &HostPlan) -> shapes::HostPlan {
@@ -205,14 +224,6 @@ fn state(running: &Running, id: AttachmentId) -> (AttachmentState, Option<crate:
         _ => AttachmentState::Detached,
     };
     (state, held)
-}
-
-/// The name of an attachment; its number, if the topology has it no more.
-fn name(running: &Running, id: AttachmentId) -> String {
-    match running.registry.attachment(id) {
-        Some(attachment) => attachment.name.clone(),
-        None => id.to_string(),
-    }
 }
 
 fn flow(flow: Flow) -> viaduct_client::Flow {

@@ -23,7 +23,7 @@ use viaduct_tun::{Attachment, Holder, Namespace, netns};
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A function with two environments, two instances, a host of the internet.
-const TOPOLOGY: &str = "
+pub(crate) const TOPOLOGY: &str = "
 vpcs:
   main:
     cidr_blocks: [10.0.0.0/16]

@@ -139,6 +139,8 @@ pub enum DetachReason {
     Replaced,
     /// The topology has it no more.
     Removed,
+    /// The topology gives it another address now: attach it anew.
+    Changed,
     /// The queue has no device any more, or one that cannot serve.
     QueueGone,
     /// The daemon stops.
@@ -208,6 +210,7 @@ impl fmt::Display for DetachReason {
             Self::Withdrawn => "withdrawn by its helper",
             Self::Replaced => "taken over by another connection",
             Self::Removed => "no longer in the topology",
+            Self::Changed => "the topology gives it another address now: attach it anew",
             Self::QueueGone => "its queue has no device any more",
             Self::Shutdown => "the daemon stops",
         })

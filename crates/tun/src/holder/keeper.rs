@@ -364,7 +364,7 @@ impl Keeper {
         };
         tracing::warn!(name, %reason, "detached");
         match reason {
-            DetachReason::Replaced | DetachReason::QueueGone => {
+            DetachReason::Replaced | DetachReason::QueueGone | DetachReason::Changed => {
                 held.status = Status::Lost { reason };
                 held.retry = None;
             }
