@@ -360,6 +360,10 @@ impl Inventory {
             ),
             _ => return Err(InventoryError::Unsupported(eni.id.clone())),
         };
+        let ports = limits.map(ports);
+        // A table that an interface keeps also keeps its range.
+        let source_ports =
+            ports.as_ref().map_or(settings.source_ports, |table| table.limits().ports);
         Ok(Interface {
             id: eni.id.clone(),
             vpc: self.numbers.of(&eni.vpc),
@@ -369,8 +373,8 @@ impl Inventory {
             groups: eni.security_groups.iter().map(|group| self.numbers.of(group)).collect(),
             owner,
             source_dest_check: eni.source_dest_check,
-            source_ports: settings.source_ports,
-            ports: limits.map(ports),
+            source_ports,
+            ports,
             attachment,
         })
     }
