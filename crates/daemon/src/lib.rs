@@ -50,7 +50,7 @@ use crate::{
     fleet::{Fleet, random},
     network::Network,
     registry::Registry,
-    reload::Reloader,
+    reload::{Reloader, Stamp},
     runtime_dir::RuntimeDir,
 };
 
@@ -128,6 +128,8 @@ async fn serve(
     on_ready: impl FnOnce(&Ready),
     ending: watch::Receiver<bool>,
 ) -> Result<(), Error> {
+    // Before it is read: what changes after that is another version.
+    let stamp = Stamp::of(&options.topology).await;
     let (topology, plan) = load(options)?;
     raise_descriptor_limit();
     let directory = RuntimeDir::take(&options.runtime_dir)?;
@@ -174,7 +176,7 @@ async fn serve(
         ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},
-        never = reload::watch(reloader), if options.watch => match never {},
+        never = reload::watch(reloader, stamp), if options.watch => match never {},
         () = drops.collect_forever() => Ok(()),
         () = dispatch => Ok(()),
         () = trim_forever(&engine, &clock) => Ok(()),

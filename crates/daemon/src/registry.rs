@@ -178,16 +178,23 @@ impl Registry {
         }
         self.ports.attach(Arc::clone(&port), replaced).await;
         self.engine.attached(id, mtu);
-        self.ports.read(port).await;
-        // The queue may have gone in the meantime.
-        match self.held.get_mut(&id) {
-            Some(mut held) if held.port.serial == serial => held.up = true,
-            _ => {
-                let message = format!("`{name}`: the queue's device went away at once");
-                return Err(Refusal::new(RefusalReason::BadQueue, message));
-            }
+        self.ports.read(Arc::clone(&port)).await;
+        // The queue may have gone in the meantime, or the host from the topology.
+        let ours = self.held.get_mut(&id).is_some_and(|mut held| {
+            let ours = held.port.serial == serial;
+            held.up |= ours;
+            ours
+        });
+        if ours {
+            return Ok(serial);
         }
-        Ok(serial)
+        // Whoever ended it may have told the workers before they were told of it at all.
+        if !self.held.contains_key(&id) {
+            self.engine.detached(id);
+        }
+        self.ports.detach(port).await;
+        let message = format!("`{name}`: its device, or its host, went away at once");
+        Err(Refusal::new(RefusalReason::BadQueue, message))
     }
 
     /// Whether an offer on this session would be accepted: asked before the queue is set up.

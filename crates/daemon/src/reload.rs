@@ -150,9 +150,9 @@ pub(crate) async fn on_hang_up(signals: Option<Signal>, reloader: Arc<Reloader>)
     std::future::pending().await
 }
 
-/// Reads the daemon's file again whenever it has changed. A file that is gone changes nothing.
-pub(crate) async fn watch(reloader: Arc<Reloader>) -> Infallible {
-    let mut read = Stamp::of(&reloader.file).await;
+/// Reads the daemon's file again whenever it is another than `read`. A file that is gone changes
+/// nothing.
+pub(crate) async fn watch(reloader: Arc<Reloader>, mut read: Option<Stamp>) -> Infallible {
     let mut seen = read;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -167,14 +167,15 @@ pub(crate) async fn watch(reloader: Arc<Reloader>) -> Infallible {
 
 /// What tells a file from its next version, whether it is written in place or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     inode: (u64, u64),
     length: u64,
     modified: (i64, i64),
 }
 
 impl Stamp {
-    async fn of(path: &Path) -> Option<Self> {
+    /// Of the file that is there now; none if there is none.
+    pub(crate) async fn of(path: &Path) -> Option<Self> {
         let metadata = tokio::fs::metadata(path).await.ok()?;
         Some(Self {
             inode: (metadata.dev(), metadata.ino()),

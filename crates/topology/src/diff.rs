@@ -3,7 +3,7 @@
 //!
 //! Objects are matched by their ids, which outlive renaming and reordering; functions and internet
 //! hosts, which have none, by their names. What is compared is how an object would be written:
-//! [`describe`] turns each into a few fields of text, in which every reference is a path, so that
+//! `describe` turns each into a few fields of text, in which every reference is a path, so that
 //! objects of two topologies can be held against each other.
 
 mod describe;
