@@ -202,10 +202,11 @@ fn internet_gateway(_: &Topology, gateway: &InternetGateway) -> Fields {
 }
 
 fn nat_gateway(topology: &Topology, gateway: &NatGateway) -> Fields {
-    let NatGateway { id: _, name: _, subnet, private_ip, public_ips } = gateway;
+    let NatGateway { id: _, name: _, subnet, private_ip, addresses, public_ips } = gateway;
     vec![
         one("subnet", topology.path(*subnet)),
         one("private_ip", address(*private_ip)),
+        one("addresses", addresses),
         one("public_ips", in_order(public_ips)),
     ]
 }
