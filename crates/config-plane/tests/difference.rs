@@ -91,6 +91,7 @@ fn every_kind_of_object_and_field_is_told() {
     egress: - tcp/5432 to main/security_group/db
     egress: + tcp/5432 to 10.0.0.0/8
 ~ main/nat_gateway/egress
+    addresses: 1 → 2
     public_ips: 203.0.113.10 → 203.0.113.10, 203.0.113.11
 ~ main/instance/db
     private_ip: 10.0.1.10 → any

@@ -210,6 +210,33 @@ fn nat_gateway_addresses_keep_their_interfaces_and_the_primary_stays_first() {
 }
 
 #[test]
+fn a_private_nat_gateway_keeps_its_interfaces_and_addresses() {
+    let gateway = |secondary: u32, instances: &str| {
+        network(
+            &format!(
+                "    nat_gateways:
+      inner: {{ subnet: a, connectivity_type: private, secondary_private_ip_address_count: {secondary} }}
+    instances: {{ {instances} }}"
+            ),
+            "",
+        )
+    };
+    let interfaces = |plan: &Plan| -> Vec<(String, String)> {
+        let gateways =
+            plan.enis.iter().filter(|eni| matches!(eni.owner, EniOwner::NatGateway { .. }));
+        gateways.map(|eni| (eni.id.to_string(), eni.private_ip.to_string())).collect()
+    };
+    let before = first(&gateway(1, "web: { subnet: a }"));
+    let more = next(&before, &gateway(2, "web: { subnet: a }, db: { subnet: a }"));
+    let less = next(&more, &gateway(0, "db: { subnet: a }"));
+
+    assert_eq!(interfaces(&before).len(), 2);
+    assert_eq!(interfaces(&more)[..2], interfaces(&before));
+    assert_eq!(interfaces(&more).len(), 3);
+    assert_eq!(interfaces(&less), interfaces(&before)[..1]);
+}
+
+#[test]
 fn public_addresses_can_be_exchanged() {
     let instances = |one: &str, other: &str| {
         network(
