@@ -2,21 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
+pub use viaduct_topology::inventory::{ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY};
 use viaduct_topology::{
     Handle, Topology,
     model::{Instance, Vpc},
 };
-
-/// The address of every function environment, seen from inside. All are alike so that a snapshot
-/// of one can be started a thousand times; the ENI's address is what the VPC sees (LAM-02).
-pub const ENVIRONMENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 2);
-
-/// The gateway of every function environment, and of every internet host.
-pub const ENVIRONMENT_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 1);
 
 /// The prefix length that goes with [`ENVIRONMENT_ADDRESS`]: it and its gateway.
 const ENVIRONMENT_PREFIX_LEN: u8 = 30;

@@ -25,6 +25,7 @@ use std::{
     sync::Arc,
 };
 
+pub use viaduct_topology::inventory::{ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY};
 use viaduct_topology::{
     ResourceId,
     inventory::{self as declared, AttachmentId, Change, EniOwner, HyperplaneKey},
@@ -38,13 +39,6 @@ use crate::{
     port_table::{PortLimits, PortTable},
     sync::{Mutex, RwLock, RwLockReadGuard},
 };
-
-/// The source address of every function environment: all see the same, so that a snapshot of one
-/// can be started a thousand times.
-pub const ENVIRONMENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 2);
-
-/// The router that every function environment sees.
-pub const ENVIRONMENT_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 1);
 
 /// A network interface, with what the walk must know of it.
 #[derive(Clone, Debug)]

@@ -3,7 +3,10 @@
 //! Inventory refers to policy (VPCs, subnets, groups) by [`ResourceId`], because it outlives the
 //! topology it was planned from: a reload exchanges the policy and leaves it standing.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use crate::id::ResourceId;
 
@@ -24,6 +27,13 @@ pub enum Change {
     /// A host that is there no more.
     RemoveAttachment(AttachmentId),
 }
+
+/// The address of every function environment, seen from inside. All are alike so that a snapshot
+/// of one can be started a thousand times; the ENI's address is what the VPC sees (LAM-02).
+pub const ENVIRONMENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 2);
+
+/// The router that every function environment sees; internet hosts see the same.
+pub const ENVIRONMENT_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 100, 1);
 
 /// A network interface in a VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -128,7 +128,7 @@ fn lam_10_functions_speak_tcp_and_udp_only() {
 
 #[test]
 fn a_functions_source_is_the_one_every_environment_has() {
-    assert_eq!(ENVIRONMENT_ADDRESS, viaduct_control_plane::ENVIRONMENT_ADDRESS);
+    assert_eq!(ENVIRONMENT_ADDRESS.to_string(), "169.254.100.2");
     let world = network().world();
     let query = &world.queries("function/api", "instance/db", "tcp/5432")[0];
     let (ingress, flow) = world.first_packet(query, 40_000);
