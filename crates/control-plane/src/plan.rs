@@ -149,6 +149,7 @@ impl Planner<'_> {
                         vpc: self.topology.vpcs[subnet.vpc].id.clone(),
                         subnet: subnet.id.clone(),
                         private_ip: UNASSIGNED,
+                        secondary_private_ips: Vec::new(),
                         public_ip: public_ip(index).copied(),
                         security_groups: Vec::new(),
                         owner: EniOwner::NatGateway { id: gateway.id.clone() },
@@ -175,6 +176,7 @@ impl Planner<'_> {
                     vpc: self.topology.vpcs[subnet.vpc].id.clone(),
                     subnet: subnet.id.clone(),
                     private_ip: UNASSIGNED,
+                    secondary_private_ips: Vec::new(),
                     public_ip: instance.public_ip,
                     security_groups: groups
                         .map(|group| self.topology.security_groups[*group].id.clone())
@@ -209,6 +211,7 @@ impl Planner<'_> {
                         vpc: self.topology.vpcs[subnet.vpc].id.clone(),
                         subnet: subnet.id.clone(),
                         private_ip: UNASSIGNED,
+                        secondary_private_ips: Vec::new(),
                         public_ip: None,
                         security_groups: key.security_groups.clone(),
                         owner: EniOwner::Functions(key),

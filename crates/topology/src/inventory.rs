@@ -44,8 +44,10 @@ pub struct Eni {
     pub vpc: ResourceId,
     /// The subnet it is in.
     pub subnet: ResourceId,
-    /// Its private address.
+    /// Its private address; the primary one if it has several.
     pub private_ip: IpAddr,
+    /// Its other private addresses.
+    pub secondary_private_ips: Vec<IpAddr>,
     /// The address that the internet gateway gives it (IGW-03).
     pub public_ip: Option<IpAddr>,
     /// The groups it carries; none for a NAT gateway (NAT-13).
@@ -73,6 +75,22 @@ pub enum EniOwner {
     NatGateway {
         /// `nat-…`
         id: ResourceId,
+    },
+    /// An interface endpoint's interface in a subnet (EP-09).
+    VpcEndpoint {
+        /// `vpce-…`
+        id: ResourceId,
+        /// `vpc_endpoint/lambda`
+        path: String,
+    },
+    /// The service's side of an endpoint: what comes through it has this address there, so that
+    /// tenants with the same addresses do not collide. It stands in the service's own network, whose
+    /// VPC and subnet are both named by the service's id.
+    ServiceSide {
+        /// `vpce-…`
+        endpoint: ResourceId,
+        /// `vpc_endpoint/lambda`
+        path: String,
     },
 }
 
@@ -132,5 +150,10 @@ pub enum Host {
     Internet {
         /// Its public address.
         ip: IpAddr,
+    },
+    /// The host of a service, which answers at all of the service's addresses.
+    Service {
+        /// `vpce-svc-…`
+        id: ResourceId,
     },
 }

@@ -3,7 +3,7 @@
 //! Only [`resolve`](crate::resolve::resolve) makes one, so that whoever holds a [`Topology`] need
 //! not check it again. Field names are AWS's own in snake case.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -37,6 +37,10 @@ pub struct Topology {
     pub nat_gateways: Arena<NatGateway>,
     /// What joins VPCs.
     pub vpc_peering_connections: Arena<VpcPeeringConnection>,
+    /// Services beyond the VPCs, such as S3.
+    pub services: Arena<Service>,
+    /// Endpoints of all VPCs.
+    pub vpc_endpoints: Arena<VpcEndpoint>,
     /// Instances of all VPCs.
     pub instances: Arena<Instance>,
     /// Lambda functions.
@@ -92,6 +96,8 @@ pub struct Vpc {
     pub id: ResourceId,
     /// The key in the file.
     pub name: String,
+    /// The account that owns it, and with it all that stands in it.
+    pub account: String,
     /// Primary block first (the resolver is at its base + 2, DNS-01).
     pub cidr_blocks: Vec<IpNet>,
     /// For subnets that name no table (RT-01).
@@ -162,6 +168,8 @@ pub enum RouteTarget {
     VpcPeeringConnection(Handle<VpcPeeringConnection>),
     /// An instance of the VPC, which is to forward what is not its own: a middlebox (RT-19).
     Instance(Handle<Instance>),
+    /// A gateway endpoint of the VPC: only in routes that the endpoint itself brings (EP-03).
+    VpcEndpoint(Handle<VpcEndpoint>),
     /// Nowhere: packets are dropped, never matched by a shorter prefix instead (RT-14).
     Blackhole,
 }
@@ -294,6 +302,36 @@ pub struct InternetGateway {
     pub name: String,
     /// The VPC it is attached to.
     pub vpc: Handle<Vpc>,
+    /// The table that says where packets from the internet go, if it is not simply the VPC (RT-16).
+    pub route_table: Option<Handle<RouteTable>>,
+}
+
+/// How far the life of a NAT gateway is (NAT-20).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NatGatewayState {
+    /// Being made: it carries nothing yet.
+    Pending,
+    /// Could not be made: it never carries anything.
+    Failed,
+    /// It works.
+    #[default]
+    Available,
+    /// It carries the connections it has, and takes no new ones.
+    Deleting,
+    /// It is gone, and routes to it are blackholes (NAT-22).
+    Deleted,
+}
+
+impl fmt::Display for NatGatewayState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Failed => "failed",
+            Self::Available => "available",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+        })
+    }
 }
 
 /// Whether a NAT gateway leads to the internet (NAT-01).
@@ -320,6 +358,8 @@ pub struct NatGateway {
     pub addresses: u32,
     /// The public addresses that go with them, the primary first; none of a private gateway.
     pub public_ips: Vec<IpAddr>,
+    /// How far its life is.
+    pub state: NatGatewayState,
 }
 
 /// A connection between two VPCs, whose blocks do not overlap. Which of them asked for it means
@@ -336,6 +376,64 @@ pub struct VpcPeeringConnection {
     pub accepter: Handle<Vpc>,
 }
 
+/// A service beyond the VPCs. It is reached at its public address, and privately through endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// `vpce-svc-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// The public address that its name stands for.
+    pub ip: IpAddr,
+    /// The blocks it answers at, for gateway endpoints (EP-04); `ip` is in one of them. Without a
+    /// list it answers at `ip` alone.
+    pub prefix_list: Option<Handle<PrefixList>>,
+}
+
+/// A way to a service that does not leave the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcEndpoint {
+    /// `vpce-…`
+    pub id: ResourceId,
+    /// The key in the file.
+    pub name: String,
+    /// The VPC it is in.
+    pub vpc: Handle<Vpc>,
+    /// Where it leads.
+    pub service: Handle<Service>,
+    /// How it is reached.
+    pub kind: VpcEndpointKind,
+}
+
+/// How an endpoint is reached from its VPC (EP-01).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VpcEndpointKind {
+    /// By a route to the service's prefix list in each of these tables (EP-02).
+    Gateway {
+        /// Which contain the route already.
+        route_tables: Vec<Handle<RouteTable>>,
+    },
+    /// At an interface in each of its subnets (EP-09).
+    Interface {
+        /// At most one in a zone.
+        subnets: Vec<EndpointSubnet>,
+        /// At least one.
+        security_groups: Vec<Handle<SecurityGroup>>,
+        /// Whether the service's name stands for the endpoint's address in the VPC (EP-12).
+        private_dns_enabled: bool,
+    },
+}
+
+/// One interface of an interface endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointSubnet {
+    /// Where it stands.
+    pub subnet: Handle<Subnet>,
+    /// Its private address, if the file names one.
+    pub private_ip: Option<IpAddr>,
+}
+
 /// An instance: a host with one interface in a subnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
@@ -347,6 +445,8 @@ pub struct Instance {
     pub subnet: Handle<Subnet>,
     /// Its private address, if the file names one.
     pub private_ip: Option<IpAddr>,
+    /// Further private addresses of the same interface.
+    pub secondary_private_ips: Vec<IpAddr>,
     /// Its public address, translated 1:1 by the internet gateway (IGW-03).
     pub public_ip: Option<IpAddr>,
     /// At least one.
@@ -412,6 +512,11 @@ pub enum Endpoint {
     Instance(Handle<Instance>),
     /// An internet host.
     Internet(Handle<InternetHost>),
+    /// A service at its public address.
+    Service(Handle<Service>),
+    /// An interface endpoint: at its address in the other end's subnet, else in its zone, else the
+    /// first.
+    VpcEndpoint(Handle<VpcEndpoint>),
     /// Whatever answers at an address.
     Address(IpAddr),
 }

@@ -10,7 +10,8 @@ use crate::{
     id::ResourceId,
     model::{
         Endpoint, Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl,
-        PrefixList, RouteTable, SecurityGroup, Subnet, Topology, Vpc, VpcPeeringConnection,
+        PrefixList, RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc, VpcEndpoint,
+        VpcPeeringConnection,
     },
 };
 
@@ -39,11 +40,15 @@ pub enum Kind {
     PrefixList,
     /// A connection between two VPCs.
     VpcPeeringConnection,
+    /// A service beyond the VPCs.
+    Service,
+    /// An endpoint of a VPC.
+    VpcEndpoint,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Subnet,
         Self::RouteTable,
         Self::NetworkAcl,
@@ -55,6 +60,8 @@ impl Kind {
         Self::Internet,
         Self::PrefixList,
         Self::VpcPeeringConnection,
+        Self::Service,
+        Self::VpcEndpoint,
     ];
 
     /// The word for it in a path.
@@ -72,6 +79,8 @@ impl Kind {
             Self::Internet => "internet",
             Self::PrefixList => "prefix_list",
             Self::VpcPeeringConnection => "vpc_peering_connection",
+            Self::Service => "service",
+            Self::VpcEndpoint => "vpc_endpoint",
         }
     }
 
@@ -90,13 +99,18 @@ impl Kind {
             Self::Internet => "internet host",
             Self::PrefixList => "prefix list",
             Self::VpcPeeringConnection => "peering connection",
+            Self::Service => "service",
+            Self::VpcEndpoint => "endpoint",
         }
     }
 
     /// The name of the kind in a sentence, with its article.
     #[must_use]
     pub(crate) fn a_noun(self) -> String {
-        let article = if matches!(self, Self::InternetGateway | Self::Instance | Self::Internet) {
+        let article = if matches!(
+            self,
+            Self::InternetGateway | Self::Instance | Self::Internet | Self::VpcEndpoint
+        ) {
             "an"
         } else {
             "a"
@@ -175,6 +189,8 @@ resources! {
     InternetHost in internet_hosts, vpc |_, _| None, id |_| None;
     PrefixList in prefix_lists, vpc |_, _| None, id |it| Some(&it.id);
     VpcPeeringConnection in vpc_peering_connections, vpc |_, _| None, id |it| Some(&it.id);
+    Service in services, vpc |_, _| None, id |it| Some(&it.id);
+    VpcEndpoint in vpc_endpoints, vpc |it, _| Some(it.vpc), id |it| Some(&it.id);
 }
 
 impl Topology {
@@ -207,6 +223,8 @@ impl Topology {
             }
             Endpoint::Instance(handle) => self.short_path(*handle),
             Endpoint::Internet(handle) => self.path(*handle),
+            Endpoint::Service(handle) => self.path(*handle),
+            Endpoint::VpcEndpoint(handle) => self.short_path(*handle),
             Endpoint::Address(ip) => ip.to_string(),
         }
     }

@@ -57,6 +57,9 @@ reasons! {
     GatewayRejectsSpoofedTraffic "GATEWAY_REJECTS_SPOOFED_TRAFFIC" "The gateway drops packets whose source does not belong to the VPC.";
     NgwRequiresSourceInVpc "NGW_REQUIRES_SOURCE_IN_VPC" "The NAT gateway translates only for interfaces of its own VPC.";
     PcxRequiresAddressInVpcCidr "PCX_REQUIRES_ADDRESS_IN_VPC_CIDR" "A peering connection carries only packets from an address of the one VPC to an address of the other.";
+    VpceIntraVpcTraffic "VPCE_INTRA_VPC_TRAFFIC" "An endpoint carries only connections that are opened from its VPC.";
+    VpceGatewayProtocolRestriction "VPCE_GATEWAY_PROTOCOL_RESTRICTION" "A gateway endpoint carries only TCP and ICMP echo.";
+    IngressRtbNoPublicIp "INGRESS_RTB_NO_PUBLIC_IP" "The internet gateway's route leads to an instance without a public address.";
     V2nOneWay "V2N_ONE_WAY" "Nothing in a VPC can open a connection to a function.";
     NatGatewayUnsolicited "NAT_GATEWAY_UNSOLICITED" "No connection through the NAT gateway expects this packet.";
     AsymmetricReturnPath "ASYMMETRIC_RETURN_PATH" "The reply would not come back the way the request went.";

@@ -192,6 +192,11 @@ fn destination(
     match to {
         Endpoint::Address(std::net::IpAddr::V4(ip)) => Ok(*ip),
         Endpoint::Address(ip) => Err(QueryError::NotIpv4(*ip)),
+        Endpoint::Service(service) => match topology.services[*service].ip {
+            std::net::IpAddr::V4(ip) => Ok(ip),
+            ip => Err(QueryError::NotIpv4(ip)),
+        },
+        Endpoint::VpcEndpoint(_) => Err(not_there()),
         // Nothing can reach a function; what can be tried is its ENI's address (LAM-02).
         Endpoint::Function(function, None) => keys(topology, *function)
             .first()

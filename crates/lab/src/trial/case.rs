@@ -103,6 +103,17 @@ impl View<'_> {
                 let address = self.topology.internet_hosts[*host].ip;
                 vec![(address, Some(self.topology.path(*host)))]
             }
+            Endpoint::Service(service) => {
+                let address = self.topology.services[*service].ip;
+                vec![(address, Some(self.topology.path(*service)))]
+            }
+            Endpoint::VpcEndpoint(endpoint) => {
+                let object = &self.topology.vpc_endpoints[*endpoint];
+                let service = self.topology.path(object.service);
+                let of_endpoint = |eni: &&Eni| matches!(&eni.owner, EniOwner::VpcEndpoint { id, .. } if *id == object.id);
+                let enis = self.plan.enis.iter().filter(of_endpoint);
+                enis.map(|eni| (eni.private_ip, Some(service.clone()))).collect()
+            }
             Endpoint::Address(address) => vec![(*address, self.holder(*address, from))],
         };
         let as_v4 = |(address, name)| match address {

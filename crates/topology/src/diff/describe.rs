@@ -8,9 +8,10 @@ use std::{fmt::Display, net::IpAddr};
 use crate::{
     arena::Handle,
     model::{
-        AclAction, AclRule, Function, Instance, InternetGateway, InternetHost, NatGateway,
-        NetworkAcl, PrefixList, Route, RouteTable, RouteTarget, SecurityGroup, Settings, SgPeer,
-        SgRule, Subnet, Topology, Vpc, VpcPeeringConnection,
+        AclAction, AclRule, EndpointSubnet, Function, Instance, InternetGateway, InternetHost,
+        NatGateway, NetworkAcl, PrefixList, Route, RouteTable, RouteTarget, SecurityGroup, Service,
+        Settings, SgPeer, SgRule, Subnet, Topology, Vpc, VpcEndpoint, VpcEndpointKind,
+        VpcPeeringConnection,
     },
     path::Resource,
 };
@@ -49,6 +50,8 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
         internet_gateways: _,
         nat_gateways: _,
         vpc_peering_connections: _,
+        services: _,
+        vpc_endpoints: _,
         instances: _,
         functions: _,
         internet_hosts: _,
@@ -77,6 +80,8 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
     add(topology, &mut all, 10, instance);
     add(topology, &mut all, 11, function);
     add(topology, &mut all, 12, internet_host);
+    add(topology, &mut all, 13, service);
+    add(topology, &mut all, 14, vpc_endpoint);
     all
 }
 
@@ -114,6 +119,7 @@ fn vpc(topology: &Topology, vpc: &Vpc) -> Fields {
     let Vpc {
         id: _,
         name: _,
+        account,
         cidr_blocks,
         main_route_table,
         // The VPC's own, for as long as it lives.
@@ -122,6 +128,7 @@ fn vpc(topology: &Topology, vpc: &Vpc) -> Fields {
         internet_gateway,
     } = vpc;
     vec![
+        one("account", account),
         one("cidr_blocks", in_order(cidr_blocks)),
         one("main_route_table", topology.path(*main_route_table)),
         one("internet_gateway", or_none(internet_gateway.map(|it| topology.path(it)))),
@@ -159,6 +166,7 @@ fn route_target(topology: &Topology, target: RouteTarget) -> String {
         RouteTarget::NatGateway(gateway) => topology.path(gateway),
         RouteTarget::VpcPeeringConnection(peering) => topology.path(peering),
         RouteTarget::Instance(instance) => topology.path(instance),
+        RouteTarget::VpcEndpoint(endpoint) => topology.path(endpoint),
         RouteTarget::Blackhole => "blackhole".to_owned(),
     }
 }
@@ -196,18 +204,19 @@ fn security_group(topology: &Topology, group: &SecurityGroup) -> Fields {
     vec![("ingress", lines(ingress, "from")), ("egress", lines(egress, "to"))]
 }
 
-fn internet_gateway(_: &Topology, gateway: &InternetGateway) -> Fields {
-    let InternetGateway { id: _, name: _, vpc: _ } = gateway;
-    Vec::new()
+fn internet_gateway(topology: &Topology, gateway: &InternetGateway) -> Fields {
+    let InternetGateway { id: _, name: _, vpc: _, route_table } = gateway;
+    vec![one("route_table", or_none(route_table.map(|table| topology.path(table))))]
 }
 
 fn nat_gateway(topology: &Topology, gateway: &NatGateway) -> Fields {
-    let NatGateway { id: _, name: _, subnet, private_ip, addresses, public_ips } = gateway;
+    let NatGateway { id: _, name: _, subnet, private_ip, addresses, public_ips, state } = gateway;
     vec![
         one("subnet", topology.path(*subnet)),
         one("private_ip", address(*private_ip)),
         one("addresses", addresses),
         one("public_ips", in_order(public_ips)),
+        one("state", state),
     ]
 }
 
@@ -231,6 +240,7 @@ fn instance(topology: &Topology, instance: &Instance) -> Fields {
         name: _,
         subnet,
         private_ip,
+        secondary_private_ips,
         public_ip,
         security_groups,
         source_dest_check,
@@ -238,6 +248,10 @@ fn instance(topology: &Topology, instance: &Instance) -> Fields {
     vec![
         one("subnet", topology.path(*subnet)),
         one("private_ip", address(*private_ip)),
+        (
+            "secondary_private_ips",
+            Field::Many(secondary_private_ips.iter().map(ToString::to_string).collect()),
+        ),
         one("public_ip", or_none(*public_ip)),
         ("security_groups", paths(topology, security_groups)),
         one("source_dest_check", source_dest_check),
@@ -257,6 +271,32 @@ fn function(topology: &Topology, function: &Function) -> Fields {
 fn internet_host(_: &Topology, host: &InternetHost) -> Fields {
     let InternetHost { name: _, ip } = host;
     vec![one("ip", ip)]
+}
+
+fn service(topology: &Topology, service: &Service) -> Fields {
+    let Service { id: _, name: _, ip, prefix_list } = service;
+    vec![one("ip", ip), one("prefix_list", or_none(prefix_list.map(|list| topology.path(list))))]
+}
+
+fn vpc_endpoint(topology: &Topology, endpoint: &VpcEndpoint) -> Fields {
+    let VpcEndpoint { id: _, name: _, vpc: _, service, kind } = endpoint;
+    let mut fields = vec![one("service", topology.path(*service))];
+    match kind {
+        VpcEndpointKind::Gateway { route_tables } => {
+            fields.push(one("type", "gateway"));
+            fields.push(("route_tables", paths(topology, route_tables)));
+        }
+        VpcEndpointKind::Interface { subnets, security_groups, private_dns_enabled } => {
+            let place = |EndpointSubnet { subnet, private_ip }: &EndpointSubnet| {
+                format!("{} at {}", topology.path(*subnet), address(*private_ip))
+            };
+            fields.push(one("type", "interface"));
+            fields.push(("subnets", Field::Many(subnets.iter().map(place).collect())));
+            fields.push(("security_groups", paths(topology, security_groups)));
+            fields.push(one("private_dns_enabled", private_dns_enabled));
+        }
+    }
+    fields
 }
 
 fn one(name: &'static str, value: impl Display) -> (&'static str, Field) {

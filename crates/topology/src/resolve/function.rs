@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The account of a function that names none: the one of AWS's own examples.
-const DEFAULT_ACCOUNT: &str = "123456789012";
+pub(super) const DEFAULT_ACCOUNT: &str = "123456789012";
 
 /// Subnets of a function (LAM-15).
 const MOST_SUBNETS: usize = 16;

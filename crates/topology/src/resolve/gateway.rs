@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{addresses::Owner, context::Context};
 use crate::{
     arena::Handle,
-    model::{Connectivity, InternetGateway, NatGateway, Vpc},
+    model::{Connectivity, InternetGateway, NatGateway, NatGatewayState, Vpc},
     spec::{self, Field},
 };
 
@@ -23,7 +23,12 @@ pub(super) fn build_internet_gateway(
     let path = format!("{}/{}", spec.name.value, gateway.name.value);
     let id = context.ids.id(&mut context.report, "igw", &path, gateway.id.as_ref());
     let name = gateway.name.value.clone();
-    Some(context.topology.internet_gateways.push(InternetGateway { id, name, vpc }))
+    Some(context.topology.internet_gateways.push(InternetGateway {
+        id,
+        name,
+        vpc,
+        route_table: None,
+    }))
 }
 
 /// Builds a NAT gateway.
@@ -82,6 +87,7 @@ pub(super) fn build_nat_gateway(
         private_ip,
         addresses,
         public_ips,
+        state: NatGatewayState::default(),
     });
 }
 

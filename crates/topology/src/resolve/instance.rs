@@ -65,6 +65,7 @@ pub(super) fn build(
         name: name.clone(),
         subnet: subnet.unwrap_or(Handle::at(0)),
         private_ip,
+        secondary_private_ips: Vec::new(),
         public_ip,
         security_groups,
         source_dest_check: spec.source_dest_check.as_ref().is_none_or(|check| check.value),

@@ -12,7 +12,8 @@ use crate::{
     arena::Handle,
     model::{
         Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl, PrefixList,
-        RouteTable, SecurityGroup, Subnet, Topology, Vpc, VpcPeeringConnection,
+        RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc, VpcEndpoint,
+        VpcPeeringConnection,
     },
     path::{Kind, Resource},
     suggest::suggest,
@@ -32,6 +33,8 @@ pub(crate) enum Target {
     Internet(Handle<InternetHost>),
     PrefixList(Handle<PrefixList>),
     VpcPeeringConnection(Handle<VpcPeeringConnection>),
+    Service(Handle<Service>),
+    VpcEndpoint(Handle<VpcEndpoint>),
 }
 
 impl Target {
@@ -48,6 +51,8 @@ impl Target {
             Self::Internet(_) => Kind::Internet,
             Self::PrefixList(_) => Kind::PrefixList,
             Self::VpcPeeringConnection(_) => Kind::VpcPeeringConnection,
+            Self::Service(_) => Kind::Service,
+            Self::VpcEndpoint(_) => Kind::VpcEndpoint,
         }
     }
 }
@@ -103,6 +108,8 @@ impl Names {
         names.insert_all(topology, Target::Internet);
         names.insert_all(topology, Target::PrefixList);
         names.insert_all(topology, Target::VpcPeeringConnection);
+        names.insert_all(topology, Target::Service);
+        names.insert_all(topology, Target::VpcEndpoint);
         names
     }
 

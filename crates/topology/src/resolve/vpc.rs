@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::{
     acl, cidr,
     context::{Context, Declared},
+    function::DEFAULT_ACCOUNT,
     gateway, instance, routes, security_group, subnet,
 };
 use crate::{
@@ -26,6 +27,7 @@ pub(super) fn build(context: &mut Context, index: usize, spec: &spec::Vpc) {
     context.topology.vpcs.push(Vpc {
         id,
         name: name.clone(),
+        account: DEFAULT_ACCOUNT.to_owned(),
         cidr_blocks,
         main_route_table: declared.main_route_table,
         default_network_acl: declared.default_network_acl,
