@@ -138,7 +138,7 @@ fn walks(c: &mut Criterion) {
                 forward(policy, inventory, *function, black_box(&subject), again, &mut Silent)
             });
         });
-        let translated = path.translate(&subject.flow, 1024, 2048);
+        let translated = path.translate(&subject.flow, [1024, 2048, 3072]);
         group.bench_function(format!("back/{name}"), |b| {
             b.iter(|| back(policy, inventory, &path, black_box(&translated), None, &mut Silent));
         });

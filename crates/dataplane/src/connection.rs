@@ -45,6 +45,9 @@ impl Hash for Key {
     }
 }
 
+/// Ports that a connection may hold: one for each that translates its source.
+pub const LEASES: usize = 3;
+
 /// Which way a packet of a connection travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -152,8 +155,8 @@ pub struct Connection<P> {
     pub request: Half,
     /// The other direction.
     pub reply: Half,
-    /// The ports it holds: its ENI's, its NAT gateway's.
-    pub leases: [Option<PortLease>; 2],
+    /// The ports it holds, of whoever translates it.
+    pub leases: [Option<PortLease>; LEASES],
     /// Its way through the network.
     pub path: P,
     /// How long it lives without packets.
@@ -172,7 +175,7 @@ impl<P> Connection<P> {
         Self {
             request,
             reply,
-            leases: [None, None],
+            leases: [const { None }; LEASES],
             path,
             timeouts,
             created: now,

@@ -95,16 +95,11 @@ struct Way {
     opener: AttachmentId,
     /// Which ends keep security-group state of it.
     tracking: Tracking,
-    /// The Hyperplane ENI whose port it holds, in `leases[V2N]`.
-    v2n: Option<Ipv4Addr>,
-    /// The NAT gateway's interface whose port it holds, in `leases[NAT]`.
+    /// The private address of the NAT gateway on its way: where a packet's time to live ends.
     nat: Option<Ipv4Addr>,
     /// The largest packet that the gateways on the way pass, in bytes.
     mtu: u16,
 }
-
-const V2N: usize = 0;
-const NAT: usize = 1;
 
 /// Why a packet is not forwarded.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ mod query;
 mod scribe;
 mod text;
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::net::Ipv4Addr;
 
 use serde::{Serialize, Serializer};
 use viaduct_topology::{Reason, model::PortRange};
@@ -20,7 +20,7 @@ use viaduct_wire::Flow;
 pub use self::query::{Probe, Query, QueryError, Sender, queries};
 use self::scribe::Scribe;
 use crate::{
-    inventory::{ENVIRONMENT_ADDRESS, Interface, Inventory, Owner, Place, View},
+    inventory::{ENVIRONMENT_ADDRESS, Inventory, Owner, Place, View},
     policy::{Policy, PortWords, TCP, UDP},
     recorder::Header,
     walk::{Options, Origin, Path, Subject, Translated, Walk, back_within},
@@ -122,6 +122,10 @@ pub enum Component {
     InternetGateway,
     /// A peering connection.
     VpcPeeringConnection,
+    /// An endpoint.
+    VpcEndpoint,
+    /// A service.
+    Service,
     /// The VPC itself.
     Vpc,
 }
@@ -180,7 +184,7 @@ pub(crate) fn explain_within(
     view: &View<'_>,
     query: &Query,
 ) -> Result<Explanation, QueryError> {
-    let sender = find_sender(view, query)?;
+    let sender = find_sender(policy, view, query)?;
     let header = request_header(query, sender.address);
 
     let Journey { stages, hops: forward, mut blockers, ends } =
@@ -258,10 +262,8 @@ fn journey(
         let walked = Walk::new(policy, view, &subject, Options::default(), &mut scribe).run(origin);
         blocked = blocked.or(walked.blocked);
         let Some(path) = walked.path else { break false };
-        let ports = |interface: Option<&Arc<Interface>>| {
-            interface.map_or(PortRange::ALL, |interface| interface.source_ports)
-        };
-        let translated = path.translate_ranges(header, ports(path.v2n()), ports(path.nat.as_ref()));
+        let ports = path.translators().map(|it| it.map_or(PortRange::ALL, |it| it.source_ports));
+        let translated = path.translate_ranges(header, ports);
         header = translated.arrival;
         let appliance = path.appliance(&header.flow).cloned();
         let visited = stages.iter().any(|stage| {
@@ -292,7 +294,11 @@ struct Origination<'a> {
     origin: Origin<'a>,
 }
 
-fn find_sender<'a>(view: &'a View<'a>, query: &Query) -> Result<Origination<'a>, QueryError> {
+fn find_sender<'a>(
+    policy: &Policy,
+    view: &'a View<'a>,
+    query: &Query,
+) -> Result<Origination<'a>, QueryError> {
     match &query.from {
         Sender::Attachment(id) => {
             let attachment = view.attachment(*id).ok_or(QueryError::UnknownAttachment(*id))?;
@@ -306,6 +312,11 @@ fn find_sender<'a>(view: &'a View<'a>, query: &Query) -> Result<Origination<'a>,
                     (Component::Instance, interface.ip, Origin::Instance(interface))
                 }
                 Place::Internet(ip) => (Component::Internet, *ip, Origin::Internet(*ip)),
+                Place::Service(number) => {
+                    let service =
+                        policy.service(*number).ok_or(QueryError::UnknownAttachment(*id))?;
+                    (Component::Service, service.ip, Origin::Service(*number))
+                }
             };
             Ok(Origination { name: attachment.name.clone(), component, address, origin })
         }

@@ -35,8 +35,10 @@ use viaduct_topology::{
 pub use self::error::InventoryError;
 use self::tables::{SetIndex, Tables};
 use crate::{
-    policy::{Instance, NatGateway, Number, Numbers, SecurityGroup, Subnet, Vpc},
-    port_table::{PortLimits, PortTable},
+    policy::{
+        Instance, NatGateway, Number, Numbers, SecurityGroup, Service, Subnet, Vpc, VpcEndpoint,
+    },
+    port_table::{PortLimits, PortTable, TableId},
     sync::{Mutex, RwLock, RwLockReadGuard},
 };
 
@@ -49,8 +51,10 @@ pub struct Interface {
     pub vpc: Number<Vpc>,
     /// The subnet it is in.
     pub subnet: Number<Subnet>,
-    /// Its private address.
+    /// Its private address; the primary one if it has several.
     pub ip: Ipv4Addr,
+    /// Its other private addresses.
+    pub secondary_ips: Box<[Ipv4Addr]>,
     /// The address that the internet gateway gives it (IGW-03).
     pub public_ip: Option<Ipv4Addr>,
     /// The groups it carries.
@@ -82,6 +86,30 @@ pub enum Owner {
     },
     /// A NAT gateway.
     NatGateway(Number<NatGateway>),
+    /// An interface endpoint (EP-09).
+    VpcEndpoint(Number<VpcEndpoint>),
+    /// The service's side of an endpoint: it gives what comes through its address and a port.
+    ServiceSide(Number<VpcEndpoint>),
+}
+
+impl Interface {
+    /// Whether this is one of its private addresses.
+    #[must_use]
+    pub fn holds(&self, address: Ipv4Addr) -> bool {
+        self.ip == address || self.secondary_ips.contains(&address)
+    }
+
+    /// Which table its ports are from, if it gives any.
+    #[must_use]
+    pub fn table(&self) -> Option<TableId> {
+        self.ports.as_deref().map(PortTable::id)
+    }
+
+    /// The public address that goes with a private one: only the primary has one.
+    #[must_use]
+    pub fn public_ip_of(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.public_ip.filter(|_| self.ip == address)
+    }
 }
 
 /// A host's place in the network, whether or not something is there now.
@@ -109,6 +137,8 @@ pub enum Place {
     Instance(Arc<Interface>),
     /// On the internet, at this address.
     Internet(Ipv4Addr),
+    /// At all addresses of this service.
+    Service(Number<Service>),
 }
 
 /// The Hyperplane ENIs of one key.
@@ -209,7 +239,7 @@ impl Inventory {
     /// When its identity or address is taken, or an interface it names is missing or of another
     /// kind.
     pub fn add_attachment(&self, attachment: &declared::Attachment) -> Result<(), InventoryError> {
-        self.change_one(|tables| tables.add_attachment(attachment))
+        self.change_one(|tables| tables.add_attachment(attachment, &self.numbers))
     }
 
     /// Removes an attachment.
@@ -245,7 +275,7 @@ impl Inventory {
                 Change::AddEni(eni) => self.add_eni_to(&mut next, eni, settings),
                 Change::ReplaceEni(eni) => self.replace_eni_in(&mut next, eni, settings),
                 Change::RemoveEni(id) => next.remove_interface(id),
-                Change::AddAttachment(attachment) => next.add_attachment(attachment),
+                Change::AddAttachment(attachment) => next.add_attachment(attachment, &self.numbers),
                 Change::RemoveAttachment(id) => next.remove_attachment(*id),
             }?;
         }
@@ -283,6 +313,20 @@ impl Inventory {
     #[must_use]
     pub fn eni_by_public_ip(&self, ip: Ipv4Addr) -> Option<Arc<Interface>> {
         self.view().by_public_ip(ip).cloned()
+    }
+
+    /// The interfaces of an interface endpoint, ordered by id.
+    #[must_use]
+    pub fn enis_of_endpoint(&self, endpoint: &ResourceId) -> Vec<Arc<Interface>> {
+        let Some(number) = self.numbers.find(endpoint) else { return Vec::new() };
+        let mut enis = self.enis();
+        enis.retain(|eni| eni.owner == Owner::VpcEndpoint(number));
+        enis
+    }
+
+    /// The number by which interfaces name a subnet, if one ever did.
+    pub(crate) fn subnet_number(&self, subnet: &ResourceId) -> Option<Number<Subnet>> {
+        self.numbers.find(subnet)
     }
 
     /// The first Hyperplane ENI of a key, whatever the key's ordinal.
@@ -352,6 +396,16 @@ impl Inventory {
                     per_destination: Some(settings.nat_gateway_connections_per_destination),
                 }),
             ),
+            EniOwner::VpcEndpoint { id, .. } => (Owner::VpcEndpoint(self.numbers.of(id)), None),
+            EniOwner::ServiceSide { endpoint, .. } => (
+                Owner::ServiceSide(self.numbers.of(endpoint)),
+                // AWS names no limit but the ports there are.
+                Some(PortLimits {
+                    ports: settings.source_ports,
+                    connections: None,
+                    per_destination: None,
+                }),
+            ),
             _ => return Err(InventoryError::Unsupported(eni.id.clone())),
         };
         let ports = limits.map(ports);
@@ -363,6 +417,11 @@ impl Inventory {
             vpc: self.numbers.of(&eni.vpc),
             subnet: self.numbers.of(&eni.subnet),
             ip: ipv4(eni.private_ip)?,
+            secondary_ips: eni
+                .secondary_private_ips
+                .iter()
+                .map(|ip| ipv4(*ip))
+                .collect::<Result<_, _>>()?,
             public_ip: eni.public_ip.map(ipv4).transpose()?,
             groups: eni.security_groups.iter().map(|group| self.numbers.of(group)).collect(),
             owner,
@@ -401,6 +460,16 @@ impl View<'_> {
     /// The ENIs of a key, by ordinal.
     pub(crate) fn enis(&self, set: EniSet) -> &[Arc<Interface>] {
         self.0.set(set.0)
+    }
+
+    /// The service's side of an endpoint.
+    pub(crate) fn service_side(&self, endpoint: Number<VpcEndpoint>) -> Option<&Arc<Interface>> {
+        self.0.service_side(endpoint)
+    }
+
+    /// Who answers for a service.
+    pub(crate) fn service_host(&self, service: Number<Service>) -> Option<AttachmentId> {
+        self.0.service_host(service)
     }
 
     /// The interface of an instance.

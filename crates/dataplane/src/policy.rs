@@ -12,6 +12,7 @@
 //! Only IPv4 is compiled.
 
 mod acl;
+mod compile;
 mod number;
 mod object;
 mod prefix;
@@ -20,21 +21,20 @@ mod security_group;
 mod selector;
 
 use std::{net::Ipv4Addr, sync::Arc};
-
-use viaduct_topology::{
-    Handle, Topology,
-    model::{self, RouteTarget, SgPeer},
-};
+use viaduct_topology::Topology;
 
 pub(crate) use self::selector::{ICMP, PortWords, Selector, TCP, UDP, Words};
 pub use self::{
     acl::{NetworkAcl, Ruling},
     number::{Number, Numbers},
-    object::{Instance, InternetGateway, NatGateway, Peering, PrefixList, Subnet, Vpc},
+    object::{
+        Instance, InternetGateway, NatGateway, Peering, PrefixList, Service, Subnet, Vpc,
+        VpcEndpoint,
+    },
     route_table::{Route, RouteTable, Target},
     security_group::{Peer, Rule, SecurityGroup},
 };
-use self::{prefix::PrefixTable, route_table::ipv4};
+use self::{compile::Compiler, prefix::PrefixTable};
 
 /// Into a subnet or an interface, or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -90,7 +90,7 @@ impl<T> Objects<T> {
 }
 
 /// Everything the file prescribes, compiled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// Counts the policies that differ, from 1; 0 is never a generation.
     pub generation: u32,
@@ -103,6 +103,10 @@ pub struct Policy {
     internet_gateways: Objects<InternetGateway>,
     nat_gateways: Objects<NatGateway>,
     peerings: Objects<Peering>,
+    services: Objects<Service>,
+    vpc_endpoints: Objects<VpcEndpoint>,
+    /// The service that answers at an address: a part of `services` put in order.
+    service_blocks: Arc<PrefixTable<Number<Service>>>,
     /// Those that are targets of routes.
     instances: Objects<Instance>,
 }
@@ -113,6 +117,7 @@ impl Policy {
     pub fn compile(topology: &Topology, previous: Option<&Self>, numbers: &Numbers) -> Self {
         let compiler = Compiler { topology, previous, numbers };
         let prefix_lists = compiler.prefix_lists();
+        let services = compiler.services();
         let mut policy = Self {
             generation: 1,
             vpcs: compiler.vpcs(),
@@ -124,6 +129,9 @@ impl Policy {
             internet_gateways: compiler.internet_gateways(),
             nat_gateways: compiler.nat_gateways(),
             peerings: compiler.peerings(),
+            service_blocks: Arc::new(compiler.service_blocks(&services)),
+            services,
+            vpc_endpoints: compiler.vpc_endpoints(),
             instances: compiler.instances(),
         };
         if let Some(previous) = previous {
@@ -139,19 +147,7 @@ impl Policy {
     /// change of the inventory that connections in being must follow.
     #[must_use]
     pub fn renewed(&self) -> Self {
-        let mut policy = Self {
-            generation: self.generation,
-            prefix_lists: self.prefix_lists.clone(),
-            vpcs: self.vpcs.clone(),
-            subnets: self.subnets.clone(),
-            route_tables: self.route_tables.clone(),
-            network_acls: self.network_acls.clone(),
-            security_groups: self.security_groups.clone(),
-            internet_gateways: self.internet_gateways.clone(),
-            nat_gateways: self.nat_gateways.clone(),
-            peerings: self.peerings.clone(),
-            instances: self.instances.clone(),
-        };
+        let mut policy = self.clone();
         policy.renew();
         policy
     }
@@ -170,6 +166,8 @@ impl Policy {
             && self.internet_gateways.is_same(&other.internet_gateways)
             && self.nat_gateways.is_same(&other.nat_gateways)
             && self.peerings.is_same(&other.peerings)
+            && self.services.is_same(&other.services)
+            && self.vpc_endpoints.is_same(&other.vpc_endpoints)
             && self.instances.is_same(&other.instances)
     }
 
@@ -230,264 +228,27 @@ impl Policy {
         self.peerings.find(number)
     }
 
+    /// The service of this number, if this policy has it.
+    #[must_use]
+    pub fn service(&self, number: Number<Service>) -> Option<&Arc<Service>> {
+        self.services.find(number)
+    }
+
+    /// The service that answers at a public address.
+    #[must_use]
+    pub fn service_at(&self, address: Ipv4Addr) -> Option<Number<Service>> {
+        self.service_blocks.find(address)
+    }
+
+    /// The endpoint of this number, if this policy has it.
+    #[must_use]
+    pub fn vpc_endpoint(&self, number: Number<VpcEndpoint>) -> Option<&Arc<VpcEndpoint>> {
+        self.vpc_endpoints.find(number)
+    }
+
     /// The instance of this number, if a route of this policy leads to it.
     #[must_use]
     pub fn instance(&self, number: Number<Instance>) -> Option<&Arc<Instance>> {
         self.instances.find(number)
-    }
-}
-
-/// One compilation.
-struct Compiler<'a> {
-    topology: &'a Topology,
-    previous: Option<&'a Policy>,
-    numbers: &'a Numbers,
-}
-
-impl Compiler<'_> {
-    fn prefix_lists(&self) -> Objects<PrefixList> {
-        let mut objects = Objects::new();
-        for (handle, list) in self.topology.prefix_lists.iter() {
-            let number = self.numbers.of(&list.id);
-            let compiled = PrefixList {
-                id: list.id.clone(),
-                name: self.topology.path(handle),
-                number,
-                entries: list.entries.as_slice().into(),
-            };
-            let before = self.previous.and_then(|p| p.prefix_list(number));
-            objects.insert(number, share(before, compiled));
-        }
-        objects
-    }
-
-    fn vpcs(&self) -> Objects<Vpc> {
-        let topology = self.topology;
-        let mut objects = Objects::new();
-        for (handle, vpc) in topology.vpcs.iter() {
-            let number = self.numbers.of(&vpc.id);
-            let cidr_blocks: Box<[_]> = vpc.cidr_blocks.iter().filter_map(|b| ipv4(*b)).collect();
-            let subnets = topology.subnets.values().filter(|subnet| subnet.vpc == handle);
-            let compiled = Vpc {
-                id: vpc.id.clone(),
-                name: vpc.name.clone(),
-                resolver: cidr_blocks
-                    .first()
-                    .map(|block| Ipv4Addr::from(u32::from(block.network()).wrapping_add(2))),
-                cidr_blocks,
-                internet_gateway: vpc
-                    .internet_gateway
-                    .map(|gateway| self.numbers.of(&topology.internet_gateways[gateway].id)),
-                subnets: PrefixTable::new(subnets.filter_map(|subnet| {
-                    Some((ipv4(subnet.cidr_block)?, self.numbers.of(&subnet.id)))
-                })),
-            };
-            objects.insert(number, share(self.previous.and_then(|p| p.vpc(number)), compiled));
-        }
-        objects
-    }
-
-    fn subnets(&self) -> Objects<Subnet> {
-        let mut objects = Objects::new();
-        for (handle, subnet) in self.topology.subnets.iter() {
-            let Some(cidr_block) = ipv4(subnet.cidr_block) else { continue };
-            let number = self.numbers.of(&subnet.id);
-            let compiled = Subnet {
-                id: subnet.id.clone(),
-                name: self.topology.path(handle),
-                vpc: self.vpc_number(subnet.vpc),
-                cidr_block,
-                route_table: self.numbers.of(&self.topology.route_tables[subnet.route_table].id),
-                network_acl: self.numbers.of(&self.topology.network_acls[subnet.network_acl].id),
-            };
-            objects.insert(number, share(self.previous.and_then(|p| p.subnet(number)), compiled));
-        }
-        objects
-    }
-
-    fn route_tables(&self) -> Objects<RouteTable> {
-        let mut objects = Objects::new();
-        for (handle, table) in self.topology.route_tables.iter() {
-            let number = self.numbers.of(&table.id);
-            let routes: Vec<_> = table.routes.iter().filter_map(|r| self.route(r)).collect();
-            let name = self.topology.path(handle);
-            let source = route_table::Source { id: &table.id, name: &name, routes: &routes };
-            let before = self.previous.and_then(|p| p.route_table(number));
-            let object = match before.filter(|before| before.source() == source) {
-                Some(before) => Arc::clone(before),
-                None => Arc::new(RouteTable::new(&source)),
-            };
-            objects.insert(number, object);
-        }
-        objects
-    }
-
-    fn route(&self, route: &model::Route) -> Option<Route> {
-        let target = match route.target {
-            RouteTarget::Local => Target::Local,
-            RouteTarget::InternetGateway(gateway) => Target::InternetGateway(
-                self.numbers.of(&self.topology.internet_gateways[gateway].id),
-            ),
-            RouteTarget::NatGateway(gateway) => {
-                Target::NatGateway(self.numbers.of(&self.topology.nat_gateways[gateway].id))
-            }
-            RouteTarget::VpcPeeringConnection(peering) => {
-                Target::Peering(self.numbers.of(&self.topology.vpc_peering_connections[peering].id))
-            }
-            RouteTarget::Instance(instance) => {
-                Target::Instance(self.numbers.of(&self.topology.instances[instance].id))
-            }
-            // A target that is not known here cannot be reached.
-            _ => Target::Blackhole,
-        };
-        let prefix_list = route.prefix_list.map(|list| self.prefix_list_number(list));
-        Some(Route { destination: ipv4(route.destination)?, prefix_list, target })
-    }
-
-    fn network_acls(&self) -> Objects<NetworkAcl> {
-        let mut objects = Objects::new();
-        for (handle, acl) in self.topology.network_acls.iter() {
-            let number = self.numbers.of(&acl.id);
-            let name = self.topology.path(handle);
-            let source = acl::Source {
-                id: &acl.id,
-                name: &name,
-                ingress: &acl.ingress,
-                egress: &acl.egress,
-            };
-            let before = self.previous.and_then(|p| p.network_acl(number));
-            let object = match before.filter(|before| before.source() == source) {
-                Some(before) => Arc::clone(before),
-                None => Arc::new(NetworkAcl::new(&source)),
-            };
-            objects.insert(number, object);
-        }
-        objects
-    }
-
-    fn security_groups(&self, prefix_lists: &Objects<PrefixList>) -> Objects<SecurityGroup> {
-        let mut objects = Objects::new();
-        for (handle, group) in self.topology.security_groups.iter() {
-            let number = self.numbers.of(&group.id);
-            let name = self.topology.path(handle);
-            let [ingress, egress] = [&group.ingress, &group.egress].map(|rules| self.rules(rules));
-            let named: Vec<_> = ingress
-                .iter()
-                .chain(&egress)
-                .filter_map(|rule| match rule.peer {
-                    Peer::PrefixList(list) => prefix_lists.find(list).cloned(),
-                    _ => None,
-                })
-                .collect();
-            let source = security_group::Source {
-                id: &group.id,
-                name: &name,
-                ingress: &ingress,
-                egress: &egress,
-                prefix_lists: &named,
-            };
-            let before = self.previous.and_then(|p| p.security_group(number));
-            let object = match before.filter(|before| before.source() == source) {
-                Some(before) => Arc::clone(before),
-                None => Arc::new(SecurityGroup::new(&source)),
-            };
-            objects.insert(number, object);
-        }
-        objects
-    }
-
-    fn rules(&self, rules: &[model::SgRule]) -> Vec<Rule> {
-        let peer = |peer| match peer {
-            SgPeer::Cidr(block) => Some(Peer::Block(block)),
-            SgPeer::Group(group) => {
-                Some(Peer::Group(self.numbers.of(&self.topology.security_groups[group].id)))
-            }
-            SgPeer::PrefixList(list) => Some(Peer::PrefixList(self.prefix_list_number(list))),
-            // A peer that is not known here admits nobody.
-            _ => None,
-        };
-        rules
-            .iter()
-            .filter_map(|rule| Some(Rule { traffic: rule.traffic, peer: peer(rule.peer)? }))
-            .collect()
-    }
-
-    fn internet_gateways(&self) -> Objects<InternetGateway> {
-        let mut objects = Objects::new();
-        for (handle, gateway) in self.topology.internet_gateways.iter() {
-            let number = self.numbers.of(&gateway.id);
-            let compiled = InternetGateway {
-                id: gateway.id.clone(),
-                name: self.topology.path(handle),
-                vpc: self.vpc_number(gateway.vpc),
-            };
-            let before = self.previous.and_then(|p| p.internet_gateway(number));
-            objects.insert(number, share(before, compiled));
-        }
-        objects
-    }
-
-    fn nat_gateways(&self) -> Objects<NatGateway> {
-        let mut objects = Objects::new();
-        for (handle, gateway) in self.topology.nat_gateways.iter() {
-            let number = self.numbers.of(&gateway.id);
-            let subnet = &self.topology.subnets[gateway.subnet];
-            let compiled = NatGateway {
-                id: gateway.id.clone(),
-                name: self.topology.path(handle),
-                subnet: self.numbers.of(&subnet.id),
-            };
-            let before = self.previous.and_then(|p| p.nat_gateway(number));
-            objects.insert(number, share(before, compiled));
-        }
-        objects
-    }
-
-    fn peerings(&self) -> Objects<Peering> {
-        let mut objects = Objects::new();
-        for (handle, peering) in self.topology.vpc_peering_connections.iter() {
-            let number = self.numbers.of(&peering.id);
-            let compiled = Peering {
-                id: peering.id.clone(),
-                name: self.topology.path(handle),
-                vpcs: [self.vpc_number(peering.requester), self.vpc_number(peering.accepter)],
-            };
-            objects.insert(number, share(self.previous.and_then(|p| p.peering(number)), compiled));
-        }
-        objects
-    }
-
-    /// Only what routes name: any other instance may come and go without a new generation.
-    fn instances(&self) -> Objects<Instance> {
-        let mut objects = Objects::new();
-        let routes = self.topology.route_tables.values().flat_map(|table| &table.routes);
-        for route in routes {
-            let RouteTarget::Instance(handle) = route.target else { continue };
-            let instance = &self.topology.instances[handle];
-            let number = self.numbers.of(&instance.id);
-            if objects.find(number).is_some() {
-                continue;
-            }
-            let compiled = Instance { id: instance.id.clone(), name: self.topology.path(handle) };
-            let before = self.previous.and_then(|p| p.instance(number));
-            objects.insert(number, share(before, compiled));
-        }
-        objects
-    }
-
-    fn prefix_list_number(&self, list: Handle<model::PrefixList>) -> Number<PrefixList> {
-        self.numbers.of(&self.topology.prefix_lists[list].id)
-    }
-
-    fn vpc_number(&self, vpc: Handle<model::Vpc>) -> Number<Vpc> {
-        self.numbers.of(&self.topology.vpcs[vpc].id)
-    }
-}
-
-/// The object of the policy before if it equals the new one, else the new one.
-fn share<T: PartialEq>(before: Option<&Arc<T>>, compiled: T) -> Arc<T> {
-    match before {
-        Some(before) if **before == compiled => Arc::clone(before),
-        _ => Arc::new(compiled),
     }
 }

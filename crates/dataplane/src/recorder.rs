@@ -13,7 +13,7 @@ use crate::{
     inventory::Interface,
     policy::{
         Direction, InternetGateway, NatGateway, NetworkAcl, Peering, Policy, Route, RouteTable,
-        Rule, Ruling, SecurityGroup, Subnet, Vpc,
+        Rule, Ruling, SecurityGroup, Subnet, Vpc, VpcEndpoint,
     },
 };
 
@@ -76,6 +76,15 @@ pub enum Step<'a> {
         /// The longest match.
         route: Option<&'a Route>,
     },
+    /// The route that an internet gateway's own table has for a destination.
+    GatewayRoute {
+        /// The gateway.
+        gateway: &'a InternetGateway,
+        /// Its table.
+        table: &'a RouteTable,
+        /// The longest match.
+        route: Option<&'a Route>,
+    },
     /// A NAT gateway: translation of the source, or its undoing for a reply.
     NatGateway {
         /// The gateway.
@@ -96,6 +105,13 @@ pub enum Step<'a> {
         gateway: &'a InternetGateway,
         /// Out of the VPC or into it.
         direction: Direction,
+    },
+    /// An endpoint: translation at the service's edge, or its undoing for a reply.
+    VpcEndpoint {
+        /// The endpoint.
+        endpoint: &'a VpcEndpoint,
+        /// Its address and ports at the service.
+        side: &'a Interface,
     },
     /// Who holds the destination address.
     Destination {

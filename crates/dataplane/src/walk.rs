@@ -12,11 +12,16 @@
 //! A route may lead through an appliance, an instance that forwards what is not its own. There a
 //! connection ends: what the appliance sends on is another one, judged when it comes in.
 //!
+//! An endpoint leads out of the VPC to a service: a gateway endpoint by a route, an interface endpoint
+//! by the address of its interface. Behind either, the packet is at the service's host.
+//!
 //! A way has at most three legs: to a NAT gateway, from there to an internet gateway, and from the
 //! internet into a VPC. A packet passes one NAT gateway; a route that leads it to a second is a
 //! `ROUTING_LOOP`, and with that the walk is bounded.
 
 mod back;
+mod endpoints;
+mod gateways;
 mod judge;
 mod path;
 mod steps;
@@ -26,10 +31,11 @@ use viaduct_wire::{Flow, L4};
 
 pub use self::{
     back::{along, back},
-    path::{Choice, Leg, Node, Path, Tracking, Translated},
+    path::{Choice, Leg, Node, Path, TRANSLATORS, Tracking, Translated},
 };
 pub(crate) use self::{
     back::{along_within, back_within},
+    path::{NAT, V2N},
     steps::{Origin, Walk, Walked},
 };
 use crate::{
@@ -76,20 +82,19 @@ pub struct Options {
     /// For a packet of a connection in being: which of its ends track it. Their security groups
     /// are not asked again (SG-22).
     pub tracked: Tracking,
-    /// Which of its key's Hyperplane ENIs the connection uses.
-    pub eni: Choice,
-    /// Which of the NAT gateway's addresses the connection uses.
-    pub nat_address: Choice,
+    /// Which interface each translator is, where there are several: of the key's Hyperplane ENIs,
+    /// of the NAT gateway's addresses.
+    pub choices: [Choice; TRANSLATORS],
 }
 
 impl Options {
     /// For another packet of the connection that took this path.
     #[must_use]
     pub fn again(path: &Path) -> Self {
-        let held = |interface: Option<&std::sync::Arc<crate::inventory::Interface>>| {
-            interface.map_or(Choice::default(), |interface| Choice::Held(interface.ip))
-        };
-        Self { tracked: path.tracking, eni: held(path.v2n()), nat_address: held(path.nat.as_ref()) }
+        Self {
+            tracked: path.tracking,
+            choices: path.translators().map(|it| Choice::held(it.and_then(|it| it.table()))),
+        }
     }
 }
 
@@ -150,5 +155,6 @@ fn origin<'a>(attachment: &'a Attachment, view: &'a View<'_>) -> Origin<'a> {
         Place::Environment { enis, .. } => Origin::Environment(view.enis(*enis)),
         Place::Instance(interface) => Origin::Instance(interface),
         Place::Internet(ip) => Origin::Internet(*ip),
+        Place::Service(service) => Origin::Service(*service),
     }
 }

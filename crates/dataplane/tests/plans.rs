@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
 
 use support::{Target, traffic::Numbers};
 use viaduct_control_plane::Plan;
@@ -104,20 +104,27 @@ fn topology(numbers: &mut Numbers) -> String {
     )
 }
 
+fn addresses(primary: impl Display, others: &[impl Display]) -> String {
+    others.iter().fold(primary.to_string(), |all, other| format!("{all} {other}"))
+}
+
 /// What stands where, by the plan.
 fn planned(plan: &Plan) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
     let enis = plan.enis.iter().map(|eni| {
         let owner = match &eni.owner {
             EniOwner::Functions(key) => format!("{key:?}"),
             EniOwner::Instance { path, .. } => path.clone(),
-            _ => "nat".to_owned(),
+            EniOwner::NatGateway { .. } => "nat".to_owned(),
+            EniOwner::VpcEndpoint { .. } => "endpoint".to_owned(),
+            EniOwner::ServiceSide { .. } => "service side".to_owned(),
+            other => panic!("{other:?}"),
         };
         let serves = plan.attachments.iter().find(|host| match &host.host {
             Host::Instance { eni: of } => *of == eni.id,
             _ => false,
         });
         let serves = serves.map(|host| host.id);
-        let (ip, public) = (eni.private_ip, eni.public_ip);
+        let (ip, public) = (addresses(eni.private_ip, &eni.secondary_private_ips), eni.public_ip);
         let (groups, check) = (eni.security_groups.len(), eni.source_dest_check);
         (eni.id.to_string(), format!("{ip} {public:?} {groups} {check} {owner} {serves:?}"))
     });
@@ -126,6 +133,7 @@ fn planned(plan: &Plan) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
             Host::Environment { function, enis } => format!("{function} {enis:?}"),
             Host::Instance { eni } => eni.to_string(),
             Host::Internet { ip } => ip.to_string(),
+            Host::Service { .. } => "service".to_owned(),
             other => panic!("{other:?}"),
         };
         (host.id.0, format!("{} {place}", host.name))
@@ -141,12 +149,16 @@ fn held(engine: &Engine) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
             Owner::Functions(key) => format!("{key:?}"),
             Owner::Instance { path, .. } => path.clone(),
             Owner::NatGateway(_) => "nat".to_owned(),
+            Owner::VpcEndpoint(_) => "endpoint".to_owned(),
+            Owner::ServiceSide(_) => "service side".to_owned(),
         };
-        let (ip, public) = (eni.ip, eni.public_ip.map(IpAddr::V4));
+        let (ip, public) = (addresses(eni.ip, &eni.secondary_ips), eni.public_ip.map(IpAddr::V4));
         let (groups, check, serves) = (eni.groups.len(), eni.source_dest_check, eni.attachment);
         // All tables tell of the same interface.
-        let by_address = inventory.eni_by_address(eni.vpc, eni.ip).expect("it has its address");
-        assert!(std::sync::Arc::ptr_eq(&by_address, &eni), "{eni:?}");
+        for ip in [eni.ip].iter().chain(&eni.secondary_ips) {
+            let by_address = inventory.eni_by_address(eni.vpc, *ip).expect("it has its address");
+            assert!(std::sync::Arc::ptr_eq(&by_address, &eni), "{eni:?}");
+        }
         if let Some(public) = eni.public_ip {
             let by_public = inventory.eni_by_public_ip(public).expect("it has its public address");
             assert!(std::sync::Arc::ptr_eq(&by_public, &eni), "{eni:?}");
@@ -165,6 +177,7 @@ fn held(engine: &Engine) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
                 eni.id.to_string()
             }
             Place::Internet(ip) => ip.to_string(),
+            Place::Service(_) => "service".to_owned(),
         };
         (host.id.0, format!("{} {place}", host.name))
     });

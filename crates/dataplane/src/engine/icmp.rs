@@ -13,7 +13,7 @@ use viaduct_wire::Frame;
 
 use super::{
     Engine, Refusal, bury,
-    judge::{Known, Retraced, Trace, retrace},
+    judge::{Known, Lost, Retraced, retrace},
 };
 use crate::{
     connection::{Direction, Key, Lookup},
@@ -67,7 +67,7 @@ impl Engine {
             let view = self.view(scratch);
             let policy = &scratch.policy;
             match retrace(&known, frame, policy, &view) {
-                Trace::Same(Retraced { path, translated, .. }) => match direction {
+                Ok(Retraced { path, translated, .. }) => match direction {
                     Direction::Request => {
                         walk::along_within(policy, &view, &path, &translated, icmp, &mut Silent)
                     }
@@ -76,8 +76,8 @@ impl Engine {
                         walk::back_within(policy, &view, &path, &translated, icmp, &mut Silent)
                     }
                 },
-                Trace::Blocked(reason) => Err(reason),
-                Trace::Other => Err(Reason::NoConnection),
+                Err(Lost::Blocked(reason)) => Err(reason),
+                Err(Lost::Other) => Err(Reason::NoConnection),
             }
             .map_err(refused)?;
         }

@@ -3,12 +3,12 @@
 use viaduct_topology::Reason;
 use viaduct_wire::{Flow, Frame, L4};
 
-use super::{Engine, NAT, V2N, Way};
+use super::{Engine, Way};
 use crate::{
-    connection::{Connection, ConnectionId, Direction},
-    inventory::{Interface, View},
+    connection::{Connection, ConnectionId, Direction, LEASES},
+    inventory::View,
     policy::Policy,
-    port_table::{PortLease, PortTable, TableId},
+    port_table::{PortLease, TableId},
     recorder::Silent,
     scratch::Scratch,
     walk::{self, Choice, Options, Path, Subject, Translated},
@@ -23,23 +23,22 @@ pub(super) struct Known {
     pub(super) arrival: Flow,
     target: viaduct_topology::inventory::AttachmentId,
     way: Way,
-    v2n_port: u16,
-    nat_port: u16,
+    /// The ports it holds.
+    ports: [u16; LEASES],
     /// Whose those ports are: an address may have passed to another interface.
-    tables: [Option<TableId>; 2],
+    tables: [Option<TableId>; LEASES],
 }
 
 impl Known {
     pub(super) fn of(connection: &Connection<Way>) -> Self {
-        let port = |index: usize| connection.leases[index].as_ref().map_or(0, PortLease::port);
+        let leases = connection.leases.each_ref().map(Option::as_ref);
         Self {
             request: connection.request.key.flow,
             arrival: connection.reply.key.flow.reversed(),
             target: connection.request.target,
             way: connection.path,
-            v2n_port: port(V2N),
-            nat_port: port(NAT),
-            tables: connection.leases.each_ref().map(|lease| lease.as_ref().map(PortLease::table)),
+            ports: leases.map(|lease| lease.map_or(0, PortLease::port)),
+            tables: leases.map(|lease| lease.map(PortLease::table)),
         }
     }
 }
@@ -52,10 +51,8 @@ pub(super) struct Retraced {
     pub(super) blocked: Option<Reason>,
 }
 
-/// What became of the way of a connection.
-pub(super) enum Trace {
-    /// It is as it was.
-    Same(Retraced),
+/// What else became of the way of a connection.
+pub(super) enum Lost {
     /// It leads elsewhere, or translates otherwise: the connection ends.
     Other,
     /// It leads nowhere.
@@ -79,9 +76,9 @@ impl Engine {
         let judged = {
             let view = self.view(scratch);
             match retrace(&known, frame, &scratch.policy, &view) {
-                Trace::Other => None,
-                Trace::Blocked(reason) => Some((Some(reason), None)),
-                Trace::Same(Retraced { path, translated, blocked }) => {
+                Err(Lost::Other) => None,
+                Err(Lost::Blocked(reason)) => Some((Some(reason), None)),
+                Ok(Retraced { path, translated, blocked }) => {
                     let verdict = match direction {
                         Direction::Request => blocked,
                         Direction::Reply => walk::back_within(
@@ -112,10 +109,14 @@ impl Engine {
 }
 
 /// Walks a connection's way again. Ends that track it do not ask their groups (SG-22).
-pub(super) fn retrace(known: &Known, frame: &Frame<'_>, policy: &Policy, view: &View<'_>) -> Trace {
+pub(super) fn retrace(
+    known: &Known,
+    frame: &Frame<'_>,
+    policy: &Policy,
+    view: &View<'_>,
+) -> Result<Retraced, Lost> {
     let Known { request, way, .. } = *known;
-    let held = |ip: Option<std::net::Ipv4Addr>| ip.map_or(Choice::default(), Choice::Held);
-    let options = Options { tracked: way.tracking, eni: held(way.v2n), nat_address: held(way.nat) };
+    let options = Options { tracked: way.tracking, choices: known.tables.map(Choice::held) };
     let icmp = match frame.l4() {
         L4::Icmp { kind, code } => (kind, code),
         // Of ICMP, only an echo opens connections besides.
@@ -130,25 +131,14 @@ pub(super) fn retrace(known: &Known, frame: &Frame<'_>, policy: &Policy, view: &
     let path = match (walked.path, walked.blocked) {
         (Some(path), _) => path,
         (None, reason) => {
-            return Trace::Blocked(reason.unwrap_or(Reason::NoPossibleDestination));
+            return Err(Lost::Blocked(reason.unwrap_or(Reason::NoPossibleDestination)));
         }
     };
-    let translated = path.translate(&request, known.v2n_port, known.nat_port);
+    let translated = path.translate(&request, known.ports);
     let same = path.target == known.target
-        && path.v2n().map(|eni| eni.ip) == way.v2n
-        && path.nat.as_ref().map(|nat| nat.ip) == way.nat
-        && [path.v2n(), path.nat.as_ref()].map(|interface| interface.and_then(table))
-            == known.tables
+        && path.translators().map(|it| it.and_then(|it| it.table())) == known.tables
         && translated.arrival() == known.arrival;
-    if same {
-        Trace::Same(Retraced { path, translated, blocked: walked.blocked })
-    } else {
-        Trace::Other
-    }
-}
-
-fn table(interface: &std::sync::Arc<Interface>) -> Option<TableId> {
-    interface.ports.as_deref().map(PortTable::id)
+    if same { Ok(Retraced { path, translated, blocked: walked.blocked }) } else { Err(Lost::Other) }
 }
 
 /// What the ACLs are to judge a reply as, if it is ICMP.

@@ -3,17 +3,16 @@
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::{Frame, L4};
 
-use super::{Engine, NAT, Refusal, V2N, Way};
+use super::{Engine, Refusal, Way};
 use crate::{
-    connection::{Connection, Direction, Half, InsertError, Key, Timeouts},
+    connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
     inventory::Interface,
     moment::Moment,
     port_table::{Exhausted, PortLease},
     recorder::Silent,
     scratch::Scratch,
-    sync::Arc,
     tcp::Segment,
-    walk::{self, Choice, Options, Path, Subject},
+    walk::{self, Choice, Options, Path, Subject, TRANSLATORS},
 };
 
 impl From<Exhausted> for Refusal {
@@ -29,7 +28,7 @@ impl From<Exhausted> for Refusal {
 /// A path, and the ports that go with it.
 struct Passage {
     path: Path,
-    leases: [Option<PortLease>; 2],
+    leases: [Option<PortLease>; LEASES],
 }
 
 impl Engine {
@@ -58,8 +57,8 @@ impl Engine {
             return Err(self.unfit(frame, misfit, ingress, sender, scratch));
         }
         let Passage { path, leases } = self.reserve(path, ingress, &subject, now, scratch)?;
-        let [v2n_port, nat_port] = leases.each_ref().map(port);
-        let arrival = path.translate(&key.flow, v2n_port, nat_port).arrival();
+        let ports = leases.each_ref().map(|lease| lease.as_ref().map_or(0, PortLease::port));
+        let arrival = path.translate(&key.flow, ports).arrival();
 
         let reply_key =
             Key { ingress: self.ports.port(path.target).scope, flow: arrival.reversed() };
@@ -71,7 +70,6 @@ impl Engine {
         let way = Way {
             opener: ingress,
             tracking: path.tracking,
-            v2n: path.v2n().map(|eni| eni.ip),
             nat: path.nat.as_ref().map(|nat| nat.ip),
             mtu: path.mtu,
         };
@@ -95,33 +93,17 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<Passage, Refusal> {
-        let (mut eni, mut nat_address) = (0, 0);
+        let mut nth = [0; TRANSLATORS];
         loop {
-            let v2n = path.v2n().map(|eni| take_port(eni, subject, now, scratch)).transpose();
-            let nat = match &v2n {
-                Ok(_) => path.nat.as_ref().map(|nat| take_port(nat, subject, now, scratch)),
-                Err(_) => None,
+            let (full, exhausted) = match take_ports(&path, subject, now, scratch) {
+                Ok(leases) => return Ok(Passage { path, leases }),
+                Err(refused) => refused,
             };
-            match (v2n, nat.transpose()) {
-                (Ok(v2n), Ok(nat)) => return Ok(Passage { path, leases: [v2n, nat] }),
-                (Ok(v2n), Err(exhausted)) => {
-                    // Nobody has seen this port: it need not rest.
-                    if let Some(unused) = v2n {
-                        unused.close();
-                    }
-                    if nat_address + 1 >= path.nat_choices {
-                        return Err(exhausted.into());
-                    }
-                    nat_address += 1;
-                }
-                (Err(exhausted), _) if eni + 1 >= path.eni_choices => return Err(exhausted.into()),
-                (Err(_), _) => eni += 1,
+            nth[full] += 1;
+            if nth[full] >= path.choices[full] {
+                return Err(exhausted.into());
             }
-            let options = Options {
-                eni: Choice::Nth(eni),
-                nat_address: Choice::Nth(nat_address),
-                ..Options::default()
-            };
+            let options = Options { choices: nth.map(Choice::Nth), ..Options::default() };
             path = self.walk(ingress, subject, options, scratch)?;
         }
     }
@@ -153,16 +135,16 @@ impl Engine {
                 Err(InsertError::ReplyTaken(returned)) => connection = *returned,
             }
             // The port nearest to the receiver is what its replies are told apart by.
-            let (index, interface) = match (&path.nat, path.v2n()) {
-                (Some(nat), _) => (NAT, nat),
-                (None, Some(eni)) => (V2N, eni),
+            let nearest = path.translators().into_iter().enumerate().rev();
+            let Some((index, interface)) = nearest.filter_map(|(i, it)| Some((i, it?))).next()
+            else {
                 // The same conversation, opened from its other end at this moment.
-                (None, None) => return Ok(None),
+                return Ok(None);
             };
             let flow = connection.request.key.flow;
             let Some(ports) = &interface.ports else { return Ok(None) };
             rejected.extend(connection.leases[index].take());
-            let destination = (flow.destination, flow.destination_port);
+            let destination = (path.destination_at(index, flow.destination), flow.destination_port);
             let random = scratch.random();
             let lease =
                 ports.reserve_instead(flow.protocol, destination, &rejected, random, now)?;
@@ -201,8 +183,32 @@ fn no_connection(frame: &Frame<'_>, path: &Path, scratch: &mut Scratch) -> Refus
     Refusal { reason: Reason::NoConnection, request: None, answered }
 }
 
+/// A port of each translator, or the first that has none. Those taken before it are given back
+/// unseen: they need not rest.
+fn take_ports(
+    path: &Path,
+    subject: &Subject,
+    now: Moment,
+    scratch: &mut Scratch,
+) -> Result<[Option<PortLease>; LEASES], (usize, Exhausted)> {
+    let mut leases = [const { None }; LEASES];
+    for (index, interface) in path.translators().into_iter().enumerate() {
+        let Some(interface) = interface else { continue };
+        match take_port(path, index, interface, subject, now, scratch) {
+            Ok(lease) => leases[index] = Some(lease),
+            Err(exhausted) => {
+                leases.into_iter().flatten().for_each(PortLease::close);
+                return Err((index, exhausted));
+            }
+        }
+    }
+    Ok(leases)
+}
+
 fn take_port(
-    interface: &Arc<Interface>,
+    path: &Path,
+    translator: usize,
+    interface: &Interface,
     subject: &Subject,
     now: Moment,
     scratch: &mut Scratch,
@@ -210,19 +216,15 @@ fn take_port(
     // The walk returns no translating interface without a table.
     let ports = interface.ports.as_ref().ok_or(Exhausted::Ports)?;
     let flow = subject.flow;
-    let destination = (flow.destination, flow.destination_port);
+    let destination = (path.destination_at(translator, flow.destination), flow.destination_port);
     ports.reserve(flow.protocol, destination, scratch.random(), now)
-}
-
-fn port(lease: &Option<PortLease>) -> u16 {
-    lease.as_ref().map_or(0, PortLease::port)
 }
 
 /// The shortest timer of what holds the connection.
 fn timeouts(path: &Path, key: &Key) -> Timeouts {
     let protocol = key.flow.protocol;
     let tracked = Timeouts::tracked(protocol);
-    if path.v2n().is_some() || path.nat.is_some() {
+    if path.translators().iter().any(Option::is_some) {
         tracked.shortest(Timeouts::translated(protocol))
     } else {
         tracked

@@ -1,15 +1,15 @@
 //! What is asked: from whom, to which address, which traffic.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{fmt, net::Ipv4Addr, sync::Arc};
 
 use viaduct_topology::{
-    ResourceId, Topology,
+    Handle, ResourceId, Topology,
     inventory::{AttachmentId, HyperplaneKey},
-    model::{Endpoint, Traffic},
+    model::{Endpoint, Function, Subnet, Traffic, VpcEndpoint, VpcEndpointKind},
 };
 
 use crate::{
-    inventory::{Inventory, Place},
+    inventory::{Interface, Inventory, Place},
     policy::{ICMP, TCP, UDP},
 };
 
@@ -161,31 +161,39 @@ pub fn queries(
     traffic: Traffic,
 ) -> Result<Vec<Query>, QueryError> {
     let probe = Probe::of(traffic)?;
-    let to = destination(topology, inventory, from, to)?;
-    let query = |from| Query { from, to, probe, source_port: None, one_way: false };
+    let query = |from, to| Query { from, to, probe, source_port: None, one_way: false };
     match from {
         Endpoint::Address(ip) => Err(QueryError::SenderIsAddress(*ip)),
         Endpoint::Function(function, None) => {
             let name = topology.endpoint(from);
             let mut asked = Vec::new();
             for key in keys(topology, *function) {
-                let id = inventory
-                    .eni_of_key(&key)
-                    .map(|interface| interface.id.clone())
-                    .ok_or_else(|| QueryError::NotThere(name.clone()))?;
-                asked.push(query(Sender::Eni { id, name: name.clone() }));
+                let eni =
+                    inventory.eni_of_key(&key).ok_or_else(|| QueryError::NotThere(name.clone()))?;
+                let to = destination(topology, inventory, from, Some(&eni), to)?;
+                asked.push(query(Sender::Eni { id: eni.id.clone(), name: name.clone() }, to));
             }
             Ok(asked)
         }
-        _ => Ok(vec![query(Sender::Attachment(attachment(topology, inventory, from)?))]),
+        _ => {
+            let id = attachment(topology, inventory, from)?;
+            let eni = match inventory.attachment(id).as_deref().map(|it| &it.place) {
+                Some(Place::Environment { enis, .. }) => inventory.first_eni(*enis),
+                Some(Place::Instance(interface)) => Some(Arc::clone(interface)),
+                _ => None,
+            };
+            let to = destination(topology, inventory, from, eni.as_deref(), to)?;
+            Ok(vec![query(Sender::Attachment(id), to)])
+        }
     }
 }
 
-/// The address that `from` would use for `to`.
+/// The address that `from`, behind this interface if it is in a VPC, would use for `to`.
 fn destination(
     topology: &Topology,
     inventory: &Inventory,
     from: &Endpoint,
+    sender: Option<&Interface>,
     to: &Endpoint,
 ) -> Result<Ipv4Addr, QueryError> {
     let not_there = || QueryError::NotThere(topology.endpoint(to));
@@ -196,7 +204,9 @@ fn destination(
             std::net::IpAddr::V4(ip) => Ok(ip),
             ip => Err(QueryError::NotIpv4(ip)),
         },
-        Endpoint::VpcEndpoint(_) => Err(not_there()),
+        Endpoint::VpcEndpoint(endpoint) => {
+            endpoint_address(topology, inventory, *endpoint, sender).ok_or_else(not_there)
+        }
         // Nothing can reach a function; what can be tried is its ENI's address (LAM-02).
         Endpoint::Function(function, None) => keys(topology, *function)
             .first()
@@ -216,9 +226,37 @@ fn destination(
                     _ => interface.ip,
                 }),
                 Place::Internet(ip) => Ok(*ip),
+                Place::Service(_) => Err(not_there()),
             }
         }
     }
+}
+
+/// Where an interface endpoint is for this sender: in its subnet, else in its zone, else the first.
+fn endpoint_address(
+    topology: &Topology,
+    inventory: &Inventory,
+    endpoint: Handle<VpcEndpoint>,
+    sender: Option<&Interface>,
+) -> Option<Ipv4Addr> {
+    let endpoint = &topology.vpc_endpoints[endpoint];
+    let VpcEndpointKind::Interface { subnets, .. } = &endpoint.kind else { return None };
+    let enis = inventory.enis_of_endpoint(&endpoint.id);
+    let number = |subnet: Handle<Subnet>| inventory.subnet_number(&topology.subnets[subnet].id);
+    let at = |subnet: Handle<Subnet>| {
+        enis.iter().find(|eni| number(subnet) == Some(eni.subnet)).map(|eni| eni.ip)
+    };
+    let zone = |subnet: Handle<Subnet>| &topology.subnets[subnet].availability_zone;
+
+    let places = || subnets.iter().map(|place| place.subnet);
+    let home = topology
+        .subnets
+        .iter()
+        .map(|(handle, _)| handle)
+        .find(|subnet| sender.is_some_and(|sender| number(*subnet) == Some(sender.subnet)));
+    let in_subnet = places().find(|place| Some(*place) == home);
+    let in_zone = || places().find(|place| home.is_some_and(|home| zone(home) == zone(*place)));
+    in_subnet.or_else(in_zone).or_else(|| places().next()).and_then(at)
 }
 
 /// The attachment of an endpoint, by its name.
@@ -237,10 +275,7 @@ fn attachment(
 }
 
 /// The keys of a function's ENIs, a subnet each (LAM-04).
-fn keys(
-    topology: &Topology,
-    function: viaduct_topology::Handle<viaduct_topology::model::Function>,
-) -> Vec<HyperplaneKey> {
+fn keys(topology: &Topology, function: Handle<Function>) -> Vec<HyperplaneKey> {
     let function = &topology.functions[function];
     let mut security_groups: Vec<_> = function
         .security_groups
@@ -248,7 +283,7 @@ fn keys(
         .map(|group| topology.security_groups[*group].id.clone())
         .collect();
     security_groups.sort();
-    let key = |subnet: &viaduct_topology::Handle<_>| HyperplaneKey {
+    let key = |subnet: &Handle<Subnet>| HyperplaneKey {
         account: function.account.clone(),
         subnet: topology.subnets[*subnet].id.clone(),
         security_groups: security_groups.clone(),

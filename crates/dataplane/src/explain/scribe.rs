@@ -6,7 +6,7 @@ use viaduct_topology::{Reason, model::PortRange};
 
 use super::{Blocker, Component, Hop, Verdict, Way};
 use crate::{
-    inventory::{Interface, Owner, View},
+    inventory::{Interface, Owner, Place, View},
     policy::{
         Direction, ICMP, Peer, Policy, PortWords, Route, Rule, Ruling, TCP, Target, UDP, Words,
     },
@@ -170,6 +170,33 @@ impl<'a> Scribe<'a> {
                     None => "no route matches".into(),
                 }),
             },
+            Step::GatewayRoute { gateway, table, route } => Said {
+                component: Component::RouteTable,
+                id: Some(table.id.to_string()),
+                name: table.name.clone(),
+                check: format!("routes {} from {}", before.flow.destination, gateway.name),
+                rule: Some(match route {
+                    Some(route) => route_words(policy, route),
+                    None => "no route matches".into(),
+                }),
+            },
+            Step::VpcEndpoint { endpoint, side } => Said {
+                component: Component::VpcEndpoint,
+                id: Some(endpoint.id.to_string()),
+                name: endpoint.name.clone(),
+                check: match self.way {
+                    Way::Forward if after.flow.destination != before.flow.destination => format!(
+                        "the source becomes {}, the destination {}",
+                        source(after),
+                        after.flow.destination
+                    ),
+                    Way::Forward => format!("the source becomes {}", source(after)),
+                    Way::Return => {
+                        format!("{} is turned back into {}", side.ip, after.flow.destination)
+                    }
+                },
+                rule: None,
+            },
             Step::NatGateway { gateway, interface } => Said {
                 component: Component::NatGateway,
                 id: Some(gateway.id.to_string()),
@@ -200,8 +227,8 @@ impl<'a> Scribe<'a> {
                 component: Component::NetworkInterface,
                 id: Some(interface.id.to_string()),
                 name: describe(policy, interface),
-                check: if before.flow.destination == interface.ip {
-                    format!("holds {}", interface.ip)
+                check: if interface.holds(before.flow.destination) {
+                    format!("holds {}", before.flow.destination)
                 } else {
                     format!("is led {}, which is not its own", before.flow.destination)
                 },
@@ -216,9 +243,12 @@ impl<'a> Scribe<'a> {
             },
             Step::Delivery { target } => {
                 let attachment = self.view.attachment(target);
-                let internet = self.view.internet_host(before.flow.destination).is_some();
                 Said {
-                    component: if internet { Component::Internet } else { Component::Instance },
+                    component: match attachment.map(|attachment| &attachment.place) {
+                        Some(Place::Internet(_)) => Component::Internet,
+                        Some(Place::Service(_)) => Component::Service,
+                        _ => Component::Instance,
+                    },
                     id: None,
                     name: attachment
                         .map_or_else(|| target.to_string(), |attachment| attachment.name.clone()),
@@ -254,6 +284,12 @@ fn describe(policy: &Policy, interface: &Interface) -> String {
             Some(gateway) => gateway.name.clone(),
             None => interface.id.to_string(),
         },
+        Owner::VpcEndpoint(endpoint) | Owner::ServiceSide(endpoint) => {
+            match policy.vpc_endpoint(*endpoint) {
+                Some(endpoint) => endpoint.name.clone(),
+                None => interface.id.to_string(),
+            }
+        }
         Owner::Functions(_) => format!("{} ({})", interface.id, interface.ip),
     }
 }
@@ -361,6 +397,9 @@ fn route_words(policy: &Policy, route: &Route) -> String {
         }
         Target::NatGateway(gateway) => {
             policy.nat_gateway(gateway).map_or("a gateway that is gone", |it| &it.name)
+        }
+        Target::VpcEndpoint(endpoint) => {
+            policy.vpc_endpoint(endpoint).map_or("an endpoint that is gone", |it| &it.name)
         }
         Target::Peering(peering) => {
             policy.peering(peering).map_or("a peering connection that is gone", |it| &it.name)

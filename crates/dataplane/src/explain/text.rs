@@ -35,6 +35,8 @@ impl fmt::Display for Component {
             Self::NatGateway => "NAT gateway",
             Self::InternetGateway => "internet gateway",
             Self::VpcPeeringConnection => "peering connection",
+            Self::VpcEndpoint => "endpoint",
+            Self::Service => "service",
             Self::Vpc => "VPC",
         })
     }

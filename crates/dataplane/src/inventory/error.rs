@@ -30,6 +30,14 @@ pub enum InventoryError {
         /// Who has it.
         holder: String,
     },
+    /// A service has one host.
+    #[error("attachment {host} answers for service {service} already; remove it first")]
+    ServiceTaken {
+        /// `vpce-svc-…`
+        service: ResourceId,
+        /// Its host.
+        host: AttachmentId,
+    },
     /// Only IPv4 is forwarded.
     #[error("{0} is not an IPv4 address; only IPv4 is forwarded")]
     NotIpv4(IpAddr),

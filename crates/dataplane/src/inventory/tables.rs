@@ -10,7 +10,7 @@ use viaduct_topology::{
 };
 
 use super::{Attachment, EniSet, Interface, InventoryError, Owner, Place, ipv4};
-use crate::policy::{Instance, NatGateway, Number, Vpc};
+use crate::policy::{Instance, NatGateway, Number, Numbers, Service, Vpc, VpcEndpoint};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
@@ -24,11 +24,13 @@ pub(super) struct Tables {
     by_public_ip: Map<Ipv4Addr, Arc<Interface>>,
     nat_gateways: Map<Number<NatGateway>, Vec<Arc<Interface>>>,
     instances: Map<Number<Instance>, Arc<Interface>>,
+    service_sides: Map<Number<VpcEndpoint>, Arc<Interface>>,
     sets: Vec<Set>,
     set_by_key: Map<HyperplaneKey, SetIndex>,
     free_sets: Vec<SetIndex>,
     attachments: Map<AttachmentId, Arc<Attachment>>,
     internet_hosts: Map<Ipv4Addr, AttachmentId>,
+    service_hosts: Map<Number<Service>, AttachmentId>,
 }
 
 /// The Hyperplane ENIs of one key.
@@ -90,26 +92,32 @@ impl Tables {
         self.instances.get(&instance)
     }
 
+    pub(super) fn service_side(&self, endpoint: Number<VpcEndpoint>) -> Option<&Arc<Interface>> {
+        self.service_sides.get(&endpoint)
+    }
+
+    pub(super) fn service_host(&self, service: Number<Service>) -> Option<AttachmentId> {
+        self.service_hosts.get(&service).copied()
+    }
+
     pub(super) fn add_interface(&mut self, new: Arc<Interface>) -> Result<(), InventoryError> {
         if self.interfaces.contains_key(&new.id) {
             return Err(InventoryError::EniExists(new.id.clone()));
         }
-        if let Some(holder) = self.by_address(new.vpc, new.ip) {
-            return Err(taken(new.ip, &new.id, &holder.id));
-        }
-        self.check_public_ip(&new)?;
+        self.check_addresses(&new)?;
 
         self.interfaces.insert(new.id.clone(), Arc::clone(&new));
-        self.by_address.insert((new.vpc, new.ip), Arc::clone(&new));
-        if let Some(ip) = new.public_ip {
-            self.by_public_ip.insert(ip, Arc::clone(&new));
-        }
+        self.enter_addresses(&new);
         match &new.owner {
             Owner::Instance { number, .. } => {
                 self.instances.insert(*number, Arc::clone(&new));
             }
             Owner::NatGateway(gateway) => {
                 self.nat_gateways.entry(*gateway).or_default().push(Arc::clone(&new));
+            }
+            Owner::VpcEndpoint(_) => {}
+            Owner::ServiceSide(number) => {
+                self.service_sides.insert(*number, Arc::clone(&new));
             }
             Owner::Functions(key) => {
                 let ordinal = key.ordinal;
@@ -134,19 +142,15 @@ impl Tables {
         if !same {
             return Err(InventoryError::EniIdentity(new.id.clone()));
         }
-        self.check_public_ip(&new)?;
+        self.check_addresses(&new)?;
         self.exchange(old, new);
         Ok(())
     }
 
     /// Puts an interface in the place of one that has the same identity.
     fn exchange(&mut self, old: &Interface, new: Arc<Interface>) {
-        if let Some(ip) = old.public_ip {
-            self.by_public_ip.remove(&ip);
-        }
-        if let Some(ip) = new.public_ip {
-            self.by_public_ip.insert(ip, Arc::clone(&new));
-        }
+        self.leave_addresses(old);
+        self.enter_addresses(&new);
         let attachment = new.attachment.and_then(|id| self.attachments.get_mut(&id));
         if let Some(attachment) = attachment {
             let place = Place::Instance(Arc::clone(&new));
@@ -160,6 +164,11 @@ impl Tables {
             Owner::NatGateway(gateway) => {
                 self.nat_gateways.get_mut(gateway).map_or(&mut [][..], Vec::as_mut_slice)
             }
+            Owner::VpcEndpoint(_) => &mut [],
+            Owner::ServiceSide(number) => {
+                self.service_sides.insert(*number, Arc::clone(&new));
+                &mut []
+            }
             Owner::Functions(key) => {
                 let set = self.set_of(key);
                 &mut self.sets[set as usize].enis
@@ -168,7 +177,6 @@ impl Tables {
         for sibling in siblings.iter_mut().filter(|sibling| sibling.id == new.id) {
             *sibling = Arc::clone(&new);
         }
-        self.by_address.insert((new.vpc, new.ip), Arc::clone(&new));
         self.interfaces.insert(new.id.clone(), new);
     }
 
@@ -193,6 +201,10 @@ impl Tables {
                     }
                 }
             }
+            Owner::VpcEndpoint(_) => {}
+            Owner::ServiceSide(number) => {
+                self.service_sides.remove(number);
+            }
             Owner::Functions(key) => {
                 let index = self.set_of(key);
                 let set = &mut self.sets[index as usize];
@@ -204,16 +216,14 @@ impl Tables {
             }
         }
         self.interfaces.remove(id);
-        self.by_address.remove(&(interface.vpc, interface.ip));
-        if let Some(ip) = interface.public_ip {
-            self.by_public_ip.remove(&ip);
-        }
+        self.leave_addresses(&interface);
         Ok(())
     }
 
     pub(super) fn add_attachment(
         &mut self,
         new: &declared::Attachment,
+        numbers: &Numbers,
     ) -> Result<(), InventoryError> {
         if self.attachments.contains_key(&new.id) {
             return Err(InventoryError::AttachmentExists(new.id));
@@ -252,6 +262,14 @@ impl Tables {
                 self.internet_hosts.insert(ip, new.id);
                 Place::Internet(ip)
             }
+            Host::Service { id } => {
+                let service = numbers.of(id);
+                if let Some(host) = self.service_host(service) {
+                    return Err(InventoryError::ServiceTaken { service: id.clone(), host });
+                }
+                self.service_hosts.insert(service, new.id);
+                Place::Service(service)
+            }
             _ => return Err(InventoryError::UnsupportedHost(new.id)),
         };
         let attachment = Attachment { id: new.id, name: new.name.clone(), place };
@@ -273,6 +291,9 @@ impl Tables {
             Place::Internet(ip) => {
                 self.internet_hosts.remove(ip);
             }
+            Place::Service(service) => {
+                self.service_hosts.remove(service);
+            }
         }
         Ok(())
     }
@@ -285,7 +306,31 @@ impl Tables {
         serving
     }
 
-    fn check_public_ip(&self, new: &Interface) -> Result<(), InventoryError> {
+    fn enter_addresses(&mut self, interface: &Arc<Interface>) {
+        for ip in private_ips(interface) {
+            self.by_address.insert((interface.vpc, ip), Arc::clone(interface));
+        }
+        if let Some(ip) = interface.public_ip {
+            self.by_public_ip.insert(ip, Arc::clone(interface));
+        }
+    }
+
+    fn leave_addresses(&mut self, interface: &Interface) {
+        for ip in private_ips(interface) {
+            self.by_address.remove(&(interface.vpc, ip));
+        }
+        if let Some(ip) = interface.public_ip {
+            self.by_public_ip.remove(&ip);
+        }
+    }
+
+    /// Whether nobody else has an address of this interface.
+    fn check_addresses(&self, new: &Interface) -> Result<(), InventoryError> {
+        for ip in private_ips(new) {
+            if let Some(holder) = self.by_address(new.vpc, ip).filter(|it| it.id != new.id) {
+                return Err(taken(ip, &new.id, &holder.id));
+            }
+        }
         let Some(ip) = new.public_ip else { return Ok(()) };
         if let Some(holder) = self.by_public_ip(ip).filter(|holder| holder.id != new.id) {
             return Err(taken(ip, &new.id, &holder.id));
@@ -342,9 +387,14 @@ impl Interface {
     fn ordinal(&self) -> u32 {
         match &self.owner {
             Owner::Functions(key) => key.ordinal,
-            Owner::Instance { .. } | Owner::NatGateway(_) => 0,
+            _ => 0,
         }
     }
+}
+
+/// Every private address of an interface.
+fn private_ips(interface: &Interface) -> impl Iterator<Item = Ipv4Addr> {
+    [interface.ip].into_iter().chain(interface.secondary_ips.iter().copied())
 }
 
 fn taken(ip: Ipv4Addr, id: &dyn ToString, holder: &dyn ToString) -> InventoryError {

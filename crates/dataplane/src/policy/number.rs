@@ -16,7 +16,7 @@ use viaduct_topology::ResourceId;
 
 use super::{
     Instance, InternetGateway, NatGateway, NetworkAcl, Peering, PrefixList, RouteTable,
-    SecurityGroup, Subnet, Vpc,
+    SecurityGroup, Service, Subnet, Vpc, VpcEndpoint,
 };
 use crate::sync::Mutex;
 
@@ -101,6 +101,8 @@ numbered! {
     InternetGateway internet_gateways,
     NatGateway nat_gateways,
     Peering peerings,
+    Service services,
+    VpcEndpoint vpc_endpoints,
     Instance instances,
 }
 

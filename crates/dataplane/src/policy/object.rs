@@ -76,6 +76,8 @@ pub struct InternetGateway {
     pub name: String,
     /// The VPC it is attached to.
     pub vpc: Number<Vpc>,
+    /// The table that packets from the internet are routed by, if there is one (RT-16).
+    pub route_table: Option<Number<RouteTable>>,
 }
 
 /// A NAT gateway. Its addresses are interfaces, and so belong to the inventory.
@@ -87,6 +89,46 @@ pub struct NatGateway {
     pub name: String,
     /// The subnet it stands in.
     pub subnet: Number<Subnet>,
+    /// Whether it only carries the connections that it has (NAT-20).
+    pub deleting: bool,
+}
+
+/// A service beyond the VPCs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Service {
+    /// `vpce-svc-…`
+    pub id: ResourceId,
+    /// `service/s3`
+    pub name: String,
+    /// The address that its name stands for; interface endpoints lead there.
+    pub ip: Ipv4Addr,
+    /// The blocks it answers at.
+    pub blocks: Box<[Ipv4Net]>,
+    /// Its own network, in which its endpoints have addresses.
+    pub network: Number<Vpc>,
+}
+
+impl Service {
+    /// Whether the address is one of the service's own.
+    #[must_use]
+    pub fn holds(&self, address: Ipv4Addr) -> bool {
+        self.blocks.iter().any(|block| block.contains(&address))
+    }
+}
+
+/// An endpoint. Its addresses are interfaces, and so belong to the inventory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct VpcEndpoint {
+    /// `vpce-…`
+    pub id: ResourceId,
+    /// `main/vpc_endpoint/s3`
+    pub name: String,
+    /// Its number.
+    pub number: Number<Self>,
+    /// Where it leads.
+    pub service: Number<Service>,
+    /// Whether routes lead to it (EP-02), rather than the address of an interface (EP-09).
+    pub is_gateway: bool,
 }
 
 /// A peering connection.

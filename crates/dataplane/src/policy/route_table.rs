@@ -6,7 +6,8 @@ use ipnet::{IpNet, Ipv4Net};
 use viaduct_topology::ResourceId;
 
 use super::{
-    Instance, InternetGateway, NatGateway, Number, Peering, PrefixList, prefix::PrefixTable,
+    Instance, InternetGateway, NatGateway, Number, Peering, PrefixList, VpcEndpoint,
+    prefix::PrefixTable,
 };
 
 /// A route table, its local routes included (RT-03).
@@ -53,6 +54,8 @@ pub enum Target {
     Peering(Number<Peering>),
     /// An instance that forwards: a middlebox (RT-19).
     Instance(Number<Instance>),
+    /// A gateway endpoint (EP-02).
+    VpcEndpoint(Number<VpcEndpoint>),
     /// Nowhere (RT-14).
     Blackhole,
 }

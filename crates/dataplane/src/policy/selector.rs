@@ -61,6 +61,11 @@ impl Selector {
         Self { class, values }
     }
 
+    /// Whether it is an ICMP echo request (RFC 792): type 8, code 0.
+    pub(crate) const fn is_echo_request(self) -> bool {
+        matches!(self.class, Class::Icmp) && self.values.first == 8 << 8
+    }
+
     /// Whether it stands for more than one value.
     pub(crate) const fn is_range(self) -> bool {
         self.values.first != self.values.last

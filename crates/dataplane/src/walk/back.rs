@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     inventory::{Interface, Inventory, Owner, View},
-    policy::{Direction, ICMP, Number, Peering, Policy, Selector, Subnet, Target},
+    policy::{Direction, ICMP, InternetGateway, Number, Peering, Policy, Selector, Subnet, Target},
     recorder::{Header, Recorder, Step},
 };
 
@@ -90,7 +90,7 @@ struct Way<'a, 'b, R> {
 
 impl<R: Recorder> Way<'_, '_, R> {
     fn back(&mut self, translated: &Translated) -> Result<(), Reason> {
-        let mut before = reversed(translated.arrival);
+        let mut before = self.leave_service(translated)?;
         self.interface_groups(Node::Destination, &before, Direction::Egress)?;
         for (leg, seen) in self.path.legs().iter().zip(&translated.legs).rev() {
             let header = reversed(*seen);
@@ -107,7 +107,31 @@ impl<R: Recorder> Way<'_, '_, R> {
         for (leg, header) in self.path.legs().iter().zip(&translated.legs) {
             self.cross(leg.from, leg.to, header)?;
         }
-        Ok(())
+        self.endpoint(&translated.arrival, &translated.arrival)
+    }
+
+    /// The reply as it is behind the service's edge, if it comes from a service.
+    fn leave_service(&mut self, translated: &Translated) -> Result<Header, Reason> {
+        let sent = reversed(translated.arrival);
+        let legs = self.path.legs().len();
+        if self.path.service_side.is_none() || legs == 0 {
+            return Ok(sent);
+        }
+        let inside = reversed(translated.legs[legs - 1]);
+        self.endpoint(&sent, &inside)?;
+        Ok(inside)
+    }
+
+    /// The endpoint of the path, if there is one. A gateway endpoint returns TCP and echo replies,
+    /// and nothing else (EP-06).
+    fn endpoint(&mut self, before: &Header, after: &Header) -> Result<(), Reason> {
+        let policy = self.judge.policy;
+        let Some(side) = &self.path.service_side else { return Ok(()) };
+        let Owner::ServiceSide(number) = side.owner else { return Ok(()) };
+        let Some(endpoint) = policy.vpc_endpoint(number) else { return Ok(()) };
+        let carried = !endpoint.is_gateway || matches!(self.icmp, None | Some((0, 0)));
+        let verdict = if carried { Ok(()) } else { Err(Reason::VpceGatewayProtocolRestriction) };
+        self.judge.translation(before, after, Step::VpcEndpoint { endpoint, side }, verdict)
     }
 
     /// A gateway between two legs turns the reply's destination back.
@@ -149,6 +173,9 @@ impl<R: Recorder> Way<'_, '_, R> {
             self.judge.network_acl(header, selector, subnet, Direction::Egress)?;
             self.route(to, header, subnet)?;
         }
+        if let (Node::InternetGateway(gateway), Some(end)) = (from, path.interface(to)) {
+            self.let_in(gateway, header, end)?;
+        }
         if let Some((_, subnet)) = into {
             self.judge.network_acl(header, selector, subnet, Direction::Ingress)?;
         }
@@ -174,6 +201,11 @@ impl<R: Recorder> Way<'_, '_, R> {
             {
                 Ok(())
             }
+            (Some(Target::VpcEndpoint(target)), Node::VpcEndpoint(endpoint), _)
+                if target == endpoint =>
+            {
+                Ok(())
+            }
             (Some(target), _, Some(end)) if self.leads_to(target, subnet, header, end) => Ok(()),
             _ => Err(Reason::AsymmetricReturnPath),
         };
@@ -186,10 +218,39 @@ impl<R: Recorder> Way<'_, '_, R> {
         }
     }
 
+    /// Whether what an internet gateway lets in comes to an interface of the path: to its holder, or
+    /// to the appliance that the gateway's own table names (RT-16).
+    fn let_in(
+        &mut self,
+        gateway: Number<InternetGateway>,
+        header: &Header,
+        end: &Interface,
+    ) -> Result<(), Reason> {
+        let policy = self.judge.policy;
+        let table = policy
+            .internet_gateway(gateway)
+            .and_then(|object| Some((object, policy.route_table(object.route_table?)?)));
+        let own = end.holds(header.flow.destination);
+        let Some((gateway, table)) = table else {
+            // Without one it goes to its holder, past an appliance that sent the request.
+            let step = Step::Destination { interface: Some(end) };
+            let missed = Err(Reason::AsymmetricReturnPath);
+            return if own { Ok(()) } else { self.judge.step(header, step, missed) };
+        };
+        let route = table.find(header.flow.destination);
+        let same = match (route.map(|route| route.target), &end.owner) {
+            (Some(Target::Local), _) => own,
+            (Some(Target::Instance(target)), Owner::Instance { number, .. }) => target == *number,
+            _ => false,
+        };
+        let verdict = if same { Ok(()) } else { Err(Reason::AsymmetricReturnPath) };
+        self.judge.step(header, Step::GatewayRoute { gateway, table, route }, verdict)
+    }
+
     /// Whether a route leads to an interface of the path: it holds the packet's destination, or is
     /// an appliance's, through which the packet is led.
     fn leads_to(&self, target: Target, subnet: &Subnet, header: &Header, end: &Interface) -> bool {
-        let own = header.flow.destination == end.ip;
+        let own = end.holds(header.flow.destination);
         match (target, &end.owner) {
             (Target::NatGateway(target), Owner::NatGateway(gateway)) => target == *gateway,
             (Target::Instance(target), Owner::Instance { number, .. }) => target == *number,

@@ -186,7 +186,7 @@ impl<'a, R: Recorder> Judge<'a, R> {
             return None;
         }
         let (carried, hidden) = match other {
-            OtherEnd::Interface(other) if other.is_some_and(|other| other.ip == peer) => {
+            OtherEnd::Interface(other) if other.is_some_and(|other| other.holds(peer)) => {
                 (&*other?.groups, false)
             }
             // Whoever has the address has not sent it: an appliance has.

@@ -7,12 +7,22 @@ use viaduct_wire::Flow;
 
 use crate::{
     inventory::{Interface, Owner},
-    policy::{InternetGateway, Number},
+    policy::{InternetGateway, Number, VpcEndpoint},
+    port_table::TableId,
     recorder::Header,
 };
 
 /// Most legs a way has: to a NAT gateway, to an internet gateway, from one to the receiver.
 const LEGS: usize = 3;
+
+/// Who may translate a connection's source, each lending it a port: the Hyperplane ENI, the NAT
+/// gateway, the service's side of an endpoint. Arrays of this length have them in this order, which
+/// is that of the way.
+pub const TRANSLATORS: usize = 3;
+
+pub(crate) const V2N: usize = 0;
+pub(crate) const NAT: usize = 1;
+pub(crate) const SERVICE: usize = 2;
 
 /// Where a leg begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +33,9 @@ pub enum Node {
     NatGateway,
     /// An internet gateway.
     InternetGateway(Number<InternetGateway>),
-    /// The receiver's interface.
+    /// A gateway endpoint.
+    VpcEndpoint(Number<VpcEndpoint>),
+    /// The receiver's interface; an interface endpoint's, if the receiver is a service behind it.
     Destination,
 }
 
@@ -43,17 +55,22 @@ pub struct Path {
     pub target: AttachmentId,
     /// The sender's interface; none for a host of the internet.
     pub source: Option<Arc<Interface>>,
-    /// The receiver's interface; none for a host of the internet.
+    /// The receiver's interface, an appliance's or an interface endpoint's; none for a host of the
+    /// internet, and for a service that is reached without.
     pub destination: Option<Arc<Interface>>,
     /// The NAT gateway's interface, if the way leads through one. Expired TTLs are answered from
     /// its private address (NAT-27).
     pub nat: Option<Arc<Interface>>,
+    /// The service's side of the endpoint, if the way leads through one.
+    pub service_side: Option<Arc<Interface>>,
     /// The source address that an internet gateway gave it on the way out (IGW-03).
     pub public_source: Option<Ipv4Addr>,
-    /// How many Hyperplane ENIs there are to choose from; when one is full, walk with the next.
-    pub eni_choices: u16,
-    /// How many addresses of the NAT gateway there are to choose from.
-    pub nat_choices: u16,
+    /// The destination that an internet gateway gave it on the way in (IGW-03).
+    pub private_destination: Option<Ipv4Addr>,
+    /// The destination that an interface endpoint gave it: the service's.
+    pub service_ip: Option<Ipv4Addr>,
+    /// How many interfaces each translator could be: when one is full, walk with the next.
+    pub choices: [u16; TRANSLATORS],
     /// Which ends track the connection.
     pub tracking: Tracking,
     /// By how much the time to live goes down: the NAT gateway is a hop, nothing else is.
@@ -71,9 +88,11 @@ impl Path {
             source: None,
             destination: None,
             nat: None,
+            service_side: None,
             public_source: None,
-            eni_choices: 0,
-            nat_choices: 0,
+            private_destination: None,
+            service_ip: None,
+            choices: [0; TRANSLATORS],
             tracking: Tracking::default(),
             ttl_decrement: 0,
             mtu: 9001,
@@ -99,27 +118,36 @@ impl Path {
         self.source.as_ref().filter(|source| matches!(source.owner, Owner::Functions(_)))
     }
 
-    /// The receiver's private address, when an internet gateway translated it on the way in.
+    /// Who translates the source on this way.
     #[must_use]
-    pub fn private_destination(&self) -> Option<Ipv4Addr> {
-        let enters = self.legs().iter().any(|leg| matches!(leg.from, Node::InternetGateway(_)));
-        self.destination.as_ref().filter(|_| enters).map(|destination| destination.ip)
+    pub fn translators(&self) -> [Option<&Arc<Interface>>; TRANSLATORS] {
+        [self.v2n(), self.nat.as_ref(), self.service_side.as_ref()]
+    }
+
+    /// Where a translator sees a request to `destination` go: an endpoint's service side already
+    /// sees the service.
+    #[must_use]
+    pub fn destination_at(&self, translator: usize, destination: Ipv4Addr) -> Ipv4Addr {
+        self.service_ip.filter(|_| translator == SERVICE).unwrap_or(destination)
     }
 
     /// The appliance that gets this packet, as it arrives, to forward it; none if it is for whoever
     /// gets it.
     #[must_use]
     pub fn appliance(&self, arrival: &Flow) -> Option<&Arc<Interface>> {
-        self.destination.as_ref().filter(|destination| destination.ip != arrival.destination)
+        let leads_on = |it: &&Arc<Interface>| {
+            matches!(it.owner, Owner::Instance { .. }) && !it.holds(arrival.destination)
+        };
+        self.destination.as_ref().filter(leads_on)
     }
 
-    /// The interface at a node; an internet gateway has none.
+    /// The interface at a node; internet gateways and gateway endpoints have none.
     pub(super) fn interface(&self, node: Node) -> Option<&Interface> {
         let interface = match node {
             Node::Source => &self.source,
             Node::NatGateway => &self.nat,
             Node::Destination => &self.destination,
-            Node::InternetGateway(_) => &None,
+            Node::InternetGateway(_) | Node::VpcEndpoint(_) => &None,
         };
         interface.as_deref()
     }
@@ -133,62 +161,60 @@ impl Path {
         };
         self.target == other.target
             && self.public_source == other.public_source
+            && self.private_destination == other.private_destination
+            && self.service_ip == other.service_ip
             && id(&self.source) == id(&other.source)
             && id(&self.destination) == id(&other.destination)
             && id(&self.nat) == id(&other.nat)
+            && id(&self.service_side) == id(&other.service_side)
             && self.legs() == other.legs()
     }
 
-    /// What a request looks like on each leg and on arrival, given the ports it was lent. A port
-    /// that the way has no use for is not looked at.
+    /// What a request looks like on each leg and on arrival, given the ports that the translators
+    /// lend it. A port that the way has no use for is not looked at.
     #[must_use]
-    pub fn translate(&self, request: &Flow, v2n_port: u16, nat_port: u16) -> Translated {
+    pub fn translate(&self, request: &Flow, ports: [u16; TRANSLATORS]) -> Translated {
         let header = Header {
             flow: *request,
             source_ports: PortRange::single(request.source_port),
             destination_ports: PortRange::single(request.destination_port),
         };
-        self.translate_ranges(header, PortRange::single(v2n_port), PortRange::single(nat_port))
+        self.translate_ranges(header, ports.map(PortRange::single))
     }
 
     pub(crate) fn translate_ranges(
         &self,
         request: Header,
-        v2n: PortRange,
-        nat: PortRange,
+        ports: [PortRange; TRANSLATORS],
     ) -> Translated {
-        let mut header = request;
-        let mut from = |ip: Ipv4Addr, ports: PortRange| {
-            header.flow.source = ip;
-            header.flow.source_port = ports.first;
-            header.source_ports = ports;
+        let translators = self.translators();
+        let from = |header: &mut Header, translator: usize| {
+            if let Some(interface) = translators[translator] {
+                header.flow.source = interface.ip;
+                header.flow.source_port = ports[translator].first;
+                header.source_ports = ports[translator];
+            }
         };
-        if let Some(eni) = self.v2n() {
-            from(eni.ip, v2n);
-        }
+        let mut header = request;
+        from(&mut header, V2N);
         let mut legs = [header; LEGS];
         for (leg, seen) in self.legs().iter().zip(&mut legs) {
             match leg.from {
-                Node::NatGateway => {
-                    if let Some(interface) = &self.nat {
-                        header.flow.source = interface.ip;
-                        header.flow.source_port = nat.first;
-                        header.source_ports = nat;
-                    }
-                }
+                Node::NatGateway => from(&mut header, NAT),
                 Node::InternetGateway(_) => {
                     header.flow.source = self.public_source.unwrap_or(header.flow.source);
-                    if let Some(destination) = &self.destination {
-                        header.flow.destination = destination.ip;
-                    }
+                    header.flow.destination =
+                        self.private_destination.unwrap_or(header.flow.destination);
                 }
-                Node::Source | Node::Destination => {}
+                Node::Source | Node::Destination | Node::VpcEndpoint(_) => {}
             }
             *seen = header;
         }
         if self.destination.is_none() {
             header.flow.source = self.public_source.unwrap_or(header.flow.source);
         }
+        from(&mut header, SERVICE);
+        header.flow.destination = self.service_ip.unwrap_or(header.flow.destination);
         Translated { legs, arrival: header }
     }
 }
@@ -227,8 +253,8 @@ impl Tracking {
 pub enum Choice {
     /// By its place in their order.
     Nth(u16),
-    /// The one with this private address: the connection has a port of it.
-    Held(Ipv4Addr),
+    /// The one whose ports these are: the connection has one of them.
+    Held(TableId),
 }
 
 impl Default for Choice {
@@ -238,12 +264,17 @@ impl Default for Choice {
 }
 
 impl Choice {
+    /// The one that a connection has a port of, if it has one.
+    pub(crate) fn held(table: Option<TableId>) -> Self {
+        table.map_or_else(Self::default, Self::Held)
+    }
+
     /// The chosen one. When it is gone, the first: the way is then another one, and the connection
     /// ends.
     pub(super) fn of(self, interfaces: &[Arc<Interface>]) -> Option<&Arc<Interface>> {
         let chosen = match self {
             Self::Nth(index) => interfaces.get(usize::from(index)),
-            Self::Held(ip) => interfaces.iter().find(|interface| interface.ip == ip),
+            Self::Held(table) => interfaces.iter().find(|it| it.table() == Some(table)),
         };
         chosen.or_else(|| interfaces.first())
     }

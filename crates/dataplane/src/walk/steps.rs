@@ -4,17 +4,16 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 use viaduct_topology::{Reason, inventory::AttachmentId};
-use viaduct_wire::Flow;
 
 use super::{
-    Leg, Node, Options, Path, Subject, Tracking,
+    Choice, Leg, NAT, Node, Options, Path, Subject, Tracking, V2N,
+    gateways::{private, sent_by},
     judge::{Judge, OtherEnd},
 };
 use crate::{
     inventory::{ENVIRONMENT_ADDRESS, Interface, Owner, View},
     policy::{
-        Direction, ICMP, InternetGateway, NatGateway, Number, Peering, Policy, Selector, Subnet,
-        TCP, Target, UDP, Vpc,
+        Direction, Number, Peering, Policy, Selector, Service, Subnet, TCP, Target, UDP, Vpc,
     },
     recorder::{Header, Recorder, Step},
 };
@@ -30,13 +29,6 @@ const SERVICES: [Ipv4Addr; 3] = [
 /// No route leads here, whatever it covers (RT-11).
 const NEVER_ROUTED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 168, 0), 22);
 
-/// Shared addresses (RFC 6598).
-const RFC_6598: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
-
-/// What a NAT gateway passes (NAT-15), and an internet gateway (IGW-08), in bytes.
-const NAT_GATEWAY_MTU: u16 = 8500;
-const INTERNET_GATEWAY_MTU: u16 = 1500;
-
 /// Where a walk begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin<'a> {
@@ -46,6 +38,8 @@ pub(crate) enum Origin<'a> {
     Instance(&'a Arc<Interface>),
     /// At an internet host of this address.
     Internet(Ipv4Addr),
+    /// At the host of this service.
+    Service(Number<Service>),
 }
 
 /// How a walk ended. A walk that goes on behind blockers may have both.
@@ -59,14 +53,15 @@ pub(crate) struct Walked {
 
 /// A walk in progress.
 pub(crate) struct Walk<'a, R> {
-    judge: Judge<'a, R>,
-    options: Options,
-    selector: Selector,
+    pub(super) judge: Judge<'a, R>,
+    pub(super) options: Options,
+    pub(super) selector: Selector,
     /// The packet as it is here.
-    header: Header,
-    path: Path,
-    source: Option<&'a Arc<Interface>>,
-    nat: Option<&'a Arc<Interface>>,
+    pub(super) header: Header,
+    pub(super) path: Path,
+    pub(super) source: Option<&'a Arc<Interface>>,
+    pub(super) nat: Option<&'a Arc<Interface>>,
+    pub(super) service_side: Option<&'a Arc<Interface>>,
     /// Which ends keep state of the connection.
     tracking: Tracking,
 }
@@ -89,6 +84,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             path: Path::new(AttachmentId(u32::MAX)),
             source: None,
             nat: None,
+            service_side: None,
             tracking: options.tracked,
         }
     }
@@ -98,15 +94,17 @@ impl<'a, R: Recorder> Walk<'a, R> {
             Origin::Environment(enis) => self.leave_environment(enis),
             Origin::Instance(interface) => self.leave_instance(interface),
             Origin::Internet(ip) => self.come_from_internet(ip),
+            Origin::Service(service) => self.come_from_service(service),
         };
         let path = end.ok().map(|(target, destination)| {
             let mut path = self.path;
             path.target = target;
             path.source = self.source.cloned();
             path.nat = self.nat.cloned();
+            path.service_side = self.service_side.cloned();
             path.destination = destination.cloned();
-            // Connections of Hyperplane ENIs and NAT gateways are always tracked (SG-21).
-            let always = path.v2n().is_some() || path.nat.is_some();
+            // Connections of Hyperplane ENIs, NAT gateways and endpoints are always tracked (SG-21).
+            let always = path.translators().iter().any(Option::is_some);
             path.tracking = if always { Tracking::BOTH } else { self.tracking };
             path
         });
@@ -117,30 +115,34 @@ impl<'a, R: Recorder> Walk<'a, R> {
         Walked { path, blocked }
     }
 
-    fn step(&mut self, step: Step<'_>, verdict: Result<(), Reason>) -> Result<(), Reason> {
+    pub(super) fn step(
+        &mut self,
+        step: Step<'_>,
+        verdict: Result<(), Reason>,
+    ) -> Result<(), Reason> {
         self.judge.step(&self.header, step, verdict)
     }
 
-    fn end(&mut self, step: Step<'_>, reason: Reason) -> Reason {
+    pub(super) fn end(&mut self, step: Step<'_>, reason: Reason) -> Reason {
         self.judge.end(&self.header, step, reason)
     }
 
-    fn policy(&self) -> &'a Policy {
+    pub(super) fn policy(&self) -> &'a Policy {
         self.judge.policy
     }
 
-    fn destination(&self) -> Ipv4Addr {
+    pub(super) fn destination(&self) -> Ipv4Addr {
         self.header.flow.destination
     }
 
     fn leave_environment(&mut self, enis: &'a [Arc<Interface>]) -> End<'a> {
-        let Some(eni) = self.options.eni.of(enis) else {
+        let Some(eni) = self.options.choices[V2N].of(enis) else {
             // The inventory keeps an ENI for every environment.
             return Err(Reason::AttachmentDown);
         };
-        self.path.eni_choices = u16::try_from(enis.len()).unwrap_or(u16::MAX);
+        self.path.choices[V2N] = u16::try_from(enis.len()).unwrap_or(u16::MAX);
         self.source = Some(eni);
-        self.sender_is(ENVIRONMENT_ADDRESS, None, Reason::SpoofedSource)?;
+        self.sender_is(ENVIRONMENT_ADDRESS)?;
 
         let protocol = self.header.flow.protocol;
         let spoken = matches!(protocol, TCP | UDP);
@@ -159,7 +161,9 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.source = Some(interface);
         if interface.source_dest_check {
             let reason = Reason::EniSourceDestCheckRestriction;
-            self.sender_is(interface.ip, Some(interface), reason)?;
+            let own = interface.holds(self.header.flow.source);
+            let step = Step::Source { own: interface.ip, interface: Some(interface) };
+            self.step(step, if own { Ok(()) } else { Err(reason) })?;
         }
         self.not_a_service(interface)?;
         self.leave_interface(interface)?;
@@ -170,20 +174,16 @@ impl<'a, R: Recorder> Walk<'a, R> {
         // Toward a VPC, a private source is the internet gateway's to refuse (IGW-06).
         let into_vpc = self.judge.view.by_public_ip(self.destination()).is_some();
         if private(self.header.flow.source).is_none() || !into_vpc {
-            self.sender_is(ip, None, Reason::SpoofedSource)?;
+            self.sender_is(ip)?;
         }
         self.internet()
     }
 
     /// The sender's address is its own.
-    fn sender_is(
-        &mut self,
-        own: Ipv4Addr,
-        interface: Option<&Interface>,
-        reason: Reason,
-    ) -> Result<(), Reason> {
-        let verdict = if self.header.flow.source == own { Ok(()) } else { Err(reason) };
-        self.step(Step::Source { own, interface }, verdict)
+    fn sender_is(&mut self, own: Ipv4Addr) -> Result<(), Reason> {
+        let spoofed = self.header.flow.source != own;
+        let verdict = if spoofed { Err(Reason::SpoofedSource) } else { Ok(()) };
+        self.step(Step::Source { own, interface: None }, verdict)
     }
 
     /// The resolver and its like answer before anything is looked up; here, nobody answers yet.
@@ -208,12 +208,16 @@ impl<'a, R: Recorder> Walk<'a, R> {
         Ok(())
     }
 
-    fn network_acl(&mut self, subnet: &Subnet, direction: Direction) -> Result<(), Reason> {
+    pub(super) fn network_acl(
+        &mut self,
+        subnet: &Subnet,
+        direction: Direction,
+    ) -> Result<(), Reason> {
         self.judge.network_acl(&self.header, self.selector, subnet, direction)
     }
 
     /// Out of an interface in this subnet.
-    fn route_from(&mut self, node: Node, number: Number<Subnet>) -> End<'a> {
+    pub(super) fn route_from(&mut self, node: Node, number: Number<Subnet>) -> End<'a> {
         let policy = self.policy();
         let Some(subnet) = policy.subnet(number) else {
             // The policy dropped a subnet that still has interfaces.
@@ -278,6 +282,13 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 }
                 None => Err(self.end(step, Reason::BadStateRoute)),
             },
+            Some(Target::VpcEndpoint(endpoint)) => match policy.vpc_endpoint(endpoint) {
+                Some(object) => {
+                    self.step(step, Ok(()))?;
+                    self.gateway_endpoint(node, object)
+                }
+                None => Err(self.end(step, Reason::BadStateRoute)),
+            },
             Some(Target::InternetGateway(gateway)) => match policy.internet_gateway(gateway) {
                 Some(object) => {
                     self.step(step, Ok(()))?;
@@ -287,51 +298,24 @@ impl<'a, R: Recorder> Walk<'a, R> {
             },
             Some(Target::NatGateway(gateway)) => {
                 let interfaces = self.judge.view.nat_gateway(gateway);
-                match (policy.nat_gateway(gateway), self.options.nat_address.of(interfaces)) {
+                let choice = self.options.choices[NAT];
+                match (policy.nat_gateway(gateway), choice.of(interfaces)) {
                     // A packet passes one NAT gateway; two could send it round for ever.
                     _ if self.nat.is_some() => Err(self.end(step, Reason::RoutingLoop)),
+                    // It takes no new connections (NAT-20).
+                    (Some(object), _) if object.deleting && !matches!(choice, Choice::Held(_)) => {
+                        Err(self.end(step, Reason::BadStateRoute))
+                    }
                     (Some(object), Some(interface)) => {
                         self.step(step, Ok(()))?;
-                        self.path.nat_choices = u16::try_from(interfaces.len()).unwrap_or(u16::MAX);
+                        self.path.choices[NAT] =
+                            u16::try_from(interfaces.len()).unwrap_or(u16::MAX);
                         self.nat_gateway(node, number, object, interface)
                     }
                     _ => Err(self.end(step, Reason::BadStateRoute)),
                 }
             }
         }
-    }
-
-    fn nat_gateway(
-        &mut self,
-        from: Node,
-        from_subnet: Number<Subnet>,
-        gateway: &'a NatGateway,
-        interface: &'a Arc<Interface>,
-    ) -> End<'a> {
-        self.path.push(Leg { from, to: Node::NatGateway });
-        if let Some(subnet) = self.policy().subnet(gateway.subnet)
-            && gateway.subnet != from_subnet
-        {
-            self.network_acl(subnet, Direction::Ingress)?;
-        }
-        let before = self.header;
-        self.header = sent_by(before, interface);
-        let echo = self.selector.values.first == u16::from_be_bytes([8, 0]);
-        let verdict = match before.flow.protocol {
-            TCP | UDP => Ok(()),
-            // Only an echo has an identifier to translate (NAT-04).
-            ICMP if echo => Ok(()),
-            _ => Err(Reason::ProtocolRestriction),
-        };
-        let own = self.judge.view.by_address(interface.vpc, before.flow.source);
-        let verdict = verdict.and(own.map(drop).ok_or(Reason::NgwRequiresSourceInVpc));
-        let step = Step::NatGateway { gateway, interface };
-        self.judge.translation(&before, &self.header, step, verdict)?;
-
-        self.nat = Some(interface);
-        self.path.ttl_decrement = 1;
-        self.path.mtu = self.path.mtu.min(NAT_GATEWAY_MTU);
-        self.route_from(Node::NatGateway, gateway.subnet)
     }
 
     /// Into the peered VPC, if the packet is from the one VPC to the other (RT-28). So it is not
@@ -381,99 +365,17 @@ impl<'a, R: Recorder> Walk<'a, R> {
         }
     }
 
-    fn internet_gateway_out(
-        &mut self,
-        from: Node,
-        number: Number<InternetGateway>,
-        gateway: &InternetGateway,
-    ) -> End<'a> {
-        self.path.push(Leg { from, to: Node::InternetGateway(number) });
-        self.path.mtu = self.path.mtu.min(INTERNET_GATEWAY_MTU);
-        let Header { flow, .. } = self.header;
-        let before = self.header;
-        let in_vpc = self.policy().vpc(gateway.vpc).is_some_and(|vpc| vpc.contains(flow.source));
-        let holder = self.judge.view.by_address(gateway.vpc, flow.source);
-        let public = holder.and_then(|holder| holder.public_ip);
-        let step = Step::InternetGateway { gateway, direction: Direction::Egress };
-        let source = match public {
-            _ if !in_vpc => Err(Reason::GatewayRejectsSpoofedTraffic),
-            None => Err(Reason::IgwPublicIpAssociationForEgress),
-            Some(ip) => {
-                self.header.flow.source = ip;
-                self.path.public_source = Some(ip);
-                Ok(())
-            }
-        };
-        let destination = match private(flow.destination) {
-            Some(Private::Rfc1918) => Err(Reason::IgwDestinationAddressNotInRfc1918Egress),
-            Some(Private::Rfc6598) => Err(Reason::IgwDestinationAddressNotInRfc6598Egress),
-            None => Ok(()),
-        };
-        self.judge.translation(&before, &self.header, step, source)?;
-        if destination.is_err() {
-            self.step(step, destination)?;
-        }
-        self.internet()
-    }
-
-    /// On the internet, to whoever has the public address.
-    fn internet(&mut self) -> End<'a> {
-        let destination = self.destination();
-        if let Some(target) = self.judge.view.internet_host(destination) {
-            self.step(Step::Delivery { target }, Ok(()))?;
-            return Ok((target, None));
-        }
-        let from_vpc = self.source.is_some();
-        match self.judge.view.by_public_ip(destination) {
-            Some(interface) => self.internet_gateway_in(interface),
-            // From a VPC it left for nowhere; from the internet it can only have come to a gateway
-            // that maps no such address (IGW-05).
-            None => Err(self.end(
-                Step::Destination { interface: None },
-                if from_vpc {
-                    Reason::NoPossibleDestination
-                } else {
-                    Reason::IgwPrivateIpAssociationForIngress
-                },
-            )),
-        }
-    }
-
-    fn internet_gateway_in(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
-        let policy = self.policy();
-        let number = policy.vpc(interface.vpc).and_then(|vpc| vpc.internet_gateway);
-        let gateway = number.and_then(|number| Some((number, policy.internet_gateway(number)?)));
-        let Some((number, gateway)) = gateway else {
-            let step = Step::Destination { interface: None };
-            return Err(self.end(step, Reason::IgwPrivateIpAssociationForIngress));
-        };
-        self.path.push(Leg { from: Node::InternetGateway(number), to: Node::Destination });
-        self.path.mtu = self.path.mtu.min(INTERNET_GATEWAY_MTU);
-        let before = self.header;
-        let verdict = match private(before.flow.source) {
-            Some(Private::Rfc1918) => Err(Reason::IgwSourceAddressNotInRfc1918Ingress),
-            Some(Private::Rfc6598) => Err(Reason::IgwSourceAddressNotInRfc6598Ingress),
-            None => Ok(()),
-        };
-        self.header.flow.destination = interface.ip;
-        let step = Step::InternetGateway { gateway, direction: Direction::Ingress };
-        self.judge.translation(&before, &self.header, step, verdict)?;
-
-        if let Some(subnet) = policy.subnet(interface.subnet) {
-            self.network_acl(subnet, Direction::Ingress)?;
-        }
-        self.arrive(interface)
-    }
-
     /// At the interface that holds the destination address, or at an appliance's.
-    fn arrive(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
+    pub(super) fn arrive(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
         let step = Step::Destination { interface: Some(interface) };
         match interface.owner {
             // Whatever the groups say (LAM-02, LAM-24).
             Owner::Functions(_) => return Err(self.end(step, Reason::V2nOneWay)),
             Owner::NatGateway(_) => return Err(self.end(step, Reason::NatGatewayUnsolicited)),
-            Owner::Instance { .. } => {
-                let others = self.destination() != interface.ip;
+            // In a VPC, nothing has its address.
+            Owner::ServiceSide(_) => return Err(self.end(step, Reason::NoPossibleDestination)),
+            Owner::Instance { .. } | Owner::VpcEndpoint(_) => {
+                let others = !interface.holds(self.destination());
                 let checked = interface.source_dest_check && others;
                 let reason = Reason::EniSourceDestCheckRestriction;
                 self.step(step, if checked { Err(reason) } else { Ok(()) })?;
@@ -487,6 +389,10 @@ impl<'a, R: Recorder> Walk<'a, R> {
             OtherEnd::Interface(self.nat.or(self.source).map(|other| &**other)),
             self.options.tracked.destination,
         )?;
+        if let Owner::VpcEndpoint(number) = interface.owner {
+            let target = self.interface_endpoint(interface, number)?;
+            return Ok((target, Some(interface)));
+        }
         let Some(target) = interface.attachment else {
             return Err(self.end(step, Reason::AttachmentDown));
         };
@@ -495,29 +401,5 @@ impl<'a, R: Recorder> Walk<'a, R> {
     }
 }
 
-/// The packet with its source translated to an interface that gives ports. Which port it will be
-/// does not matter to any check on the way there.
-fn sent_by(header: Header, interface: &Interface) -> Header {
-    let source_ports = interface.source_ports;
-    let flow = Flow { source: interface.ip, source_port: source_ports.first, ..header.flow };
-    Header { flow, source_ports, ..header }
-}
-
 /// Who gets the packet, or why the walk could not go on.
-type End<'a> = Result<(AttachmentId, Option<&'a Arc<Interface>>), Reason>;
-
-/// Addresses that an internet gateway neither sends to nor accepts (IGW-06).
-enum Private {
-    Rfc1918,
-    Rfc6598,
-}
-
-fn private(address: Ipv4Addr) -> Option<Private> {
-    if address.is_private() {
-        Some(Private::Rfc1918)
-    } else if RFC_6598.contains(&address) {
-        Some(Private::Rfc6598)
-    } else {
-        None
-    }
-}
+pub(super) type End<'a> = Result<(AttachmentId, Option<&'a Arc<Interface>>), Reason>;

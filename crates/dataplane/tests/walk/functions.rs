@@ -73,10 +73,12 @@ fn lam_07_an_eni_added_to_a_key_serves_its_environments() {
     let query = &world.queries("function/api", "instance/db", "tcp/5432")[0];
     let (ingress, flow) = world.first_packet(query, 40_000);
     let walk = |eni| {
-        world.walk(ingress, flow, Probe::Tcp(5432), Options { eni, ..Options::default() }).unwrap()
+        let choices = [eni, Choice::default(), Choice::default()];
+        let options = Options { choices, ..Options::default() };
+        world.walk(ingress, flow, Probe::Tcp(5432), options).unwrap()
     };
     let first = walk(Choice::Nth(0));
-    assert_eq!(first.eni_choices, 1);
+    assert_eq!(first.choices[0], 1);
 
     let id = ResourceId::named("eni-overflow");
     let plan = viaduct_control_plane::plan(&world.topology).unwrap();
@@ -92,10 +94,10 @@ fn lam_07_an_eni_added_to_a_key_serves_its_environments() {
     world.inventory.add_eni(&overflow, &world.topology.settings).unwrap();
 
     let second = walk(Choice::Nth(1));
-    assert_eq!((second.eni_choices, &second.v2n().unwrap().id), (2, &id));
+    assert_eq!((second.choices[0], &second.v2n().unwrap().id), (2, &id));
     assert!(!second.is_same_way(&first), "another source address is another way");
     // Connections of the first stay there, and the first remains the first choice.
-    assert!(walk(Choice::Held(first.v2n().unwrap().ip)).is_same_way(&first));
+    assert!(walk(Choice::Held(first.v2n().unwrap().table().unwrap())).is_same_way(&first));
     assert!(walk(Choice::Nth(0)).is_same_way(&first));
 }
 
@@ -112,7 +114,7 @@ fn lam_09_the_vpc_sees_the_enis_address_and_a_port_from_1024() {
     let query = &world.queries("function/api", "instance/db", "tcp/5432")[0];
     let path = world.packet(query, 40_000).unwrap();
     let (_, flow) = world.first_packet(query, 40_000);
-    let seen = path.translate(&flow, 1234, 0).arrival();
+    let seen = path.translate(&flow, [1234, 0, 0]).arrival();
     assert_eq!(seen, Flow { source: eni, source_port: 1234, ..flow });
 }
 

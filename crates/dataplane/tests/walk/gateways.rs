@@ -184,8 +184,9 @@ fn rt_30_a_held_address_of_the_gateway_is_kept() {
     let again = world.walk(ingress, flow, Probe::Tcp(443), Options::again(&path)).unwrap();
     assert!(again.is_same_way(&path));
     // An address that is gone is answered with another, which is another way.
-    let gone =
-        Options { nat_address: Choice::Held(Ipv4Addr::new(10, 0, 9, 99)), ..Options::again(&path) };
+    let elsewhere = Choice::Held(path.v2n().unwrap().table().unwrap());
+    let mut gone = Options::again(&path);
+    gone.choices[1] = elsewhere;
     let other = world.walk(ingress, flow, Probe::Tcp(443), gone).unwrap();
     assert_eq!(other.nat.unwrap().ip, Ipv4Addr::new(10, 0, 9, 9));
 }
@@ -201,7 +202,7 @@ fn igw_03_a_public_address_stands_for_a_private_one_both_ways() {
     assert_eq!(world.ask("internet/web", "203.0.113.20", "tcp/22"), None);
     let query = &world.queries("internet/web", "203.0.113.20", "tcp/22")[0];
     let path = world.packet(query, 40_000).unwrap();
-    assert_eq!(path.private_destination(), Some(Ipv4Addr::new(10, 0, 0, 10)));
+    assert_eq!(path.private_destination, Some(Ipv4Addr::new(10, 0, 0, 10)));
     // Asked for by name, an instance is reached from the internet at its public address.
     assert_eq!(world.ask("internet/web", "instance/outer", "tcp/22"), None);
 }

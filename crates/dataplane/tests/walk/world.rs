@@ -140,7 +140,7 @@ impl World {
         let mut stages = Vec::new();
         while stages.len() < MANY {
             let path = self.walk(id, flow, query.probe, Options::default())?;
-            flow = path.translate(&flow, 1024, 2048).arrival();
+            flow = path.translate(&flow, [1024, 2048, 3072]).arrival();
             id = path.target;
             let last = path.appliance(&flow).is_none();
             stages.push(path);
@@ -176,6 +176,7 @@ impl World {
             Place::Environment { .. } => ENVIRONMENT_ADDRESS,
             Place::Instance(ref interface) => interface.ip,
             Place::Internet(ip) => ip,
+            Place::Service(service) => self.policy.service(service).unwrap().ip,
         };
         let (protocol, source_port, destination_port) = match query.probe {
             Probe::Tcp(port) => (6, source_port, port),
@@ -188,7 +189,7 @@ impl World {
 
     /// Judges the reply to a request whose translated port was this one; none where it cannot be.
     fn reply(&self, query: &Query, stages: &[Path], port: u16) -> Option<Result<(), Reason>> {
-        let translates = stages.iter().any(|path| path.v2n().is_some() || path.nat.is_some());
+        let translates = stages.iter().any(|path| path.translators().iter().any(Option::is_some));
         let host_port = (32_768..=60_999).contains(&port);
         if !translates && !host_port {
             return None;
@@ -202,7 +203,7 @@ impl World {
         };
         let mut replies = Vec::new();
         for path in stages {
-            let translated = path.translate(&flow, port, port);
+            let translated = path.translate(&flow, [port; 3]);
             flow = translated.arrival();
             let (policy, inventory) = (&self.policy, &self.inventory);
             replies.push(walk::back(policy, inventory, path, &translated, icmp, &mut Silent));
@@ -215,7 +216,7 @@ impl World {
         let query = &self.queries(from, to, traffic)[0];
         let path = self.packet(query, 40_000).unwrap();
         let (_, flow) = self.first_packet(query, 40_000);
-        path.translate(&flow, 1024, 2048).arrival().source
+        path.translate(&flow, [1024, 2048, 3072]).arrival().source
     }
 }
 
@@ -225,6 +226,8 @@ impl World {
 #[derive(Clone, Default)]
 pub(crate) struct Network {
     pub(crate) prefix_lists: &'static str,
+    pub(crate) services: &'static str,
+    pub(crate) vpc_endpoints: &'static str,
     pub(crate) main_routes: &'static str,
     pub(crate) nat_routes: Option<&'static str>,
     pub(crate) groups: &'static str,
@@ -257,6 +260,7 @@ impl Network {
             text.push_str(&format!("settings: {}\n", self.settings));
         }
         section(&mut text, 0, "prefix_lists", self.prefix_lists);
+        section(&mut text, 0, "services", self.services);
         text.push_str("vpcs:\n  main:\n    cidr_blocks: [10.0.0.0/16]\n    subnets:\n");
         lines(&mut text, 6, self.subnets);
         let mut subnet = |name: &str, block: &str, table: &str| {
@@ -299,6 +303,7 @@ impl Network {
         writeln!(text, "      main: {{ main: true, routes: {routes} }}").unwrap();
         lines(&mut text, 6, self.route_tables);
         for (key, value) in [
+            ("vpc_endpoints", self.vpc_endpoints),
             ("security_groups", self.groups),
             ("network_acls", self.acls),
             ("instances", self.instances),
