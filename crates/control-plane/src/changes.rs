@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use viaduct_topology::inventory::{Attachment, AttachmentId, Change, Eni, Host};
+use viaduct_topology::ResourceId;
+use viaduct_topology::inventory::{Attachment, AttachmentId, Change, Eni, EniOwner, Host};
 
 use crate::plan::Plan;
 
@@ -41,7 +42,14 @@ pub fn changes(previous: &Plan, next: &Plan) -> Vec<Change> {
     let hosts = previous.attachments.iter().filter(|host| gone.contains(&host.id));
     changes.extend(hosts.map(|host| Change::RemoveAttachment(host.id)));
     let enis = previous.enis.iter().filter(|eni| taken_out.contains(&eni.id));
-    changes.extend(enis.map(|eni| Change::RemoveEni(eni.id.clone())));
+    // An address that a NAT gateway has no longer, while it still has others.
+    let remain: HashSet<_> = next.enis.iter().filter_map(gateway).collect();
+    changes.extend(enis.map(|eni| match gateway(eni) {
+        Some(gateway) if remain.contains(gateway) && !after.contains_key(&eni.id) => {
+            Change::DrainEni(eni.id.clone())
+        }
+        _ => Change::RemoveEni(eni.id.clone()),
+    }));
 
     let changed: Vec<_> = next
         .enis
@@ -49,10 +57,20 @@ pub fn changes(previous: &Plan, next: &Plan) -> Vec<Change> {
         .filter_map(|eni| Some((*before.get(&eni.id)?, eni)))
         .filter(|(before, eni)| same_interface(before, eni) && before != eni)
         .collect();
-    // Two interfaces may exchange their public addresses: both let go before either takes.
+    // Two interfaces may exchange addresses: both let go before either takes.
     for (before, eni) in &changed {
-        if before.public_ip.is_some() && before.public_ip != eni.public_ip {
-            changes.push(Change::ReplaceEni(Eni { public_ip: None, ..(*before).clone() }));
+        let letting_go = Eni {
+            public_ip: before.public_ip.filter(|ip| eni.public_ip == Some(*ip)),
+            secondary_private_ips: before
+                .secondary_private_ips
+                .iter()
+                .copied()
+                .filter(|ip| eni.secondary_private_ips.contains(ip))
+                .collect(),
+            ..(*before).clone()
+        };
+        if letting_go != **before {
+            changes.push(Change::ReplaceEni(letting_go));
         }
     }
     changes.extend(changed.into_iter().map(|(_, eni)| Change::ReplaceEni(eni.clone())));
@@ -61,6 +79,14 @@ pub fn changes(previous: &Plan, next: &Plan) -> Vec<Change> {
     let new = next.attachments.iter().filter(|host| !stays.contains(&host.id));
     changes.extend(new.cloned().map(Change::AddAttachment));
     changes
+}
+
+/// The NAT gateway whose interface this is.
+fn gateway(eni: &Eni) -> Option<&ResourceId> {
+    match &eni.owner {
+        EniOwner::NatGateway { id } => Some(id),
+        _ => None,
+    }
 }
 
 /// Whether an interface is the one of before, whatever else of it has changed: its connections can

@@ -198,7 +198,7 @@ fn nat_gateway_addresses_keep_their_interfaces_and_the_primary_stays_first() {
     let fewer = next(&before, &gateway("203.0.113.1, 203.0.113.3"));
     assert_eq!(addresses(&fewer)["nat 203.0.113.3"], "10.0.1.6");
     let steps = changes(&before, &fewer);
-    assert!(matches!(steps.as_slice(), [Change::RemoveEni(_)]), "{steps:?}");
+    assert!(matches!(steps.as_slice(), [Change::DrainEni(_)]), "{steps:?}");
     // The primary's public address is exchanged; NAT-07: its private one is fixed for life.
     let other = next(&fewer, &gateway("203.0.113.9, 203.0.113.3"));
     assert_eq!(addresses(&other)["nat 203.0.113.9"], "10.0.1.4");
@@ -234,6 +234,20 @@ fn a_private_nat_gateway_keeps_its_interfaces_and_addresses() {
     assert_eq!(interfaces(&more)[..2], interfaces(&before));
     assert_eq!(interfaces(&more).len(), 3);
     assert_eq!(interfaces(&less), interfaces(&before)[..1]);
+}
+
+#[test]
+fn nat_07_an_address_that_a_gateway_loses_drains_and_a_lost_gateway_does_not() {
+    let gateways = |gateways: &str| network(&format!("    nat_gateways: {{ {gateways} }}"), "");
+    let inner = |secondary: u32| {
+        format!(
+            "inner: {{ subnet: a, connectivity_type: private, secondary_private_ip_address_count: {secondary} }}"
+        )
+    };
+    let two = first(&gateways(&inner(1)));
+    let kinds = |to: &Plan| changes(&two, to).iter().map(kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&next(&two, &gateways(&inner(0)))), ["drain eni"]);
+    assert_eq!(kinds(&next(&two, &gateways(""))), ["- eni", "- eni"]);
 }
 
 #[test]
@@ -279,6 +293,7 @@ fn kind(change: &Change) -> String {
     match change {
         Change::AddEni(_) => "+ eni".to_owned(),
         Change::ReplaceEni(_) => "~ eni".to_owned(),
+        Change::DrainEni(_) => "drain eni".to_owned(),
         Change::RemoveEni(_) => "- eni".to_owned(),
         Change::AddAttachment(host) => format!("+ host {}", host.id),
         Change::RemoveAttachment(id) => format!("- host {id}"),

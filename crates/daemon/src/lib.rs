@@ -154,6 +154,7 @@ async fn serve(
     let reloader = Arc::new(Reloader::new(
         Arc::clone(&engine),
         Arc::clone(&registry),
+        Arc::clone(&clock),
         options.topology.clone(),
     ));
     let attach = Listener::bind(directory.attach_socket())?;

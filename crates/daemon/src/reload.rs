@@ -34,7 +34,7 @@ use viaduct_control_plane::{changes, plan_after};
 use viaduct_dataplane::Engine;
 use viaduct_topology::{diff::Difference, inventory::Change};
 
-use crate::{error::Error, network::Network, registry::Registry};
+use crate::{clock::Clock, error::Error, network::Network, registry::Registry};
 
 /// How often a watched file is looked at. It is read when it was the same twice, so that one that
 /// is being written is not read half.
@@ -45,6 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Reloader {
     engine: Arc<Engine>,
     registry: Arc<Registry>,
+    clock: Arc<Clock>,
     /// The daemon's own file.
     file: PathBuf,
     turn: Mutex<()>,
@@ -80,8 +81,13 @@ struct Prepared {
 }
 
 impl Reloader {
-    pub(crate) fn new(engine: Arc<Engine>, registry: Arc<Registry>, file: PathBuf) -> Self {
-        Self { engine, registry, file, turn: Mutex::new(()) }
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        registry: Arc<Registry>,
+        clock: Arc<Clock>,
+        file: PathBuf,
+    ) -> Self {
+        Self { engine, registry, clock, file, turn: Mutex::new(()) }
     }
 
     /// Puts a topology in force, or says what that would do.
@@ -97,9 +103,9 @@ impl Reloader {
             let detached = ending.map(|(id, _)| present.name(id)).collect();
             return Ok(Report { generation, differences, detached, warnings });
         }
-        let engine = Arc::clone(&self.engine);
+        let (engine, now) = (Arc::clone(&self.engine), self.clock.now());
         let (generation, network) = at_leisure(move || {
-            let reloaded = engine.reload(&network.topology, &changes);
+            let reloaded = engine.reload(&network.topology, &changes, now);
             reloaded.map(|generation| (generation, network)).map_err(Box::new)
         })
         .await?

@@ -189,7 +189,8 @@ impl Engine {
     /// Puts a topology's policy in force and returns its generation, which is the former one if
     /// nothing has changed. The inventory stays as it is.
     pub fn load(&self, topology: &Topology) -> u32 {
-        self.reload(topology, &[]).expect("no change of the inventory can fail where there is none")
+        self.reload(topology, &[], Moment::ZERO)
+            .expect("no change of the inventory can fail where there is none")
     }
 
     /// Puts a topology's policy in force and changes the inventory, both at one moment: no packet
@@ -197,12 +198,18 @@ impl Engine {
     /// policy is as it was and nothing was taken out of the inventory or changed in it.
     ///
     /// Interfaces that stay keep their ports, and with them the limits they were made with. A host
-    /// that is removed and added under its identity keeps what is attached to it.
+    /// that is removed and added under its identity keeps what is attached to it. What is to drain has its
+    /// time from `now` on; [`trim`](Self::trim) ends it.
     ///
     /// # Errors
     ///
     /// When a change cannot be made; then nothing is.
-    pub fn reload(&self, topology: &Topology, changes: &[Change]) -> Result<u32, InventoryError> {
+    pub fn reload(
+        &self,
+        topology: &Topology,
+        changes: &[Change],
+        now: Moment,
+    ) -> Result<u32, InventoryError> {
         let _changing = self.changing.lock();
         let added = changes.iter().filter_map(|change| match change {
             Change::AddAttachment(attachment) => Some(attachment),
@@ -219,7 +226,7 @@ impl Engine {
         let generation = policy.generation;
         let stood = |id| self.inventory.attachment(id).is_some();
         let new: Vec<_> = added.filter(|attachment| !stood(attachment.id)).collect();
-        self.inventory.change(changes, &topology.settings, || self.enforce(policy))?;
+        self.inventory.change(changes, &topology.settings, now, || self.enforce(policy))?;
 
         *self.settings.lock() = topology.settings;
         for attachment in new {
@@ -335,9 +342,15 @@ impl Engine {
         self.connections.expire(now, budget, &mut |connection| bury(connection, scratch))
     }
 
-    /// Gives back the memory of port tables in which nothing is used and nothing rests. To be
-    /// called a minute apart or so.
+    /// Gives back the memory of port tables in which nothing is used and nothing rests, and removes
+    /// the addresses that have drained. To be called a minute apart or so.
     pub fn trim(&self, now: Moment) {
+        {
+            let _changing = self.changing.lock();
+            if self.inventory.end_drains(now) {
+                self.renew();
+            }
+        }
         for interface in self.inventory.enis() {
             if let Some(ports) = &interface.ports {
                 ports.trim(now);

@@ -23,6 +23,7 @@ mod tables;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
+    time::Duration,
 };
 
 pub use viaduct_topology::inventory::{ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY};
@@ -35,12 +36,16 @@ use viaduct_topology::{
 pub use self::error::InventoryError;
 use self::tables::{SetIndex, Tables};
 use crate::{
+    moment::Moment,
     policy::{
         Instance, NatGateway, Number, Numbers, SecurityGroup, Service, Subnet, Vpc, VpcEndpoint,
     },
     port_table::{PortLimits, PortTable, TableId},
     sync::{Mutex, RwLock, RwLockReadGuard},
 };
+
+/// How long an address that a NAT gateway loses goes on with the connections it has (NAT-07).
+const DRAIN: Duration = Duration::from_secs(350);
 
 /// A network interface, with what the walk must know of it.
 #[derive(Clone, Debug)]
@@ -67,6 +72,8 @@ pub struct Interface {
     pub source_ports: PortRange,
     /// The ports it gives to the connections it translates; none for an instance.
     pub ports: Option<Arc<PortTable>>,
+    /// Whether it takes no new connections, and goes when those it has are over (NAT-07).
+    pub draining: bool,
     /// The instance's attachment, once there is one. Interfaces of functions and NAT gateways have
     /// none: nothing is delivered to them.
     pub attachment: Option<AttachmentId>,
@@ -261,6 +268,7 @@ impl Inventory {
         &self,
         changes: &[Change],
         settings: &Settings,
+        now: Moment,
         with: impl FnOnce(),
     ) -> Result<(), InventoryError> {
         let _changing = self.changing.lock();
@@ -274,6 +282,7 @@ impl Inventory {
             match change {
                 Change::AddEni(eni) => self.add_eni_to(&mut next, eni, settings),
                 Change::ReplaceEni(eni) => self.replace_eni_in(&mut next, eni, settings),
+                Change::DrainEni(id) => next.drain_interface(id, now + DRAIN),
                 Change::RemoveEni(id) => next.remove_interface(id),
                 Change::AddAttachment(attachment) => next.add_attachment(attachment, &self.numbers),
                 Change::RemoveAttachment(id) => next.remove_attachment(*id),
@@ -287,6 +296,15 @@ impl Inventory {
         // Not while packets wait for the lock.
         drop(before);
         Ok(())
+    }
+
+    /// Removes the interfaces that had their time to drain. Says whether there were any.
+    pub(crate) fn end_drains(&self, now: Moment) -> bool {
+        if !self.tables.read().drains_end(now) {
+            return false;
+        }
+        let _changing = self.changing.lock();
+        self.tables.write().end_drains(now)
     }
 
     fn change_one(
@@ -428,6 +446,7 @@ impl Inventory {
             source_dest_check: eni.source_dest_check,
             source_ports,
             ports,
+            draining: false,
             attachment,
         })
     }
@@ -477,7 +496,7 @@ impl View<'_> {
         self.0.instance(instance)
     }
 
-    /// The interfaces of a NAT gateway, the primary address first.
+    /// The interfaces of a NAT gateway, the primary address first, with those that drain.
     pub(crate) fn nat_gateway(&self, gateway: Number<NatGateway>) -> &[Arc<Interface>] {
         self.0.nat_gateway(gateway)
     }

@@ -183,7 +183,7 @@ fn a_reload_that_cannot_be_made_changes_nothing() {
     assert!(next.changes.len() >= 4, "{:?}", next.changes);
     let again = net.plan().enis[0].clone();
     next.changes.push(Change::AddEni(again));
-    let error = net.engine.reload(&next.topology, &next.changes).unwrap_err();
+    let error = net.engine.reload(&next.topology, &next.changes, net.now).unwrap_err();
 
     assert!(error.to_string().contains("is there already"), "{error}");
     assert_eq!(net.engine.generation(), generation);
@@ -300,7 +300,7 @@ fn no_packet_meets_a_mixture_of_two_topologies() {
         while !stop.load(Relaxed) && reloads.load(Relaxed) < RELOADS {
             let text = if reloads.fetch_add(1, Relaxed).is_multiple_of(2) { &other } else { &one };
             let next = Target::after(&plan, text);
-            net.engine.reload(&next.topology, &next.changes).expect("the reload");
+            net.engine.reload(&next.topology, &next.changes, net.now).expect("the reload");
             plan = next.plan;
         }
         stop.store(true, Relaxed);

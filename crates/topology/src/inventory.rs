@@ -20,6 +20,9 @@ pub enum Change {
     /// An interface that carries other groups, or has another public address or source/destination
     /// check. It keeps its ports.
     ReplaceEni(Eni),
+    /// A NAT gateway's address that takes no new connections, and is removed when those that it has
+    /// had time to end (NAT-07).
+    DrainEni(ResourceId),
     /// An interface that is needed no more.
     RemoveEni(ResourceId),
     /// A new host; or, with the identity of one that was removed before, the same in another place.

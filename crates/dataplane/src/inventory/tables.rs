@@ -10,6 +10,7 @@ use viaduct_topology::{
 };
 
 use super::{Attachment, EniSet, Interface, InventoryError, Owner, Place, ipv4};
+use crate::moment::Moment;
 use crate::policy::{Instance, NatGateway, Number, Numbers, Service, Vpc, VpcEndpoint};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
@@ -31,6 +32,8 @@ pub(super) struct Tables {
     attachments: Map<AttachmentId, Arc<Attachment>>,
     internet_hosts: Map<Ipv4Addr, AttachmentId>,
     service_hosts: Map<Number<Service>, AttachmentId>,
+    /// Interfaces that drain, and when they go.
+    draining: Vec<(ResourceId, Moment)>,
 }
 
 /// The Hyperplane ENIs of one key.
@@ -101,10 +104,11 @@ impl Tables {
     }
 
     pub(super) fn add_interface(&mut self, new: Arc<Interface>) -> Result<(), InventoryError> {
-        if self.interfaces.contains_key(&new.id) {
+        if self.interfaces.get(&new.id).is_some_and(|old| !old.draining) {
             return Err(InventoryError::EniExists(new.id.clone()));
         }
         self.check_addresses(&new)?;
+        self.give_way(&new);
 
         self.interfaces.insert(new.id.clone(), Arc::clone(&new));
         self.enter_addresses(&new);
@@ -143,6 +147,7 @@ impl Tables {
             return Err(InventoryError::EniIdentity(new.id.clone()));
         }
         self.check_addresses(&new)?;
+        self.give_way(&new);
         self.exchange(old, new);
         Ok(())
     }
@@ -180,6 +185,34 @@ impl Tables {
         self.interfaces.insert(new.id.clone(), new);
     }
 
+    /// Has a NAT gateway's interface take no new connections, until it goes.
+    pub(super) fn drain_interface(
+        &mut self,
+        id: &ResourceId,
+        ends: Moment,
+    ) -> Result<(), InventoryError> {
+        let old =
+            self.interfaces.get(id).ok_or_else(|| InventoryError::UnknownEni(id.clone()))?.clone();
+        let new = Interface { draining: true, ..Interface::clone(&old) };
+        self.exchange(&old, Arc::new(new));
+        self.draining.push((id.clone(), ends));
+        Ok(())
+    }
+
+    pub(super) fn drains_end(&self, now: Moment) -> bool {
+        self.draining.iter().any(|(_, ends)| *ends <= now)
+    }
+
+    /// Removes what has drained. Says whether there was anything.
+    pub(super) fn end_drains(&mut self, now: Moment) -> bool {
+        let due = |(_, ends): &&(ResourceId, Moment)| *ends <= now;
+        let due: Vec<_> = self.draining.iter().filter(due).map(|(id, _)| id.clone()).collect();
+        for id in &due {
+            self.remove_interface(id).expect("a NAT gateway's interface serves no attachment");
+        }
+        !due.is_empty()
+    }
+
     pub(super) fn remove_interface(&mut self, id: &ResourceId) -> Result<(), InventoryError> {
         let interface = self
             .interfaces
@@ -215,6 +248,7 @@ impl Tables {
                 self.drop_if_unused(index, key);
             }
         }
+        self.draining.retain(|(draining, _)| draining != id);
         self.interfaces.remove(id);
         self.leave_addresses(&interface);
         Ok(())
@@ -256,8 +290,11 @@ impl Tables {
                 if let Some(holder) = self.internet_host(ip) {
                     return Err(taken(ip, &new.name, &format_args!("attachment {holder}")));
                 }
-                if let Some(holder) = self.by_public_ip(ip) {
-                    return Err(taken(ip, &new.name, &holder.id));
+                if let Some(holder) = self.by_public_ip(ip).cloned() {
+                    if !holder.draining {
+                        return Err(taken(ip, &new.name, &holder.id));
+                    }
+                    self.remove_interface(&holder.id)?;
                 }
                 self.internet_hosts.insert(ip, new.id);
                 Place::Internet(ip)
@@ -324,15 +361,39 @@ impl Tables {
         }
     }
 
+    /// Removes interfaces that drain and are in the way of this one: who needs an address does not
+    /// wait for its last connections.
+    fn give_way(&mut self, new: &Interface) {
+        let mut in_the_way = self.holders(new);
+        in_the_way.retain(|holder| holder.draining);
+        for holder in in_the_way {
+            // One may have been found by several of its addresses.
+            if self.interfaces.contains_key(&holder.id) {
+                self.remove_interface(&holder.id)
+                    .expect("a NAT gateway's interface serves no attachment");
+            }
+        }
+    }
+
+    /// Whoever has the id or an address of this interface.
+    fn holders(&self, new: &Interface) -> Vec<Arc<Interface>> {
+        private_ips(new)
+            .filter_map(|ip| self.by_address(new.vpc, ip))
+            .chain(new.public_ip.and_then(|ip| self.by_public_ip(ip)))
+            .chain(self.interface(&new.id))
+            .cloned()
+            .collect()
+    }
+
     /// Whether nobody else has an address of this interface.
     fn check_addresses(&self, new: &Interface) -> Result<(), InventoryError> {
         for ip in private_ips(new) {
-            if let Some(holder) = self.by_address(new.vpc, ip).filter(|it| it.id != new.id) {
+            if let Some(holder) = self.by_address(new.vpc, ip).filter(|it| is_other(it, new)) {
                 return Err(taken(ip, &new.id, &holder.id));
             }
         }
         let Some(ip) = new.public_ip else { return Ok(()) };
-        if let Some(holder) = self.by_public_ip(ip).filter(|holder| holder.id != new.id) {
+        if let Some(holder) = self.by_public_ip(ip).filter(|it| is_other(it, new)) {
             return Err(taken(ip, &new.id, &holder.id));
         }
         if let Some(holder) = self.internet_host(ip) {
@@ -390,6 +451,11 @@ impl Interface {
             _ => 0,
         }
     }
+}
+
+/// Whether an interface keeps this one from an address.
+fn is_other(holder: &Interface, new: &Interface) -> bool {
+    holder.id != new.id && !holder.draining
 }
 
 /// Every private address of an interface.

@@ -272,10 +272,12 @@ impl Choice {
     /// The chosen one. When it is gone, the first: the way is then another one, and the connection
     /// ends.
     pub(super) fn of(self, interfaces: &[Arc<Interface>]) -> Option<&Arc<Interface>> {
+        // One that drains serves the connections that it has (NAT-07).
+        let mut open = interfaces.iter().filter(|interface| !interface.draining);
         let chosen = match self {
-            Self::Nth(index) => interfaces.get(usize::from(index)),
+            Self::Nth(index) => open.clone().nth(index.into()),
             Self::Held(table) => interfaces.iter().find(|it| it.table() == Some(table)),
         };
-        chosen.or_else(|| interfaces.first())
+        chosen.or_else(|| open.next())
     }
 }

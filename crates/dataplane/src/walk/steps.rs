@@ -308,8 +308,8 @@ impl<'a, R: Recorder> Walk<'a, R> {
                     }
                     (Some(object), Some(interface)) => {
                         self.step(step, Ok(()))?;
-                        self.path.choices[NAT] =
-                            u16::try_from(interfaces.len()).unwrap_or(u16::MAX);
+                        let open = interfaces.iter().filter(|it| !it.draining).count();
+                        self.path.choices[NAT] = u16::try_from(open).unwrap_or(u16::MAX);
                         self.nat_gateway(node, number, object, interface)
                     }
                     _ => Err(self.end(step, Reason::BadStateRoute)),

@@ -117,7 +117,8 @@ impl Net {
     /// host. Returns the generation.
     pub(crate) fn apply(&mut self, topology: &str) -> u32 {
         let next = Target::after(&self.plan, topology);
-        let generation = self.engine.reload(&next.topology, &next.changes).expect("the reload");
+        let generation =
+            self.engine.reload(&next.topology, &next.changes, self.now).expect("the reload");
         self.names.clear();
         for (attachment, host) in next.plan.attachments.iter().zip(&next.plan.hosts) {
             if !self.plan.attachments.iter().any(|before| before.id == attachment.id) {
