@@ -21,6 +21,7 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
         "vpcs",
         "vpc_peering_connections",
         "functions",
+        "services",
         "internet",
         "expect",
     ];
@@ -29,7 +30,7 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
             .warning(root.span, "the topology is empty")
             .help(format!("it has the keys {}", fields::quoted(&keys)));
     }
-    let [settings, prefix_lists, vpcs, peerings, functions, internet, expect] =
+    let [settings, prefix_lists, vpcs, peerings, functions, services, internet, expect] =
         fields(report, root, "a topology", keys);
     Spec {
         settings: self::settings(report, settings),
@@ -42,6 +43,7 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
             network::vpc_peering_connection,
         ),
         functions: named(report, functions, "functions", function),
+        services: named(report, services, "services", network::service),
         internet: named(report, internet, "internet hosts", internet_host),
         expect: items(report, expect, "expectations", expectation).unwrap_or_default(),
     }

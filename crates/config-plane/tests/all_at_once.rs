@@ -24,8 +24,8 @@ fn every_mistake_is_reported_in_the_order_of_lines() {
         })
         .collect();
     assert_eq!(found, expected);
-    assert_eq!(problems.summary(), "19 errors, 1 warning");
-    assert_eq!(problems.count(Severity::Warning), 1);
+    assert_eq!(problems.summary(), "24 errors, 2 warnings");
+    assert_eq!(problems.count(Severity::Warning), 2);
 }
 
 #[test]
@@ -41,7 +41,7 @@ error: unknown key `colour`
 1 | colour: red # unknown key `colour`
   | ^^^^^^
   |
-  = help: a topology has the keys `settings`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `functions`, `internet`, `expect`"
+  = help: a topology has the keys `settings`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `functions`, `services`, `internet`, `expect`"
     );
     assert!(!shown.contains('\u{1b}'), "no colour unless asked for");
     assert!(problems().render(true).contains('\u{1b}'));
@@ -60,7 +60,7 @@ fn programs_get_the_same_as_data() {
             "end_line": 1,
             "end_column": 7,
             "message": "unknown key `colour`",
-            "help": "a topology has the keys `settings`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `functions`, `internet`, `expect`",
+            "help": "a topology has the keys `settings`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `functions`, `services`, `internet`, `expect`",
             "text": "colour",
         })
     );

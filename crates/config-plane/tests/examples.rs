@@ -74,11 +74,13 @@ vpcs:
     route_tables: { t: { unknown-key: , routes: [{ unknown-key: }] } }
     internet_gateway: { unknown-key: }
     nat_gateways: { n: { unknown-key: } }
+    vpc_endpoints: { e: { unknown-key: } }
     security_groups: { g: { unknown-key: , ingress: [{ unknown-key: }], egress: [{ unknown-key: }] } }
     network_acls: { a: { unknown-key: , ingress: { 1: { unknown-key: } } } }
     instances: { i: { unknown-key: } }
 vpc_peering_connections: { p: { unknown-key: } }
 functions: { f: { unknown-key: } }
+services: { s: { unknown-key: } }
 internet: { h: { unknown-key: } }
 expect: [{ unknown-key: }]
 ";

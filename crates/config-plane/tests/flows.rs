@@ -66,9 +66,13 @@ fn what_means_nothing_or_too_much_is_explained() {
         (
             "subnet/a",
             "`subnet/a` is a subnet",
-            "expected a function, an instance or an internet host",
+            "expected a function, an instance, an internet host, a service or an endpoint",
         ),
-        ("", "there is no function, instance or internet host ``", "there are: `api`, `db`, `web`"),
+        (
+            "",
+            "there is no function, instance, internet host, service or endpoint ``",
+            "there are: `api`, `db`, `web`",
+        ),
         ("::1", "IPv6 is not forwarded yet", "use an IPv4 address"),
     ] {
         let error = topology.parse_endpoint(written).expect_err(written);

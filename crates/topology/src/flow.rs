@@ -7,7 +7,7 @@ use std::{fmt, net::IpAddr};
 
 use crate::{
     arena::Handle,
-    model::{Endpoint, PortRange, Topology, Traffic},
+    model::{Endpoint, PortRange, Topology, Traffic, VpcEndpoint, VpcEndpointKind},
     path::Kind,
     resolve::names::{Names, Target},
     suggest::suggest,
@@ -34,21 +34,22 @@ impl FlowError {
 
 impl Topology {
     /// Reads an endpoint: `function/api`, `function/api/2`, `instance/db`, `main/instance/db`,
-    /// `internet/web`, an address, or a bare name that only one of them has.
+    /// `internet/web`, `service/s3`, `vpc_endpoint/lambda`, an address, or a bare name that only one
+    /// of them has.
     ///
     /// # Errors
     ///
     /// When nothing, or more than one thing, is meant by it.
     pub fn parse_endpoint(&self, text: &str) -> Result<Endpoint, FlowError> {
-        endpoint(text, &Names::of(self), |function| self.functions[function].environments)
+        endpoint(text, &Names::of(self), self)
     }
 }
 
-/// Reads an endpoint; `environments` says how many a function has.
+/// Reads an endpoint. The functions and endpoints that have names are in the topology already.
 pub(crate) fn endpoint(
     text: &str,
     names: &Names,
-    environments: impl Fn(Handle<crate::model::Function>) -> u32,
+    topology: &Topology,
 ) -> Result<Endpoint, FlowError> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return if ip.is_ipv4() {
@@ -58,7 +59,8 @@ pub(crate) fn endpoint(
         };
     }
     let (path, environment) = split_environment(text, names)?;
-    let accepted = [Kind::Function, Kind::Instance, Kind::Internet];
+    let accepted =
+        [Kind::Function, Kind::Instance, Kind::Internet, Kind::Service, Kind::VpcEndpoint];
     let target = names
         .find(path, &accepted, None)
         .map_err(|miss| FlowError { message: miss.message, help: miss.help })?;
@@ -66,11 +68,13 @@ pub(crate) fn endpoint(
         Target::Function(function) => Endpoint::Function(function, environment),
         Target::Instance(instance) => Endpoint::Instance(instance),
         Target::Internet(host) => Endpoint::Internet(host),
+        Target::Service(service) => Endpoint::Service(service),
+        Target::VpcEndpoint(endpoint) => at_interfaces(path, endpoint, topology)?,
         _ => unreachable!("only the accepted kinds are found"),
     };
     match (&found, environment) {
         (Endpoint::Function(function, _), Some(number)) => {
-            let count = environments(*function);
+            let count = topology.functions[*function].environments;
             if number == 0 || number > count {
                 let range = if count == 1 {
                     "it has one environment: 1".to_owned()
@@ -89,6 +93,22 @@ pub(crate) fn endpoint(
         (_, None) => {}
     }
     Ok(found)
+}
+
+/// An endpoint that has addresses: a gateway endpoint is a route, and has none (EP-02).
+fn at_interfaces(
+    path: &str,
+    endpoint: Handle<VpcEndpoint>,
+    topology: &Topology,
+) -> Result<Endpoint, FlowError> {
+    let VpcEndpoint { kind, service, .. } = &topology.vpc_endpoints[endpoint];
+    match kind {
+        VpcEndpointKind::Interface { .. } => Ok(Endpoint::VpcEndpoint(endpoint)),
+        VpcEndpointKind::Gateway { .. } => Err(FlowError::new(
+            format!("`{path}` is a gateway endpoint, which has no address"),
+            format!("name the service: `{}`", topology.path(*service)),
+        )),
+    }
 }
 
 /// Splits `function/api/2` into `function/api` and 2, and `api/2` into `api` and 2.

@@ -16,6 +16,7 @@
 
 pub mod arena;
 pub mod diff;
+mod endpoint;
 pub mod flow;
 pub mod id;
 pub mod inventory;

@@ -138,8 +138,8 @@ pub struct RouteTable {
     pub name: String,
     /// The VPC it belongs to.
     pub vpc: Handle<Vpc>,
-    /// Local routes first, then in the file's order, a route to a prefix list as one for each entry;
-    /// no two with one destination.
+    /// Local routes first, then in the file's order, a route to a prefix list as one for each entry,
+    /// then those of endpoints; no two with one destination.
     pub routes: Vec<Route>,
 }
 

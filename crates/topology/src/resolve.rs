@@ -16,6 +16,7 @@ mod addresses;
 mod appliance;
 mod cidr;
 mod context;
+mod endpoint;
 mod expect;
 mod function;
 mod gateway;
@@ -27,6 +28,7 @@ mod prefix_list;
 mod report;
 mod routes;
 mod security_group;
+mod service;
 mod settings;
 mod subnet;
 mod vpc;
@@ -57,12 +59,16 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     for list in &spec.prefix_lists {
         prefix_list::build(&mut context, list);
     }
+    for service in &spec.services {
+        service::build(&mut context, service);
+    }
     for connection in &spec.vpc_peering_connections {
         peering::build(&mut context, connection);
     }
     for (declared, vpc) in spec.vpcs.iter().enumerate() {
         vpc::build(&mut context, declared, vpc);
     }
+    routes::check_counts(&mut context);
     peering::check(&mut context, &spec.vpc_peering_connections);
     for host in &spec.internet {
         internet::build(&mut context, host);
@@ -71,6 +77,7 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
         function::build(&mut context, function);
     }
     addresses::check(&mut context);
+    service::check(&mut context);
     appliance::check(&mut context);
     for expectation in &spec.expect {
         expect::build(&mut context, expectation);

@@ -79,6 +79,8 @@ pub struct Spec {
     pub vpc_peering_connections: Vec<VpcPeeringConnection>,
     /// Lambda functions.
     pub functions: Vec<Function>,
+    /// Services beyond the VPCs.
+    pub services: Vec<Service>,
     /// Hosts of the internet.
     pub internet: Vec<InternetHost>,
     /// What the source expects of its own network.
@@ -128,6 +130,8 @@ pub struct Vpc {
     pub internet_gateway: Option<InternetGateway>,
     /// Its NAT gateways.
     pub nat_gateways: Vec<NatGateway>,
+    /// Its endpoints.
+    pub vpc_endpoints: Vec<VpcEndpoint>,
     /// Its security groups.
     pub security_groups: Vec<SecurityGroup>,
     /// Its network ACLs.
@@ -212,6 +216,38 @@ pub struct NatGateway {
     pub secondary_private_ip_address_count: Option<Spanned<u32>>,
     /// Of a public one: its public addresses.
     pub public_ips: Field<Vec<Spanned<IpAddr>>>,
+}
+
+/// A way to a service. Which keys it may have depends on its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcEndpoint {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// How it is reached.
+    pub kind: Field<VpcEndpointType>,
+    /// Where it leads.
+    pub service: Field<String>,
+    /// Of a gateway endpoint: the tables that are to have its routes.
+    pub route_tables: Option<Spanned<References>>,
+    /// Of an interface endpoint: where its interfaces stand.
+    pub subnets: Field<References>,
+    /// Of an interface endpoint: its addresses, one for each of the subnets.
+    pub private_ips: Option<Spanned<Vec<Spanned<IpAddr>>>>,
+    /// Of an interface endpoint: its groups; the VPC's default group if there are none.
+    pub security_groups: Option<Spanned<References>>,
+    /// Of an interface endpoint: whether the service's name leads to it; true if not given.
+    pub private_dns_enabled: Option<Spanned<bool>>,
+}
+
+/// How an endpoint is reached from its VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VpcEndpointType {
+    /// By routes.
+    Gateway,
+    /// At interfaces.
+    Interface,
 }
 
 /// A security group. A direction that is not given is what AWS gives a new group.
@@ -318,6 +354,23 @@ pub struct Function {
     pub security_groups: Field<References>,
     /// How many execution environments run; 1 if not given.
     pub environments: Field<u32>,
+}
+
+/// A service beyond the VPCs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The key.
+    pub name: Spanned<String>,
+    /// The id to use instead of a derived one.
+    pub id: Option<Spanned<String>>,
+    /// The address that its name stands for; the first usable one of its blocks if not given.
+    pub ip: Field<IpAddr>,
+    /// The blocks at which it answers; its address alone if not given.
+    pub prefix_list: Field<Vec<Spanned<IpNet>>>,
+    /// The id of the prefix list, to use instead of a derived one.
+    pub prefix_list_id: Option<Spanned<String>>,
+    /// What the prefix list counts for in quotas; 1 if not given.
+    pub max_entries: Option<Spanned<u32>>,
 }
 
 /// A host of the internet.

@@ -19,9 +19,7 @@ pub(super) enum Entry<'n> {
 pub(super) type Name = Spanned<String>;
 
 /// Keys that will mean something, and what is said until then.
-const NOT_YET: [(&str, &str); 5] = [
-    ("vpc_endpoints", "VPC endpoints are not supported yet"),
-    ("services", "services are not supported yet"),
+const NOT_YET: [(&str, &str); 3] = [
     ("egress_only_internet_gateway", "IPv6 is not forwarded yet"),
     ("ipv6_cidr_blocks", "IPv6 is not forwarded yet"),
     ("ipv6_cidr_block", "IPv6 is not forwarded yet"),

@@ -5,7 +5,8 @@ use viaduct_topology::{
     model::Connectivity,
     spec::{
         Destination, Instance, InternetGateway, NatGateway, NetworkAcl, PrefixList, Route,
-        RouteTable, SecurityGroup, Subnet, Vpc, VpcPeeringConnection,
+        RouteTable, SecurityGroup, Service, Subnet, Vpc, VpcEndpoint, VpcEndpointType,
+        VpcPeeringConnection,
     },
 };
 
@@ -35,6 +36,7 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
         "route_tables",
         "internet_gateway",
         "nat_gateways",
+        "vpc_endpoints",
         "security_groups",
         "network_acls",
         "instances",
@@ -46,6 +48,7 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
         route_tables,
         internet_gateway,
         nat_gateways,
+        vpc_endpoints,
         security_groups,
         network_acls,
         instances,
@@ -58,9 +61,24 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
         route_tables: named(report, route_tables, "route tables", route_table),
         internet_gateway: self::internet_gateway(report, internet_gateway),
         nat_gateways: named(report, nat_gateways, "NAT gateways", nat_gateway),
+        vpc_endpoints: named(report, vpc_endpoints, "endpoints", vpc_endpoint),
         security_groups: named(report, security_groups, "security groups", security_group),
         network_acls: named(report, network_acls, "network ACLs", network_acl),
         instances: named(report, instances, "instances", instance),
+    }
+}
+
+pub(super) fn service(report: &mut Report, name: Name, node: &Node) -> Service {
+    let keys = ["id", "ip", "prefix_list", "prefix_list_id", "max_entries"];
+    let [id, ip, prefix_list, prefix_list_id, max_entries] =
+        fields(report, node, "a service", keys);
+    Service {
+        name,
+        id: optional(report, id, scalar::text),
+        ip: required(report, ip, scalar::ip),
+        prefix_list: required(report, prefix_list, scalar::nets),
+        prefix_list_id: optional(report, prefix_list_id, scalar::text),
+        max_entries: optional(report, max_entries, scalar::number),
     }
 }
 
@@ -155,6 +173,37 @@ fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
         private_ip: optional(report, private_ip, scalar::ip),
         secondary_private_ip_address_count: optional(report, secondary, scalar::number),
         public_ips: required(report, public_ips, scalar::ips),
+    }
+}
+
+fn vpc_endpoint(report: &mut Report, name: Name, node: &Node) -> VpcEndpoint {
+    let keys = [
+        "id",
+        "type",
+        "service",
+        "route_tables",
+        "subnets",
+        "private_ips",
+        "security_groups",
+        "private_dns_enabled",
+    ];
+    let [id, kind, service, route_tables, subnets, private_ips, security_groups, private_dns] =
+        fields(report, node, "an endpoint", keys);
+    VpcEndpoint {
+        name,
+        id: optional(report, id, scalar::text),
+        kind: required(report, kind, |report, node| {
+            let words =
+                [("gateway", VpcEndpointType::Gateway), ("interface", VpcEndpointType::Interface)];
+            scalar::word(report, node, &words)
+        }),
+        service: required(report, service, scalar::text),
+        route_tables: optional(report, route_tables, scalar::references),
+        // Their lengths are compared, so one that cannot be read spoils the whole list.
+        subnets: required(report, subnets, scalar::all(scalar::references)),
+        private_ips: optional(report, private_ips, scalar::all(scalar::ips)),
+        security_groups: optional(report, security_groups, scalar::references),
+        private_dns_enabled: optional(report, private_dns, scalar::boolean),
     }
 }
 

@@ -225,3 +225,16 @@ fn list<T>(
         .collect();
     (items.is_empty() || !values.is_empty()).then_some(values)
 }
+
+/// A list of which every item can be read.
+pub(super) fn all<T>(
+    read: impl FnOnce(&mut Report, &Node) -> Option<Vec<T>>,
+) -> impl FnOnce(&mut Report, &Node) -> Option<Vec<T>> {
+    |report, node| {
+        let written = match &node.value {
+            Value::Sequence(items) => items.len(),
+            _ => 0,
+        };
+        read(report, node).filter(|values| values.len() == written)
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::{cidr, context::Context};
+use super::{cidr, context::Context, service::Place};
 use crate::{
     arena::Handle,
     model::{RouteTarget, Subnet, Vpc},
@@ -72,6 +72,15 @@ impl Context {
 
     /// A public address, if one can be public and nobody else has it.
     pub(super) fn claim_public(&mut self, noun: &str, ip: &Spanned<IpAddr>) -> Option<IpAddr> {
+        self.public(ip)?;
+        self.addresses.public_places.push(ip.clone());
+        self.places.push(Place::of_address(noun, ip));
+        let other = self.addresses.public.insert(ip.value, noun.to_owned());
+        self.unless_used(ip, other)
+    }
+
+    /// An address, if it can be public.
+    pub(super) fn public(&mut self, ip: &Spanned<IpAddr>) -> Option<IpAddr> {
         let IpAddr::V4(v4) = ip.value else {
             self.report.error(ip.span, "IPv6 is not forwarded yet").help("use an IPv4 address");
             return None;
@@ -82,9 +91,7 @@ impl Context {
                 .help("203.0.113.0/24, 198.51.100.0/24 and 192.0.2.0/24 are free for examples");
             return None;
         }
-        self.addresses.public_places.push(ip.clone());
-        let other = self.addresses.public.insert(ip.value, noun.to_owned());
-        self.unless_used(ip, other)
+        Some(ip.value)
     }
 
     fn unless_used(&mut self, ip: &Spanned<IpAddr>, other: Option<String>) -> Option<IpAddr> {

@@ -68,6 +68,12 @@ pub(super) fn not_public(ip: Ipv4Addr) -> Option<&'static str> {
     ranges.into_iter().find(|(range, _)| range.contains(&ip)).map(|(_, what)| *what)
 }
 
+/// What some of a block's addresses are instead of public ones.
+pub(super) fn not_public_block(block: Ipv4Net) -> Option<&'static str> {
+    let mut ranges = PRIVATE.iter().chain(&UNUSABLE);
+    ranges.find(|(range, _)| range.contains(&block) || block.contains(range)).map(|(_, what)| *what)
+}
+
 /// What an address of a subnet is reserved for (ADR-01).
 pub(super) fn reserved(subnet: IpNet, ip: IpAddr) -> Option<&'static str> {
     let (IpNet::V4(subnet), IpAddr::V4(ip)) = (subnet, ip) else { return None };

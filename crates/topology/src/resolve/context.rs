@@ -1,6 +1,6 @@
 //! What the builders share: the topology so far, the names, the problems.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ipnet::IpNet;
 
@@ -11,13 +11,13 @@ use super::{
     function::Interfaces,
     names::{Miss, Names, Target},
     naming::{self, Ids},
-    routes,
+    routes, service,
 };
 use crate::{
     arena::Handle,
-    model::{NetworkAcl, PrefixList, RouteTable, SecurityGroup, Subnet, Topology, Vpc},
+    model::{NetworkAcl, PrefixList, RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc},
     path::Kind,
-    spec::{Span, Spanned, Spec},
+    spec::{Field, Span, Spanned, Spec},
 };
 
 /// The state of one resolution.
@@ -39,6 +39,12 @@ pub(super) struct Context {
     pub(super) appliances: Vec<Appliance>,
     /// The ENIs that the functions so far need.
     pub(super) interfaces: Interfaces,
+    /// How many routes each table has, by handle, and where that is to be told.
+    pub(super) route_counts: Vec<(usize, Span)>,
+    /// Where routes to prefix lists are written.
+    pub(super) list_routes: HashMap<(Handle<RouteTable>, Handle<PrefixList>), Span>,
+    /// The blocks of services, and the addresses that must not be in them.
+    pub(super) places: Vec<service::Place>,
 }
 
 /// What is known of a VPC before anything is built.
@@ -76,9 +82,13 @@ impl Context {
             peerings: Vec::new(),
             appliances: Vec::new(),
             interfaces: Interfaces::default(),
+            route_counts: Vec::new(),
+            list_routes: HashMap::new(),
+            places: Vec::new(),
         };
         let [mut subnets, mut tables, mut acls, mut groups] = [const { Counter(0) }; 4];
-        let [mut internet_gateways, mut nat_gateways, mut instances] = [const { Counter(0) }; 3];
+        let [mut internet_gateways, mut nat_gateways] = [const { Counter(0) }; 2];
+        let [mut endpoints, mut instances] = [const { Counter(0) }; 2];
         let mut vpc_names = HashSet::new();
 
         for vpc in &spec.vpcs {
@@ -143,6 +153,9 @@ impl Context {
             for gateway in &vpc.nat_gateways {
                 context.name(&gateway.name, inside, Target::NatGateway(nat_gateways.next()));
             }
+            for endpoint in &vpc.vpc_endpoints {
+                context.name(&endpoint.name, inside, Target::VpcEndpoint(endpoints.next()));
+            }
             for instance in &vpc.instances {
                 context.name(&instance.name, inside, Target::Instance(instances.next()));
             }
@@ -166,6 +179,13 @@ impl Context {
         for list in &spec.prefix_lists {
             context.name(&list.name, None, Target::PrefixList(prefix_lists.next()));
         }
+        let mut services = Counter(0);
+        for service in &spec.services {
+            context.name(&service.name, None, Target::Service(services.next()));
+            if service.prefix_list != Field::Missing {
+                context.name_list_of(&service.name, prefix_lists.next());
+            }
+        }
         let mut hosts = Counter(0);
         for host in &spec.internet {
             context.name(&host.name, None, Target::Internet(hosts.next()));
@@ -186,6 +206,18 @@ impl Context {
         naming::check(&mut self.report, &target.kind().a_noun(), name);
         if !self.names.insert(&name.value, vpc, target) {
             self.duplicate(noun, name);
+        }
+    }
+
+    /// A service's prefix list has the service's name.
+    fn name_list_of(&mut self, service: &Spanned<String>, list: Handle<PrefixList>) {
+        if !self.names.insert(&service.value, None, Target::PrefixList(list)) {
+            self.report
+                .error(
+                    service.span,
+                    format!("there is a prefix list `{}` besides this service's", service.value),
+                )
+                .help("a service's prefix list has the service's name; give one of them another");
         }
     }
 
@@ -231,6 +263,26 @@ impl Context {
     ) -> Option<Handle<PrefixList>> {
         match self.find(reference, &[Kind::PrefixList], Some(vpc))? {
             Target::PrefixList(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The service that a reference means.
+    pub(super) fn find_service(&mut self, reference: &Spanned<String>) -> Option<Handle<Service>> {
+        match self.find(reference, &[Kind::Service], None)? {
+            Target::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// The route table that a reference within a VPC means.
+    pub(super) fn find_route_table(
+        &mut self,
+        reference: &Spanned<String>,
+        vpc: Handle<Vpc>,
+    ) -> Option<Handle<RouteTable>> {
+        match self.find(reference, &[Kind::RouteTable], Some(vpc))? {
+            Target::RouteTable(table) => Some(table),
             _ => None,
         }
     }

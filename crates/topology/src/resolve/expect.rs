@@ -2,9 +2,8 @@
 
 use super::context::Context;
 use crate::{
-    arena::Handle,
     flow::{self, FlowError},
-    model::{Endpoint, Expectation, ExpectedVerdict, Function, Traffic},
+    model::{Endpoint, Expectation, ExpectedVerdict, Traffic},
     reason::Reason,
     spec::{self, Field, Spanned, Verdict},
     suggest::suggest,
@@ -32,9 +31,7 @@ fn endpoint(
     key: &str,
 ) -> Option<Endpoint> {
     let text = context.report.require(field, key, "the expectation", spec.span)?;
-    let environments =
-        |function: Handle<Function>| context.topology.functions[function].environments;
-    let endpoint = flow::endpoint(&text.value, &context.names, environments);
+    let endpoint = flow::endpoint(&text.value, &context.names, &context.topology);
     unless_wrong(context, text, endpoint)
 }
 
@@ -96,27 +93,36 @@ fn check_ends(
     let report = &mut context.report;
     match (from, to) {
         (Endpoint::Address(_), _) => {
-            report
-                .error(from_text.span, "an address sends nothing: a host does")
-                .help("name the function, instance or internet host that opens the connection");
+            report.error(from_text.span, "an address sends nothing: a host does").help(
+                "name the function, instance, service or internet host that opens the connection",
+            );
             false
         }
-        (Endpoint::Internet(_), Endpoint::Internet(_)) => {
-            report.error(spec.span, "both ends are on the internet; no VPC is on the way");
+        (Endpoint::VpcEndpoint(_), _) => {
+            report.error(from_text.span, "an endpoint opens no connections (EP-10)").help(
+                "name the function, instance, service or internet host that opens the connection",
+            );
+            false
+        }
+        (
+            Endpoint::Internet(_) | Endpoint::Service(_),
+            Endpoint::Internet(_) | Endpoint::Service(_),
+        ) => {
+            report.error(spec.span, "neither end is in a VPC; there is nothing to judge");
             false
         }
         (Endpoint::Instance(one), Endpoint::Instance(other)) if one == other => {
             report.error(spec.span, "both ends are the same instance");
             false
         }
-        (Endpoint::Internet(_), Endpoint::Instance(instance)) if allow => {
+        (Endpoint::Internet(_) | Endpoint::Service(_), Endpoint::Instance(instance)) if allow => {
             let instance = &context.topology.instances[*instance];
             let help = match instance.public_ip {
                 Some(ip) => format!("write its public address, {ip}"),
                 None => "it has no public address".to_owned(),
             };
             report
-                .warning(to_text.span, "the internet cannot reach an instance's private address")
+                .warning(to_text.span, "nothing outside reaches an instance's private address")
                 .help(format!("the instance's name stands for that; {help}"));
             true
         }

@@ -1,6 +1,6 @@
 //! Route tables and their routes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use ipnet::IpNet;
 
@@ -77,12 +77,14 @@ pub(super) fn build(context: &mut Context, declared: Declared, spec: &spec::Vpc)
         let path = format!("{}/{}", spec.name.value, table.name.value);
         let id = context.ids.id(&mut context.report, "rtb", &path, table.id.as_ref());
         let blocks = Blocks { local: &local, subnets: &subnets };
-        let routes = routes(context, declared, &blocks, table);
+        let (routes, count) = routes(context, declared, &blocks, table);
+        context.route_counts.push((count, table.name.span));
         let name = table.name.value.clone();
         context.topology.route_tables.push(RouteTable { id, name, vpc: declared.vpc, routes });
     }
     if declared.main_route_table.index() == context.topology.route_tables.len() {
         let path = format!("{}/{MAIN}", spec.name.value);
+        context.route_counts.push((0, spec.name.span));
         context.topology.route_tables.push(RouteTable {
             id: context.ids.id(&mut context.report, "rtb", &path, None),
             name: MAIN.to_owned(),
@@ -106,7 +108,7 @@ fn routes(
     declared: Declared,
     blocks: &Blocks<'_>,
     table: &spec::RouteTable,
-) -> Vec<Route> {
+) -> (Vec<Route>, usize) {
     let mut routes: Vec<Route> = local_routes(blocks.local).collect();
     let mut to_lists = Vec::new();
     let mut seen = HashMap::new();
@@ -153,8 +155,7 @@ fn routes(
         }
     }
     expand(context, blocks, table, &to_lists, &mut routes);
-    check_count(context, table, count);
-    routes
+    (routes, count)
 }
 
 /// The routes to prefix lists, as one route for each entry. Where an entry equals a static route,
@@ -169,6 +170,7 @@ fn expand(
 ) {
     let mut taken: HashMap<IpNet, Route> =
         routes.iter().map(|route| (route.destination, *route)).collect();
+    let own = Handle::at(index(context.topology.route_tables.len()));
     for (index, (written, list, target)) in to_lists.iter().enumerate() {
         if to_lists[..index].iter().any(|(_, earlier, _)| earlier == list) {
             let name = &context.topology.prefix_lists[*list].name;
@@ -176,6 +178,7 @@ fn expand(
             context.report.error(written.span, message).help("a table has one at most");
             continue;
         }
+        context.list_routes.insert((own, *list), written.span);
         let Some(target) = *target else { continue };
         let entries = context.topology.prefix_lists[*list].entries.clone();
         for destination in entries {
@@ -188,34 +191,69 @@ fn expand(
                     taken.insert(destination, route);
                     routes.push(route);
                 }
-                Some(Route { prefix_list: Some(first), target: other, .. }) if *other != target => {
-                    let first = &context.topology.prefix_lists[*first].name;
-                    context
-                        .report
-                        .warning(
-                            written.span,
-                            format!("`{destination}` is in `prefix_list/{first}` too"),
-                        )
-                        .help("AWS takes either route; here the first in the file counts");
-                }
-                Some(_) => {}
+                Some(other) => warn_of_tie(context, written.span, other, target),
             }
         }
     }
 }
 
-/// A prefix list counts as its `max_entries` (RT-23).
-fn check_count(context: &mut Context, table: &spec::RouteTable, count: usize) {
-    if count > MOST_ROUTES {
-        context
-            .report
-            .error(table.name.span, format!("{count} routes; a table has at most {MOST_ROUTES}"));
-    } else if count > USUAL_ROUTES {
-        context.report.warning(
-            table.name.span,
-            format!("{count} routes; AWS allows {USUAL_ROUTES} unless the quota is raised"),
-        );
+/// Of two lists with the same entry, AWS takes either (RT-07).
+fn warn_of_tie(context: &mut Context, place: Span, first: &Route, target: RouteTarget) {
+    let Some(list) = first.prefix_list.filter(|_| first.target != target) else { return };
+    let list = &context.topology.prefix_lists[list].name;
+    context
+        .report
+        .warning(place, format!("`{}` is in `prefix_list/{list}` too", first.destination))
+        .help("AWS takes either route; here the first in the file counts");
+}
+
+/// Adds the routes that a gateway endpoint brings into a table (EP-03), after all others. Of equal
+/// destinations, a static route wins (RT-06, RT-08), and so does a list that came first (RT-07).
+pub(super) fn add_of_endpoint(
+    context: &mut Context,
+    place: Span,
+    table: Handle<RouteTable>,
+    list: Handle<PrefixList>,
+    target: RouteTarget,
+) {
+    let PrefixList { entries, max_entries, .. } = context.topology.prefix_lists[list].clone();
+    context.route_counts[table.index()].0 += max_entries as usize;
+    let local = &context.topology.vpcs[context.topology.route_tables[table].vpc].cidr_blocks;
+    let blocks = Blocks { local: &local.clone(), subnets: &[] };
+    let mut routes = mem::take(&mut context.topology.route_tables[table].routes);
+    let taken: HashMap<IpNet, Route> =
+        routes.iter().map(|route| (route.destination, *route)).collect();
+    for destination in entries {
+        match taken.get(&destination) {
+            Some(other) => warn_of_tie(context, place, other, target),
+            None if allowed(context, &blocks, place, destination, target) => {
+                routes.push(Route { destination, prefix_list: Some(list), target });
+            }
+            None => break,
+        }
     }
+    context.topology.route_tables[table].routes = routes;
+}
+
+/// Holds the tables against the quota; a prefix list counts as its `max_entries` (RT-23).
+pub(super) fn check_counts(context: &mut Context) {
+    for (count, place) in &context.route_counts {
+        if *count > MOST_ROUTES {
+            context
+                .report
+                .error(*place, format!("{count} routes; a table has at most {MOST_ROUTES}"));
+        } else if *count > USUAL_ROUTES {
+            context.report.warning(
+                *place,
+                format!("{count} routes; AWS allows {USUAL_ROUTES} unless the quota is raised"),
+            );
+        }
+    }
+}
+
+/// Where a table that is being built will stand.
+fn index(tables: usize) -> u32 {
+    u32::try_from(tables).expect("counted when it was declared")
 }
 
 /// Where a route leads.
@@ -231,7 +269,7 @@ fn target(
     }
     let kinds =
         [Kind::InternetGateway, Kind::NatGateway, Kind::VpcPeeringConnection, Kind::Instance];
-    match context.find(target, &kinds, Some(declared.vpc))? {
+    match find(context, target, &kinds, declared)? {
         Target::InternetGateway(gateway) => Some(RouteTarget::InternetGateway(gateway)),
         Target::NatGateway(gateway) => Some(RouteTarget::NatGateway(gateway)),
         Target::VpcPeeringConnection(peering) => {
@@ -247,13 +285,39 @@ fn target(
             Some(RouteTarget::VpcPeeringConnection(peering))
         }
         Target::Instance(instance) => {
-            let table = context.topology.route_tables.len();
-            let table = Handle::at(u32::try_from(table).expect("counted when it was declared"));
+            let table = Handle::at(index(context.topology.route_tables.len()));
             context.appliances.push(Appliance { span: target.span, table, instance });
             Some(RouteTarget::Instance(instance))
         }
         _ => None,
     }
+}
+
+/// What a route's target means. An endpoint is none: AWS refuses it, too (EP-03).
+fn find(
+    context: &mut Context,
+    target: &Spanned<String>,
+    kinds: &[Kind],
+    declared: Declared,
+) -> Option<Target> {
+    let scope = Some(declared.vpc);
+    let names = &context.names;
+    let miss = match names.find(&target.value, kinds, scope) {
+        Ok(found) => return Some(found),
+        Err(miss) => miss,
+    };
+    if names.find(&target.value, &[Kind::VpcEndpoint], scope).is_ok() {
+        context
+            .report
+            .error(target.span, format!("`{}` cannot be the target of a route", target.value))
+            .help(
+                "a gateway endpoint brings the routes of its `route_tables` itself, \
+                 an interface endpoint needs none",
+            );
+    } else {
+        context.miss(target.span, miss);
+    }
+    None
 }
 
 /// What the destinations of a VPC's routes are held against.

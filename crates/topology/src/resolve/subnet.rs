@@ -39,12 +39,9 @@ fn one(
     let path = format!("{}/{}", vpc.name.value, spec.name.value);
     let id = context.ids.id(&mut context.report, "subnet", &path, spec.id.as_ref());
     let scope = Some(declared.vpc);
-    let route_table = spec.route_table.as_ref().and_then(|reference| {
-        match context.find(reference, &[Kind::RouteTable], scope)? {
-            Target::RouteTable(table) => Some(table),
-            _ => None,
-        }
-    });
+    let route_table = spec.route_table.as_ref();
+    let route_table =
+        route_table.and_then(|reference| context.find_route_table(reference, declared.vpc));
     let network_acl = spec.network_acl.as_ref().and_then(|reference| {
         match context.find(reference, &[Kind::NetworkAcl], scope)? {
             Target::NetworkAcl(acl) => Some(acl),

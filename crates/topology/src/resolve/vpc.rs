@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::{
     acl, cidr,
     context::{Context, Declared},
+    endpoint,
     function::DEFAULT_ACCOUNT,
     gateway, instance, routes, security_group, subnet,
 };
@@ -49,6 +50,7 @@ fn contents(context: &mut Context, declared: Declared, spec: &spec::Vpc) {
     for instance in &spec.instances {
         instance::build(context, declared, spec, instance);
     }
+    endpoint::build(context, declared, spec);
 }
 
 /// The VPC's blocks, canonical; empty if they were refused.
