@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 use viaduct_topology::Reason;
 
@@ -66,6 +67,10 @@ pub enum EniKind {
     Instance,
     /// One address of a NAT gateway.
     NatGateway,
+    /// An interface endpoint in one of its subnets.
+    VpcEndpoint,
+    /// An endpoint, as its service sees it.
+    ServiceSide,
 }
 
 /// A network interface.
@@ -75,11 +80,12 @@ pub struct Eni {
     pub id: String,
     /// What it belongs to.
     pub kind: EniKind,
-    /// The owner: `instance/db`, a NAT gateway's id, or the account of the functions.
+    /// The owner: `instance/db`, `vpc_endpoint/s3`, a NAT gateway's id, or the account of the
+    /// functions.
     pub owner: String,
-    /// `vpc-…`
+    /// `vpc-…`; at a service, the service's id.
     pub vpc: String,
-    /// `subnet-…`
+    /// `subnet-…`; at a service, the service's id.
     pub subnet: String,
     /// Its private address.
     pub private_ip: IpAddr,
@@ -103,6 +109,8 @@ pub enum HostKind {
     Instance,
     /// A host of the internet.
     Internet,
+    /// The host of a service.
+    Service,
 }
 
 /// Whether something stands there.
@@ -122,7 +130,7 @@ pub enum AttachmentState {
 pub struct Attachment {
     /// Its number; 1 is the first.
     pub id: u32,
-    /// `function/api/1`, `instance/db`, `internet/web`.
+    /// `function/api/1`, `instance/db`, `internet/web`, `service/s3`.
     pub name: String,
     /// What stands there.
     pub kind: HostKind,
@@ -248,6 +256,8 @@ pub struct HostPlan {
     pub address: IpAddr,
     /// The prefix length of its link.
     pub prefix_len: u8,
+    /// Blocks of further addresses that are its own.
+    pub further: Vec<IpNet>,
     /// Who answers for everything else.
     pub gateway: IpAddr,
     /// The lines of its hosts file.

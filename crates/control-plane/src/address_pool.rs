@@ -51,6 +51,13 @@ impl AddressPool {
         }
     }
 
+    /// All addresses of a block that is no subnet: only its first and last are no host's.
+    pub(crate) fn without_vpc(block: IpNet) -> Self {
+        let pool = Self::new(block);
+        let (_, network) = number(block.network());
+        Self { first: network + 1, next: network + 1, ..pool }
+    }
+
     /// The same, sparing these addresses.
     pub(crate) fn sparing(self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let addresses = addresses.into_iter().map(number);
@@ -133,6 +140,15 @@ mod tests {
         for reserved in ["10.0.1.0", "10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.15"] {
             assert!(!pool.take(reserved.parse().unwrap()), "{reserved}");
         }
+    }
+
+    #[test]
+    fn outside_vpcs_only_the_ends_of_a_block_are_no_hosts() {
+        let mut pool = AddressPool::without_vpc("100.64.0.0/30".parse().unwrap());
+        assert_eq!(pool.usable(), 2);
+        let given: Vec<String> =
+            std::iter::from_fn(|| pool.take_lowest()).map(|address| address.to_string()).collect();
+        assert_eq!(given, ["100.64.0.1", "100.64.0.2"]);
     }
 
     #[test]

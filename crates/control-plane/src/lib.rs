@@ -11,6 +11,7 @@
 mod address_pool;
 mod addresses;
 mod changes;
+mod endpoints;
 mod error;
 mod host;
 mod hyperplane;
@@ -19,5 +20,7 @@ mod plan;
 
 pub use changes::changes;
 pub use error::PlanError;
-pub use host::{ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY, HostPlan, INTERNET_MTU, VPC_MTU};
+pub use host::{
+    ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY, HostPlan, INTERNET_MTU, SERVICE_MTU, VPC_MTU,
+};
 pub use plan::{Plan, plan, plan_after};

@@ -2,7 +2,8 @@
 //!
 //! Everything is remembered by what does not change while a thing stays the same thing: an
 //! interface by its id (of a Hyperplane ENI, that is the key), a NAT gateway's further ones by their
-//! public address, an instance's host by its interface, any other host by its name. So a file may be
+//! public address, an instance's host by its interface, a service's by the service, any other host
+//! by its name. So a file may be
 //! reordered, and an instance renamed by another VPC's namesake, and nothing moves.
 
 use std::{
@@ -28,14 +29,15 @@ pub(crate) struct Memory<'p> {
 /// What makes a host the same host.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity<'p> {
-    Interface(&'p ResourceId),
+    Id(&'p ResourceId),
     Name(&'p str),
 }
 
 impl<'p> Identity<'p> {
     fn of(name: &'p str, host: &'p Host) -> Self {
         match host {
-            Host::Instance { eni } => Self::Interface(eni),
+            Host::Instance { eni } => Self::Id(eni),
+            Host::Service { id } => Self::Id(id),
             _ => Self::Name(name),
         }
     }
@@ -52,6 +54,11 @@ impl<'p> Memory<'p> {
                 .collect(),
             issued: plan.issued,
         }
+    }
+
+    /// All interfaces.
+    pub(crate) fn enis(&self) -> impl Iterator<Item = &'p Eni> {
+        self.enis.values().copied()
     }
 
     /// The address that an interface had in this subnet.

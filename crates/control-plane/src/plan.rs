@@ -1,10 +1,11 @@
 //! The plan of a topology: who gets which address, which id, which name.
 //!
 //! Addresses are given in three rounds: those that the file names; those that an interface has from
-//! the plan before; then to NAT gateways, instances and Hyperplane ENIs, each in the file's order,
-//! the lowest that is free. So a reload moves nobody but who stands where the file now puts another,
+//! the plan before; then to NAT gateways, instances, interface endpoints and Hyperplane ENIs, each in
+//! the file's order, the lowest that is free. So a reload moves nobody but who stands where the file now puts another,
 //! and without a plan before, an instance that is added at the end of a file moves nothing but
-//! Hyperplane ENIs, whose addresses nobody may rely on anyway (LAM-08).
+//! Hyperplane ENIs, whose addresses nobody may rely on anyway (LAM-08), and endpoints, whose addresses
+//! are known by name.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,14 +15,15 @@ use std::{
 use viaduct_topology::{
     Handle, ResourceId, Topology,
     inventory::{Attachment, Eni, EniOwner, Host},
-    model::{Function, Instance, Subnet, Vpc},
+    model::{Function, Instance, Subnet, Vpc, VpcEndpoint, VpcEndpointKind},
 };
 
 use crate::{
     address_pool::router,
     addresses::Addresses,
+    endpoints,
     error::PlanError,
-    host::{HostPlan, HostsFiles},
+    host::{HostPlan, HostsFiles, Private},
     hyperplane,
     memory::Memory,
 };
@@ -31,7 +33,7 @@ use crate::{
 pub struct Plan {
     /// Every network interface.
     pub enis: Vec<Eni>,
-    /// Every host that may be attached: environments, instances, internet hosts. In a first plan,
+    /// Every host that may be attached: environments, instances, internet hosts, services. In a first plan,
     /// ids count from 1 in this order; later ones keep theirs, and no id is given out twice.
     pub attachments: Vec<Attachment>,
     /// How each of `attachments` is to be set up, in the same order.
@@ -78,14 +80,16 @@ pub fn plan_after(previous: &Plan, topology: &Topology) -> Result<Plan, PlanErro
             .iter()
             .map(|(handle, _)| (handle, topology.short_path(handle)))
             .collect(),
-        private: BTreeMap::new(),
+        private: Private::default(),
         wanted: Vec::new(),
         plan: Plan::default(),
     };
     planner.nat_gateways();
     planner.instances();
+    planner.vpc_endpoints();
     planner.hyperplane()?;
     planner.assign()?;
+    planner.plan.enis.extend(endpoints::service_sides(topology, &planner.memory)?);
     planner.attach();
     planner.plan.issued = planner.memory.issued();
     Ok(planner.plan)
@@ -97,8 +101,7 @@ struct Planner<'t> {
     addresses: Addresses<'t>,
     /// `instance/db`, or `main/instance/db` where another VPC has a `db` too.
     paths: HashMap<Handle<Instance>, String>,
-    /// The private addresses of instances.
-    private: BTreeMap<Handle<Instance>, IpAddr>,
+    private: Private,
     wanted: Vec<Wanted>,
     plan: Plan,
 }
@@ -112,8 +115,15 @@ struct Wanted {
     named: Option<IpAddr>,
     /// What the address is for, in a message.
     what: String,
-    /// The instance whose it is.
-    instance: Option<Handle<Instance>>,
+    /// Who is known by it.
+    holder: Option<Holder>,
+}
+
+/// Who is known by an address.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    Instance(Handle<Instance>),
+    Endpoint(Handle<VpcEndpoint>, Handle<Subnet>),
 }
 
 impl Planner<'_> {
@@ -158,7 +168,7 @@ impl Planner<'_> {
                     subnet: gateway.subnet,
                     named: gateway.private_ip.filter(|_| index == 0),
                     what: format!("nat_gateway/{}", gateway.name),
-                    instance: None,
+                    holder: None,
                 });
             }
         }
@@ -187,8 +197,42 @@ impl Planner<'_> {
                 subnet: instance.subnet,
                 named: instance.private_ip,
                 what: path,
-                instance: Some(handle),
+                holder: Some(Holder::Instance(handle)),
             });
+        }
+    }
+
+    /// An interface in each subnet of an interface endpoint (EP-09).
+    fn vpc_endpoints(&mut self) {
+        for (handle, endpoint) in self.topology.vpc_endpoints.iter() {
+            let VpcEndpointKind::Interface { subnets, security_groups, .. } = &endpoint.kind else {
+                continue;
+            };
+            let path = self.topology.short_path(handle);
+            let groups = security_groups.iter();
+            let groups: Vec<ResourceId> =
+                groups.map(|group| self.topology.security_groups[*group].id.clone()).collect();
+            for place in subnets {
+                let subnet = &self.topology.subnets[place.subnet];
+                let owner = EniOwner::VpcEndpoint { id: endpoint.id.clone(), path: path.clone() };
+                self.wanted.push(Wanted {
+                    eni: Eni {
+                        id: endpoints::eni_id(&endpoint.id, &subnet.id),
+                        vpc: self.topology.vpcs[subnet.vpc].id.clone(),
+                        subnet: subnet.id.clone(),
+                        private_ip: UNASSIGNED,
+                        secondary_private_ips: Vec::new(),
+                        public_ip: None,
+                        security_groups: groups.clone(),
+                        owner,
+                        source_dest_check: true,
+                    },
+                    subnet: place.subnet,
+                    named: place.private_ip,
+                    what: path.clone(),
+                    holder: Some(Holder::Endpoint(handle, place.subnet)),
+                });
+            }
         }
     }
 
@@ -221,7 +265,7 @@ impl Planner<'_> {
                     subnet: *handle,
                     named: None,
                     what: format!("the ENI of function/{}", function.name),
-                    instance: None,
+                    holder: None,
                 });
             }
         }
@@ -251,13 +295,19 @@ impl Planner<'_> {
                     .filter(|address| self.addresses.again(*subnet, *address));
             }
         }
-        for (Wanted { eni, subnet, what, instance, .. }, given) in wanted.into_iter().zip(given) {
+        for (Wanted { eni, subnet, what, holder, .. }, given) in wanted.into_iter().zip(given) {
             let private_ip = match given {
                 Some(given) => given,
                 None => self.addresses.lowest(subnet, &what)?,
             };
-            if let Some(instance) = instance {
-                self.private.insert(instance, private_ip);
+            match holder {
+                Some(Holder::Instance(instance)) => {
+                    self.private.instances.insert(instance, private_ip);
+                }
+                Some(Holder::Endpoint(endpoint, subnet)) => {
+                    self.private.endpoints.insert((endpoint, subnet), private_ip);
+                }
+                None => {}
             }
             self.plan.enis.push(Eni { private_ip, ..eni });
         }
@@ -294,10 +344,9 @@ impl Planner<'_> {
             for (number, subnet) in (1..).zip(subnets) {
                 let name = environment_name(function, number);
                 let eni = hyperplane::eni_id(&hyperplane::key(topology, function, subnet));
-                let vpc = topology.subnets[subnet].vpc;
                 add(
                     Host::Environment { function: function.name.clone(), enis: vec![eni] },
-                    HostPlan::environment(name, hosts.of_vpc(vpc)),
+                    HostPlan::environment(name, hosts.of_subnet(subnet)),
                 );
             }
         }
@@ -307,10 +356,10 @@ impl Planner<'_> {
                 Host::Instance { eni: instance_eni_id(instance) },
                 HostPlan::instance(
                     self.paths[&handle].clone(),
-                    self.private[&handle],
+                    self.private.instances[&handle],
                     router(subnet.cidr_block),
                     !instance.source_dest_check,
-                    hosts.of_vpc(subnet.vpc),
+                    hosts.of_subnet(instance.subnet),
                 ),
             );
         }
@@ -319,6 +368,14 @@ impl Planner<'_> {
             add(
                 Host::Internet { ip: host.ip },
                 HostPlan::internet(name, host.ip, hosts.of_internet()),
+            );
+        }
+        for service in topology.services.values() {
+            let name = format!("service/{}", service.name);
+            let further = endpoints::further(topology, service);
+            add(
+                Host::Service { id: service.id.clone() },
+                HostPlan::service(name, service.ip, further, hosts.of_internet()),
             );
         }
     }

@@ -75,6 +75,7 @@ impl Network {
 /// does not count: names that moved are no reason to end its connections.
 pub(crate) fn set_up_alike(one: &HostPlan, other: &HostPlan) -> bool {
     one.address == other.address
+        && one.further == other.further
         && one.gateway == other.gateway
         && one.device_mtu == other.device_mtu
 }

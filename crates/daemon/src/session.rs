@@ -215,6 +215,7 @@ fn plan_for(name: &str, plan: &HostPlan) -> handover::Plan {
         name: name.to_owned(),
         address,
         prefix_len,
+        further: plan.further.clone(),
         // A next hop must be on the link; where the link is the host alone, everything simply
         // goes into the device.
         gateway: Some(plan.gateway)

@@ -137,6 +137,7 @@ fn end(
         name: namespace.label().to_owned(),
         address: address.addr().into(),
         prefix_len: address.prefix_len(),
+        further: Vec::new(),
         gateway: None,
         mtu: arguments.mtu,
         forwards: false,

@@ -13,9 +13,10 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use ipnet::IpNet;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-    packet_route::route::{RouteMessage, RouteScope},
+    packet_route::route::{RouteMessage, RouteScope, RouteType},
 };
 use rustix::{
     io::Errno,
@@ -23,6 +24,9 @@ use rustix::{
 };
 
 use crate::{Error, Namespace};
+
+/// The table of the host's own addresses (linux/rtnetlink.h).
+const RT_TABLE_LOCAL: u8 = 255;
 
 /// A connection to one network namespace's configuration.
 #[derive(Debug)]
@@ -105,6 +109,20 @@ impl Links {
         self.wait(
             || format!("add address {address}/{prefix_len} to link `{name}`"),
             self.handle.address().add(index, address, prefix_len).execute(),
+        )
+    }
+
+    /// Makes all addresses of a block the host's own, however many: a `local` route, which the kernel
+    /// takes for as many addresses (AnyIP). Programs can listen at each and answer from it.
+    pub fn add_own(&self, block: IpNet) -> Result<(), Error> {
+        let index = self.index("lo")?;
+        let mut message = route(block.network(), block.prefix_len(), index, None)?;
+        message.header.table = RT_TABLE_LOCAL;
+        message.header.kind = RouteType::Local;
+        message.header.scope = RouteScope::Host;
+        self.wait(
+            || format!("answer at all addresses of {block}"),
+            self.handle.route().add(message).execute(),
         )
     }
 

@@ -125,6 +125,7 @@ fn serve(
                 name,
                 address: HERE.into(),
                 prefix_len: 24,
+                further: vec!["198.18.0.0/24".parse().unwrap()],
                 gateway: Some(THERE.into()),
                 mtu: 1400,
                 forwards: true,
@@ -204,6 +205,9 @@ fn an_attachment_is_set_up_by_its_plan_and_ends_with_its_withdrawal() {
             // The kernel picks the source for the default route.
             socket.connect((Ipv4Addr::new(198, 51, 100, 7), 9)).unwrap();
             assert_eq!(socket.local_addr().unwrap().ip(), IpAddr::from(HERE));
+            // It can answer from every address of a block that is its own, and from no other.
+            std::net::UdpSocket::bind((Ipv4Addr::new(198, 18, 0, 77), 53)).unwrap();
+            std::net::UdpSocket::bind((Ipv4Addr::new(198, 18, 1, 77), 53)).unwrap_err();
             socket.send(&[0; 1372]).unwrap();
             (routes, socket.send(&[0; 1400]).map(|_| ()))
         })

@@ -88,6 +88,8 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
             EniOwner::Functions(key) => (EniKind::Functions, key.account.clone()),
             EniOwner::Instance { path, .. } => (EniKind::Instance, path.clone()),
             EniOwner::NatGateway { id } => (EniKind::NatGateway, id.to_string()),
+            EniOwner::VpcEndpoint { path, .. } => (EniKind::VpcEndpoint, path.clone()),
+            EniOwner::ServiceSide { path, .. } => (EniKind::ServiceSide, path.clone()),
             other => unreachable!("an ENI of a kind that no plan makes: {other:?}"),
         };
         let info = use_of.remove(&eni.id);
@@ -117,6 +119,7 @@ pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
                 Host::Environment { .. } => HostKind::Environment,
                 Host::Instance { .. } => HostKind::Instance,
                 Host::Internet { .. } => HostKind::Internet,
+                Host::Service { .. } => HostKind::Service,
                 ref other => unreachable!("a host of a kind that no plan makes: {other:?}"),
             },
             state,
@@ -211,6 +214,7 @@ pub(super) fn plan(plan: &HostPlan) -> shapes::HostPlan {
         device_mtu: plan.device_mtu,
         address: plan.address.0,
         prefix_len: plan.address.1,
+        further: plan.further.clone(),
         gateway: plan.gateway,
         hosts: plan.hosts.to_vec(),
     }

@@ -9,7 +9,7 @@ use viaduct_control_plane::Plan;
 use viaduct_topology::{
     Handle, ResourceId, Topology,
     inventory::{AttachmentId, Eni, EniOwner, Host},
-    model::{Endpoint, Expectation, Function, Instance},
+    model::{Endpoint, Expectation, Function, Instance, Service, VpcEndpoint},
 };
 
 /// One flow that an expectation speaks of.
@@ -30,8 +30,8 @@ pub(super) struct Case {
 pub(super) fn cases(topology: &Topology, plan: &Plan, expectation: &Expectation) -> Vec<Case> {
     let view = View { topology, plan };
     let mut cases = Vec::new();
-    for (from, from_name, vpc) in view.sources(&expectation.from) {
-        for (to, to_name) in view.destinations(&expectation.to, vpc.as_ref()) {
+    for (from, from_name, eni) in view.sources(&expectation.from) {
+        for (to, to_name) in view.destinations(&expectation.to, eni) {
             cases.push(Case { from, from_name: from_name.clone(), to, to_name });
         }
     }
@@ -43,9 +43,9 @@ struct View<'a> {
     plan: &'a Plan,
 }
 
-impl View<'_> {
-    /// The hosts an endpoint stands for, each with the VPC it is in.
-    fn sources(&self, endpoint: &Endpoint) -> Vec<(AttachmentId, String, Option<ResourceId>)> {
+impl<'a> View<'a> {
+    /// The hosts an endpoint stands for, each with its interface if it is in a VPC.
+    fn sources(&self, endpoint: &Endpoint) -> Vec<(AttachmentId, String, Option<&'a Eni>)> {
         let mut subnets = HashSet::new();
         let mut sources = Vec::new();
         for attachment in &self.plan.attachments {
@@ -72,6 +72,9 @@ impl View<'_> {
                 (Endpoint::Internet(host), Host::Internet { .. }) => {
                     attachment.name == self.topology.path(*host)
                 }
+                (Endpoint::Service(service), Host::Service { id }) => {
+                    *id == self.topology.services[*service].id
+                }
                 (Endpoint::Address(address), Host::Internet { ip }) => address == ip,
                 (Endpoint::Address(address), Host::Instance { .. }) => {
                     eni.is_some_and(|eni| eni.private_ip == *address)
@@ -79,8 +82,7 @@ impl View<'_> {
                 _ => false,
             };
             if meant {
-                let vpc = eni.map(|eni| eni.vpc.clone());
-                sources.push((attachment.id, attachment.name.clone(), vpc));
+                sources.push((attachment.id, attachment.name.clone(), eni));
             }
         }
         sources
@@ -90,7 +92,7 @@ impl View<'_> {
     fn destinations(
         &self,
         endpoint: &Endpoint,
-        from: Option<&ResourceId>,
+        from: Option<&Eni>,
     ) -> Vec<(Ipv4Addr, Option<String>)> {
         let addresses: Vec<(IpAddr, Option<String>)> = match endpoint {
             Endpoint::Function(function, number) => {
@@ -108,11 +110,7 @@ impl View<'_> {
                 vec![(address, Some(self.topology.path(*service)))]
             }
             Endpoint::VpcEndpoint(endpoint) => {
-                let object = &self.topology.vpc_endpoints[*endpoint];
-                let service = self.topology.path(object.service);
-                let of_endpoint = |eni: &&Eni| matches!(&eni.owner, EniOwner::VpcEndpoint { id, .. } if *id == object.id);
-                let enis = self.plan.enis.iter().filter(of_endpoint);
-                enis.map(|eni| (eni.private_ip, Some(service.clone()))).collect()
+                self.vpc_endpoint(*endpoint, from).into_iter().collect()
             }
             Endpoint::Address(address) => vec![(*address, self.holder(*address, from))],
         };
@@ -127,7 +125,7 @@ impl View<'_> {
         &self.topology.functions[function].name
     }
 
-    fn eni(&self, id: &ResourceId) -> Option<&Eni> {
+    fn eni(&self, id: &ResourceId) -> Option<&'a Eni> {
         self.plan.enis.iter().find(|eni| eni.id == *id)
     }
 
@@ -170,17 +168,54 @@ impl View<'_> {
     }
 
     /// The host that an address leads to, seen from a VPC, or from the internet.
-    fn holder(&self, address: IpAddr, from: Option<&ResourceId>) -> Option<String> {
+    fn holder(&self, address: IpAddr, from: Option<&Eni>) -> Option<String> {
         let host = self.topology.internet_hosts.values().find(|host| host.ip == address);
         if let Some(host) = host {
             return Some(format!("internet/{}", host.name));
         }
-        self.plan.enis.iter().find_map(|eni| match &eni.owner {
-            EniOwner::Instance { path, .. } => {
-                let near = from == Some(&eni.vpc) && eni.private_ip == address;
-                (near || eni.public_ip == Some(address)).then(|| path.clone())
+        let mut services = self.topology.services.iter();
+        let answers = |service: &Service| {
+            let list = service.prefix_list.map(|list| &self.topology.prefix_lists[list].entries);
+            service.ip == address || list.into_iter().flatten().any(|it| it.contains(&address))
+        };
+        if let Some((service, _)) = services.find(|(_, service)| answers(service)) {
+            return Some(self.topology.path(service));
+        }
+        self.plan.enis.iter().find_map(|eni| {
+            let own = eni.private_ip == address || eni.secondary_private_ips.contains(&address);
+            let near = own && from.is_some_and(|from| from.vpc == eni.vpc);
+            match &eni.owner {
+                EniOwner::Instance { path, .. } if near || eni.public_ip == Some(address) => {
+                    Some(path.clone())
+                }
+                EniOwner::VpcEndpoint { id, .. } if near => {
+                    let mut endpoints = self.topology.vpc_endpoints.values();
+                    let endpoint = endpoints.find(|endpoint| endpoint.id == *id)?;
+                    Some(self.topology.path(endpoint.service))
+                }
+                _ => None,
             }
-            _ => None,
         })
+    }
+
+    /// The address by which a host knows an interface endpoint, and the service behind it.
+    fn vpc_endpoint(
+        &self,
+        endpoint: Handle<VpcEndpoint>,
+        from: Option<&Eni>,
+    ) -> Option<(IpAddr, Option<String>)> {
+        let of_sender = |from: &Eni| {
+            let mut subnets = self.topology.subnets.iter();
+            subnets.find(|(_, subnet)| subnet.id == from.subnet).map(|(handle, _)| handle)
+        };
+        let subnet = self.topology.endpoint_subnet(endpoint, from.and_then(of_sender))?;
+        let subnet = &self.topology.subnets[subnet].id;
+        let object = &self.topology.vpc_endpoints[endpoint];
+        let of_endpoint = |eni: &&Eni| {
+            eni.subnet == *subnet
+                && matches!(&eni.owner, EniOwner::VpcEndpoint { id, .. } if *id == object.id)
+        };
+        let eni = self.plan.enis.iter().find(of_endpoint)?;
+        Some((eni.private_ip, Some(self.topology.path(object.service))))
     }
 }

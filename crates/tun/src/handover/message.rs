@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, os::fd::OwnedFd};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::HandoverError;
@@ -84,6 +85,9 @@ pub struct Plan {
     pub address: IpAddr,
     /// The length of the prefix the address stands in, in bits.
     pub prefix_len: u8,
+    /// Blocks of further addresses that are the host's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<IpNet>,
     /// Where everything goes; none: straight onto the device, which a TUN allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
@@ -233,6 +237,7 @@ mod tests {
             name: "instance/db".to_owned(),
             address: "10.0.2.10".parse().unwrap(),
             prefix_len: 24,
+            further: Vec::new(),
             gateway: Some("10.0.2.1".parse().unwrap()),
             mtu: 1500,
             forwards: false,

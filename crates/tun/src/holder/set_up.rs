@@ -2,7 +2,7 @@
 
 use crate::{Device, Error, Links, Namespace, Plan, link};
 
-/// Makes device `name` in `namespace` and sets it up: loopback, MTU, address, default route.
+/// Makes device `name` in `namespace` and sets it up: loopback, MTU, addresses, default route.
 ///
 /// IPv6 goes off first, before the link is up and the kernel announces itself. Where the
 /// namespace's settings cannot be written (a container's read-only /proc/sys) that is only
@@ -22,6 +22,9 @@ pub fn set_up(namespace: &Namespace, name: &str, plan: &Plan) -> Result<Device, 
         links.set_mtu(name, u32::from(plan.mtu))?;
         links.add_address(name, plan.address, plan.prefix_len)?;
         links.up(name)?;
+        for block in &plan.further {
+            links.add_own(*block)?;
+        }
         links.add_default_route(name, plan.gateway)?;
         Ok(device)
     })?
