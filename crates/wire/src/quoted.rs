@@ -119,16 +119,16 @@ impl Quote {
             protocol::TCP | protocol::UDP if l4_len < 8 => return None,
             protocol::TCP | protocol::UDP => (word(0)?, word(2)?),
             protocol::ICMP if l4_len < ICMP_HEADER_LEN => return None,
-            protocol::ICMP => match l4_quoted[0] {
-                ECHO_REQUEST => {
+            protocol::ICMP => match (l4_quoted[0], l4_quoted[1]) {
+                (ECHO_REQUEST, 0) => {
                     echo = Some(Side::Source);
                     (word(ECHO_IDENTIFIER)?, 0)
                 }
-                ECHO_REPLY => {
+                (ECHO_REPLY, 0) => {
                     echo = Some(Side::Destination);
                     (0, word(ECHO_IDENTIFIER)?)
                 }
-                3 | 4 | 5 | 11 | 12 => return None,
+                (3 | 4 | 5 | 11 | 12, _) => return None,
                 _ => (0, 0),
             },
             _ => (0, 0),

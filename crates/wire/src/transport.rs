@@ -151,10 +151,11 @@ fn check_icmp(ip: &Shape, payload: &[u8]) -> Result<Transport, Malformed> {
     };
     let &[kind, code, _, _, i0, i1, ..] = header;
     let identifier = u16::from_be_bytes([i0, i1]);
-    let (l4, flow) = match kind {
-        ECHO_REPLY => (L4::IcmpEchoReply, flow(ip, 0, identifier)),
-        ECHO_REQUEST => (L4::IcmpEchoRequest, flow(ip, identifier, 0)),
-        3 | 4 | 5 | 11 | 12 => (L4::IcmpError { kind, code }, flow(ip, 0, 0)),
+    let (l4, flow) = match (kind, code) {
+        (ECHO_REPLY, 0) => (L4::IcmpEchoReply, flow(ip, 0, identifier)),
+        (ECHO_REQUEST, 0) => (L4::IcmpEchoRequest, flow(ip, identifier, 0)),
+        (3 | 4 | 5 | 11 | 12, _) => (L4::IcmpError { kind, code }, flow(ip, 0, 0)),
+        // An echo has code 0 (RFC 792): with another one it is not judged as one.
         _ => (L4::Icmp { kind, code }, flow(ip, 0, 0)),
     };
     Ok(Transport { l4, flow, header_len: ICMP_HEADER_LEN as u8, length: ip.payload_len() })

@@ -1,11 +1,13 @@
 //! Parsing and rewriting agree with etherparse: what a rewrite leaves is, byte for byte, the
 //! packet that etherparse makes with the new addresses and ports.
 
+use std::net::Ipv4Addr;
+
 use crate::support::{
-    MTU, Packet, address, buffer, completed, packet, packet_of, packet_of_kind, partial,
+    MTU, Packet, Transport, address, buffer, completed, packet, packet_of, packet_of_kind, partial,
     super_packet, target, tcp, udp,
 };
-use etherparse::{SlicedPacket, TransportSlice};
+use etherparse::{Icmpv4Header, Icmpv4Type, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use viaduct_wire::vnet::{VnetHeader, gso};
 use viaduct_wire::{Flow, Frame, L4, Rewrite, VNET_HEADER_LEN};
@@ -21,7 +23,7 @@ fn expected(packet: &Packet, flow: &Flow, ttl_decrement: u8) -> Vec<u8> {
     expected.build()
 }
 
-fn arb_target() -> impl Strategy<Value = ((std::net::Ipv4Addr, std::net::Ipv4Addr), (u16, u16))> {
+fn arb_target() -> impl Strategy<Value = ((Ipv4Addr, Ipv4Addr), (u16, u16))> {
     ((address(), address()), any::<(u16, u16)>())
 }
 
@@ -211,5 +213,30 @@ proptest! {
             assembled.extend(&frame.ip()[ip_header..]);
         }
         prop_assert_eq!(&assembled[..], &expected(&packet, &to, 0)[ip_header..]);
+    }
+}
+
+/// RFC 792: echo messages have code 0. With another code a message has no identifier to translate.
+#[test]
+fn an_echo_with_another_code_is_no_echo() {
+    for kind in [0, 8] {
+        let message = Icmpv4Type::Unknown { type_u8: kind, code_u8: 1, bytes5to8: [1, 2, 3, 4] };
+        let packet = Packet {
+            source: Ipv4Addr::new(10, 0, 0, 1),
+            destination: Ipv4Addr::new(10, 0, 0, 2),
+            ttl: 64,
+            tos: 0,
+            identification: 7,
+            dont_fragment: true,
+            ip_options: Vec::new(),
+            transport: Transport::Other { protocol: 1 },
+            payload: Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        Icmpv4Header::with_checksum(message, b"").write(&mut bytes).expect("a message");
+        let mut buffer = buffer(VnetHeader::default(), &packet.behind_ip(&bytes));
+        let frame = Frame::parse(&mut buffer, MTU).expect("a sound packet");
+        assert_eq!(frame.l4(), L4::Icmp { kind, code: 1 });
+        assert_eq!((frame.flow().source_port, frame.flow().destination_port), (0, 0));
     }
 }
