@@ -84,6 +84,32 @@ fn sg_22_a_connection_outlives_its_rule_and_the_eni_keeps_address_and_ports() {
     net.send(API, &tcp((INSIDE, 40_001), db, SYN, b"")).dropped_for(Reason::EniSgRulesMismatch);
 }
 
+/// Everybody is admitted and may be answered, so nobody keeps state (SG-20): what the rules no longer
+/// admit ends at once, and does not come back to life with the next packet.
+#[test]
+fn sg_22_an_untracked_connection_ends_with_its_rule() {
+    let groups = |ingress| {
+        format!(
+            "\n      db: {{ ingress: [ {{ protocol: {ingress}, ports: 5432, from: 0.0.0.0/0 }} ] }}"
+        )
+    };
+    let peer = "      web: { subnet: public, private_ip: 10.0.0.20, security_groups: [second] }\n";
+    let text = |ingress| {
+        let second = "second: { ingress: [ { protocol: all, from: 0.0.0.0/0 } ] }";
+        network(&groups(ingress), &format!("{DB}{peer}"), "one").replace("second: {}", second)
+    };
+    let mut net = Net::load(&text("tcp"));
+    let (web, db) = (("10.0.0.20", 40_000), ("10.0.2.10", 5432));
+    net.send("instance/web", &tcp(web, db, SYN, b"")).delivered_at("instance/db");
+    net.send("instance/db", &tcp(db, web, SYN_ACK, b"")).delivered_at("instance/web");
+
+    net.apply(&text("udp"));
+    for _ in 0..3 {
+        let data = tcp(web, db, ACK, b"more");
+        net.send("instance/web", &data).dropped_for(Reason::EniSgRulesMismatch);
+    }
+}
+
 #[test]
 fn rt_30_another_target_ends_connections_and_the_same_one_does_not() {
     let text = |gateway| network(GROUPS, DB, gateway);

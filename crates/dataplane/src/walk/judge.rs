@@ -123,8 +123,9 @@ impl<'a, R: Recorder> Judge<'a, R> {
         self.step(header, Step::NetworkAcl { subnet, acl, direction, rulings }, verdict)
     }
 
-    /// The security groups of an interface. Says whether the interface needs state to admit the
-    /// replies (SG-20).
+    /// The security groups of an interface. Says whether the interface keeps state of the
+    /// connection: if it did, or needs state to admit the replies (SG-20). What it refuses gets
+    /// none, or an untracked connection would come back to life with its next packet (SG-22).
     pub(super) fn security_groups(
         &mut self,
         header: &Header,
@@ -151,7 +152,7 @@ impl<'a, R: Recorder> Judge<'a, R> {
             }
         };
         self.step(header, Step::SecurityGroups { interface, direction, decision }, verdict)?;
-        Ok(tracked || self.needs_state(selector, interface, direction))
+        Ok(tracked || (verdict.is_ok() && self.needs_state(selector, interface, direction)))
     }
 
     fn groups(&self, interface: &Interface) -> impl Iterator<Item = &'a SecurityGroup> {
