@@ -166,20 +166,32 @@ impl<R: Recorder> Way<'_, '_, R> {
             Some((number, policy.subnet(number)?))
         });
         let number = |end: Option<(Number<Subnet>, _)>| end.map(|(number, _)| number);
-        if out_of.is_some() && number(out_of) == number(into) {
-            return Ok(());
-        }
+        // Neighbours: no border lies between them (ACL-08). Who is addressed needs no route either
+        // (RT-20), but to an appliance or a gateway in the own subnet packets are led.
+        let border = number(out_of) != number(into);
         if let Some((_, subnet)) = out_of {
-            self.judge.network_acl(header, selector, subnet, Direction::Egress)?;
-            self.route(to, header, subnet)?;
+            if border {
+                self.judge.network_acl(header, selector, subnet, Direction::Egress)?;
+            }
+            if border || !self.is_neighbour(to, header, subnet) {
+                self.route(to, header, subnet)?;
+            }
         }
         if let (Node::InternetGateway(gateway), Some(end)) = (from, path.interface(to)) {
             self.let_in(gateway, header, end)?;
         }
-        if let Some((_, subnet)) = into {
+        if let Some((_, subnet)) = into
+            && border
+        {
             self.judge.network_acl(header, selector, subnet, Direction::Ingress)?;
         }
         Ok(())
+    }
+
+    /// Whether a packet in a subnet is addressed to this node, in the same subnet.
+    fn is_neighbour(&self, to: Node, header: &Header, subnet: &Subnet) -> bool {
+        let own = self.path.interface(to).is_some_and(|end| end.holds(header.flow.destination));
+        own && subnet.cidr_block.contains(&header.flow.destination)
     }
 
     /// Whether the subnet's table still leads where the path goes.

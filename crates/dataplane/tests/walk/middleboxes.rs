@@ -75,6 +75,29 @@ fn rt_19_a_reply_that_bypasses_the_appliance_is_asymmetric() {
     assert_eq!(world.ask("instance/client", "instance/server", "tcp/443"), asymmetric);
 }
 
+/// Only whoever is addressed is reached without a route: past an appliance in its own subnet, a
+/// reply goes straight to the client.
+#[test]
+fn rt_19_an_appliance_in_the_receivers_subnet_is_bypassed() {
+    let beside = |routes_of_b| Network {
+        subnets: "
+            clients: { cidr_block: 10.0.11.0/24, route_table: from-a }
+            servers: { cidr_block: 10.0.12.0/24, route_table: from-b }",
+        instances: "
+            client: { subnet: clients, security_groups: [open] }
+            server: { subnet: servers, security_groups: [open] }
+            fw: { subnet: servers, security_groups: [open], source_dest_check: false }",
+        functions: "",
+        ..network(THERE, routes_of_b)
+    };
+    let asymmetric = Some((RETURN, Reason::AsymmetricReturnPath));
+    // A route does not help: the appliance uses it too, and what it sends comes back to it.
+    for routes_of_b in ["[]", BACK] {
+        let world = beside(routes_of_b).world();
+        assert_eq!(world.ask("instance/client", "instance/server", "tcp/443"), asymmetric);
+    }
+}
+
 #[test]
 fn rt_20_hosts_of_one_subnet_reach_each_other_past_the_appliance() {
     let own = "[ { destination: 10.0.11.0/24, target: closed } ]";
