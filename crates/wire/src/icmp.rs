@@ -100,11 +100,15 @@ pub fn error(
 }
 
 fn may_be_answered(about: &Frame<'_>) -> bool {
+    // Echoes, router discovery and the queries; all newer types are unknown to a sender of 1122's age.
+    let asks = |kind| matches!(kind, 0 | 8 | 9 | 10 | 13..=18);
     let kind_allows = match about.l4() {
-        L4::IcmpError { .. } => false,
-        // Router discovery and the queries; all newer types are unknown to a sender of 1122's age.
-        L4::Icmp { kind, .. } => matches!(kind, 9 | 10 | 13..=18),
-        L4::Fragment { first, .. } => first,
+        L4::IcmpError { .. } | L4::Fragment { first: false, .. } => false,
+        L4::Icmp { kind, .. } => asks(kind),
+        // What a fragment carries begins with the type, if it is ICMP.
+        L4::Fragment { .. } if about.protocol() == protocol::ICMP => {
+            about.payload().first().is_some_and(|kind| asks(*kind))
+        }
         _ => true,
     };
     let destination = about.destination();

@@ -157,6 +157,11 @@ fn rewrite_echo(l4: &mut [u8], old: u16, new: u16) {
     put(l4, ECHO_IDENTIFIER, new);
     // ICMP checksums cover no pseudo-header.
     update(l4, ICMP_CHECKSUM, |c| Difference::default().word(old, new).apply(c));
+    // Differences know no two zeros. A reply can be all zeros, and the complement of that sum is the
+    // other one: with 0 in the field, its receiver takes it for damaged.
+    if l4.iter().all(|byte| *byte == 0) {
+        put(l4, ICMP_CHECKSUM, 0xffff);
+    }
 }
 
 /// Replaces the word at `at`.

@@ -203,16 +203,19 @@ fn some_packets_are_never_answered() {
     for kind in [0, 8, 13, 17] {
         assert!(icmp(kind), "about ICMP type {kind}");
     }
-    let fragment = |blocks: u16| {
-        let packet = Packet { transport: Transport::Other { protocol: 17 }, ..echo() };
+    let fragment = |protocol: u8, blocks: u16, kind: u8| {
+        let packet = Packet { transport: Transport::Other { protocol }, ..echo() };
         let mut header = packet.ip_header(16);
         header.more_fragments = true;
         header.fragment_offset = blocks.try_into().unwrap();
         let mut bytes = Vec::new();
         header.write(&mut bytes).unwrap();
-        bytes.extend([0, 1, 0, 2, 0, 200, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9]);
+        bytes.extend([kind, 1, 0, 2, 0, 200, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9]);
         answered(&bytes)
     };
-    assert!(fragment(0));
-    assert!(!fragment(4));
+    assert!(fragment(17, 0, 0));
+    assert!(!fragment(17, 4, 0));
+    // An error can be cut up, too.
+    assert!(fragment(1, 0, 8));
+    assert!(!fragment(1, 0, 3));
 }

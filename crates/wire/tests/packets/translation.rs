@@ -240,3 +240,26 @@ fn an_echo_with_another_code_is_no_echo() {
         assert_eq!((frame.flow().source_port, frame.flow().destination_port), (0, 0));
     }
 }
+
+/// All zeros sum to 0, whose complement is 0xffff; of two zeros, differences come to the other.
+#[test]
+fn an_echo_reply_of_zeros_keeps_a_right_checksum() {
+    let packet = Packet {
+        source: [10, 4, 5, 6].into(),
+        destination: [10, 1, 2, 3].into(),
+        ttl: 64,
+        tos: 0,
+        identification: 3,
+        dont_fragment: true,
+        ip_options: Vec::new(),
+        transport: Transport::EchoReply { id: 7, seq: 0 },
+        payload: vec![0; 3],
+    };
+    let to = Flow { destination_port: 0, ..packet.flow() };
+    let mut buffer = buffer(VnetHeader::default(), &packet.build());
+    let mut frame = Frame::parse(&mut buffer, MTU).expect("a sound packet");
+    frame.rewrite(&rewrite(to, 0));
+    let length = frame.finish();
+    assert_eq!(packet_of(&buffer[..length]), &expected(&packet, &to, 0)[..]);
+    assert_eq!(buffer[length - 9..length - 7], [0xff, 0xff]);
+}
