@@ -112,6 +112,14 @@ proptest! {
     }
 }
 
+/// Found by fuzzing: it counts for none in the route table's quota.
+#[test]
+fn a_route_to_an_empty_prefix_list_is_survived() {
+    let list = "prefix_lists: { empty: { entries: [] } }\n";
+    let route = "routes: [{ destination: empty, target: blackhole }, ";
+    load_and_show(&format!("{list}{}", CORRECT.replacen("routes: [", route, 1)));
+}
+
 #[test]
 fn deep_nesting_is_refused_before_it_costs_anything() {
     for open in ["[", "{a: ", "- ", "? "] {

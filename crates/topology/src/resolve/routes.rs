@@ -126,7 +126,8 @@ fn routes(
                 let reference = Spanned::new(reference.clone(), written.span);
                 let list = context.find_prefix_list(&reference, declared.vpc);
                 if let Some(list) = list {
-                    count += context.topology.prefix_lists[list].max_entries as usize - 1;
+                    // Its entries count, the route to it does not (RT-23); there may be none.
+                    count = count + context.topology.prefix_lists[list].max_entries as usize - 1;
                     to_lists.push((reference, list, target));
                 }
                 continue;
