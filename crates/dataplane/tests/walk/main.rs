@@ -1,5 +1,6 @@
 //! The walk against what AWS does: a test for each fact, named after it, over real topologies.
 
+mod endpoints;
 mod explanations;
 mod functions;
 mod gateways;
