@@ -8,7 +8,7 @@
 //! are known by name.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -75,11 +75,7 @@ pub fn plan_after(previous: &Plan, topology: &Topology) -> Result<Plan, PlanErro
         topology,
         addresses: Addresses::new(topology, &memory),
         memory,
-        paths: topology
-            .instances
-            .iter()
-            .map(|(handle, _)| (handle, topology.short_path(handle)))
-            .collect(),
+        paths: topology.short_paths::<Instance>(),
         private: Private::default(),
         wanted: Vec::new(),
         plan: Plan::default(),
@@ -100,7 +96,7 @@ struct Planner<'t> {
     memory: Memory<'t>,
     addresses: Addresses<'t>,
     /// `instance/db`, or `main/instance/db` where another VPC has a `db` too.
-    paths: HashMap<Handle<Instance>, String>,
+    paths: Vec<String>,
     private: Private,
     wanted: Vec<Wanted>,
     plan: Plan,
@@ -177,7 +173,7 @@ impl Planner<'_> {
     /// An interface for each instance.
     fn instances(&mut self) {
         for (handle, instance) in self.topology.instances.iter() {
-            let path = self.paths[&handle].clone();
+            let path = self.paths[handle.index()].clone();
             let subnet = &self.topology.subnets[instance.subnet];
             let groups = instance.security_groups.iter();
             self.wanted.push(Wanted {
@@ -355,7 +351,7 @@ impl Planner<'_> {
             add(
                 Host::Instance { eni: instance_eni_id(instance) },
                 HostPlan::instance(
-                    self.paths[&handle].clone(),
+                    self.paths[handle.index()].clone(),
                     self.private.instances[&handle],
                     router(subnet.cidr_block),
                     !instance.source_dest_check,

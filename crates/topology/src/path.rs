@@ -3,7 +3,7 @@
 //! A path is `kind/name`, prefixed by the VPC where the resource is in one: `main/subnet/private`,
 //! `main/instance/db`, `function/api`. The words of the kinds are therefore no names of VPCs.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use crate::{
     arena::{Arena, Handle},
@@ -211,6 +211,22 @@ impl Topology {
         let name = R::arena(self)[handle].name();
         let namesakes = R::arena(self).values().filter(|other| other.name() == name).count();
         if namesakes > 1 { self.path(handle) } else { format!("{}/{name}", R::KIND) }
+    }
+
+    /// The [short paths](Self::short_path) of all resources of a kind, by handle: one at a time, each
+    /// looks through all names.
+    #[must_use]
+    pub fn short_paths<R: Resource>(&self) -> Vec<String> {
+        let arena = R::arena(self);
+        let mut namesakes = HashMap::<&str, u32>::with_capacity(arena.len());
+        for resource in arena.values() {
+            *namesakes.entry(resource.name()).or_default() += 1;
+        }
+        let short = |(handle, resource): (Handle<R>, &R)| match resource.name() {
+            name if namesakes[name] > 1 => self.path(handle),
+            name => format!("{}/{name}", R::KIND),
+        };
+        arena.iter().map(short).collect()
     }
 
     /// An endpoint as it is written on an `expect` line or after `--from`.
