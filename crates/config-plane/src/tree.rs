@@ -12,6 +12,9 @@ use viaduct_topology::{Report, Span};
 /// A topology is 8 deep.
 const DEEPEST: usize = 32;
 
+/// So many keys of a mapping are looked through, one by one; more are looked up.
+const FEW_KEYS: usize = 8;
+
 /// A node of the tree.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -93,8 +96,17 @@ pub(crate) fn parse(text: &str, report: &mut Report) -> Option<Node> {
 
 /// A collection that is not complete yet.
 enum Open {
-    Sequence { span: Span, items: Vec<Node> },
-    Mapping { span: Span, entries: Vec<(Key, Node)>, keys: HashMap<String, usize>, key: Pending },
+    Sequence {
+        span: Span,
+        items: Vec<Node>,
+    },
+    /// `keys` has all keys with their positions as soon as there are more than a few.
+    Mapping {
+        span: Span,
+        entries: Vec<(Key, Node)>,
+        keys: HashMap<String, usize>,
+        key: Pending,
+    },
 }
 
 /// Where a mapping is between its keys and values.
@@ -204,8 +216,9 @@ impl Builder<'_, '_> {
                     Pending::Key => *key = Pending::Value(read_key(node, self.report)),
                     Pending::Value(None) => {}
                     Pending::Value(Some(key)) => {
-                        if let Some(first) = keys.get(&key.text) {
-                            let first = entries[*first].0.span;
+                        let first = position(entries, keys, &key.text);
+                        if let Some(first) = first {
+                            let first = entries[first].0.span;
                             let line = self.places.line(first);
                             self.report
                                 .error(key.span, format!("the key `{}` is there twice", key.text))
@@ -215,7 +228,9 @@ impl Builder<'_, '_> {
                                 // What is missing is missed where its key is.
                                 node.span = key.span;
                             }
-                            keys.insert(key.text.clone(), entries.len());
+                            if !keys.is_empty() {
+                                keys.insert(key.text.clone(), entries.len());
+                            }
                             entries.push((key, node));
                         }
                     }
@@ -233,6 +248,21 @@ impl Builder<'_, '_> {
             problem.help("YAML is indented with spaces, not with tabs");
         }
     }
+}
+
+/// Where a mapping has a key.
+fn position(
+    entries: &[(Key, Node)],
+    keys: &mut HashMap<String, usize>,
+    key: &str,
+) -> Option<usize> {
+    if entries.len() <= FEW_KEYS {
+        return entries.iter().position(|(known, _)| known.text == key);
+    }
+    if keys.is_empty() {
+        keys.extend(entries.iter().map(|(key, _)| key.text.clone()).zip(0..));
+    }
+    keys.get(key).copied()
 }
 
 /// The key that a node is.
