@@ -115,7 +115,7 @@ impl Policy {
     /// Compiles a topology, sharing with the policy before what did not change.
     #[must_use]
     pub fn compile(topology: &Topology, previous: Option<&Self>, numbers: &Numbers) -> Self {
-        let compiler = Compiler { topology, previous, numbers };
+        let compiler = Compiler::new(topology, previous, numbers);
         let prefix_lists = compiler.prefix_lists();
         let services = compiler.services();
         let mut policy = Self {

@@ -4,6 +4,7 @@
 //! equal objects are shared.
 
 use std::{
+    cell::OnceCell,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
@@ -25,12 +26,36 @@ use super::{
 
 /// One compilation.
 pub(super) struct Compiler<'a> {
-    pub(super) topology: &'a Topology,
-    pub(super) previous: Option<&'a Policy>,
-    pub(super) numbers: &'a Numbers,
+    topology: &'a Topology,
+    previous: Option<&'a Policy>,
+    numbers: &'a Numbers,
+    /// Numbers of what rules and routes name most, by handle. Every rule and route is looked at by
+    /// each reload, and finding the number of an id takes longer than all else done with one.
+    groups: Box<[Number<SecurityGroup>]>,
+    nat_gateways: Box<[Number<NatGateway>]>,
+    /// Of the instances that routes have named so far.
+    instances: Box<[OnceCell<Number<Instance>>]>,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
+    pub(super) fn new(
+        topology: &'a Topology,
+        previous: Option<&'a Policy>,
+        numbers: &'a Numbers,
+    ) -> Self {
+        let groups = topology.security_groups.values();
+        let nat_gateways = topology.nat_gateways.values();
+        let instances = topology.instances.values().map(|_| OnceCell::new());
+        Self {
+            topology,
+            previous,
+            numbers,
+            groups: groups.map(|group| numbers.of(&group.id)).collect(),
+            nat_gateways: nat_gateways.map(|gateway| numbers.of(&gateway.id)).collect(),
+            instances: instances.collect(),
+        }
+    }
+
     pub(super) fn prefix_lists(&self) -> Objects<PrefixList> {
         let mut objects = Objects::new();
         for (handle, list) in self.topology.prefix_lists.iter() {
@@ -93,9 +118,12 @@ impl Compiler<'_> {
 
     pub(super) fn route_tables(&self) -> Objects<RouteTable> {
         let mut objects = Objects::new();
+        // One list for all tables: most are compared and forgotten.
+        let mut routes = Vec::new();
         for (handle, table) in self.topology.route_tables.iter() {
             let number = self.numbers.of(&table.id);
-            let routes: Vec<_> = table.routes.iter().filter_map(|r| self.route(r)).collect();
+            routes.clear();
+            routes.extend(table.routes.iter().filter_map(|route| self.route(route)));
             let name = self.topology.path(handle);
             let source = route_table::Source { id: &table.id, name: &name, routes: &routes };
             let before = self.previous.and_then(|p| p.route_table(number));
@@ -115,10 +143,9 @@ impl Compiler<'_> {
                 self.numbers.of(&self.topology.internet_gateways[gateway].id),
             ),
             RouteTarget::NatGateway(gateway) => {
-                let gateway = &self.topology.nat_gateways[gateway];
-                match gateway.state {
+                match self.topology.nat_gateways[gateway].state {
                     NatGatewayState::Available | NatGatewayState::Deleting => {
-                        Target::NatGateway(self.numbers.of(&gateway.id))
+                        Target::NatGateway(self.nat_gateways[gateway.index()])
                     }
                     // NAT-22; nor does it carry anything before it is available (NAT-20).
                     _ => Target::Blackhole,
@@ -128,7 +155,8 @@ impl Compiler<'_> {
                 Target::Peering(self.numbers.of(&self.topology.vpc_peering_connections[peering].id))
             }
             RouteTarget::Instance(instance) => {
-                Target::Instance(self.numbers.of(&self.topology.instances[instance].id))
+                let number = || self.numbers.of(&self.topology.instances[instance].id);
+                Target::Instance(*self.instances[instance.index()].get_or_init(number))
             }
             RouteTarget::VpcEndpoint(endpoint) => {
                 Target::VpcEndpoint(self.numbers.of(&self.topology.vpc_endpoints[endpoint].id))
@@ -166,13 +194,17 @@ impl Compiler<'_> {
         prefix_lists: &Objects<PrefixList>,
     ) -> Objects<SecurityGroup> {
         let mut objects = Objects::new();
+        // Two lists for all groups: most are compared and forgotten.
+        let mut rules = [Vec::new(), Vec::new()];
         for (handle, group) in self.topology.security_groups.iter() {
             let number = self.numbers.of(&group.id);
             let name = self.topology.path(handle);
-            let [ingress, egress] = [&group.ingress, &group.egress].map(|rules| self.rules(rules));
+            let [ingress, egress] = &mut rules;
+            self.rules(&group.ingress, ingress);
+            self.rules(&group.egress, egress);
             let named: Vec<_> = ingress
                 .iter()
-                .chain(&egress)
+                .chain(&*egress)
                 .filter_map(|rule| match rule.peer {
                     Peer::PrefixList(list) => prefix_lists.find(list).cloned(),
                     _ => None,
@@ -181,8 +213,8 @@ impl Compiler<'_> {
             let source = security_group::Source {
                 id: &group.id,
                 name: &name,
-                ingress: &ingress,
-                egress: &egress,
+                ingress,
+                egress,
                 prefix_lists: &named,
             };
             let before = self.previous.and_then(|p| p.security_group(number));
@@ -195,20 +227,19 @@ impl Compiler<'_> {
         objects
     }
 
-    fn rules(&self, rules: &[model::SgRule]) -> Vec<Rule> {
+    /// Puts the compiled form of these rules into the list.
+    fn rules(&self, rules: &[model::SgRule], compiled: &mut Vec<Rule>) {
         let peer = |peer| match peer {
             SgPeer::Cidr(block) => Some(Peer::Block(block)),
-            SgPeer::Group(group) => {
-                Some(Peer::Group(self.numbers.of(&self.topology.security_groups[group].id)))
-            }
+            SgPeer::Group(group) => Some(Peer::Group(self.groups[group.index()])),
             SgPeer::PrefixList(list) => Some(Peer::PrefixList(self.prefix_list_number(list))),
             // A peer that is not known here admits nobody.
             _ => None,
         };
-        rules
-            .iter()
-            .filter_map(|rule| Some(Rule { traffic: rule.traffic, peer: peer(rule.peer)? }))
-            .collect()
+        let rule =
+            |rule: &model::SgRule| Some(Rule { traffic: rule.traffic, peer: peer(rule.peer)? });
+        compiled.clear();
+        compiled.extend(rules.iter().filter_map(rule));
     }
 
     pub(super) fn internet_gateways(&self) -> Objects<InternetGateway> {
@@ -309,17 +340,12 @@ impl Compiler<'_> {
         objects
     }
 
-    /// Only what routes name: any other instance may come and go without a new generation.
+    /// Only what routes name: any other instance may come and go without a new generation. To be
+    /// called after [`route_tables`](Self::route_tables).
     pub(super) fn instances(&self) -> Objects<Instance> {
         let mut objects = Objects::new();
-        let routes = self.topology.route_tables.values().flat_map(|table| &table.routes);
-        for route in routes {
-            let RouteTarget::Instance(handle) = route.target else { continue };
-            let instance = &self.topology.instances[handle];
-            let number = self.numbers.of(&instance.id);
-            if objects.find(number).is_some() {
-                continue;
-            }
+        for ((handle, instance), named) in self.topology.instances.iter().zip(&self.instances) {
+            let Some(number) = named.get().copied() else { continue };
             let compiled = Instance { id: instance.id.clone(), name: self.topology.path(handle) };
             let before = self.previous.and_then(|p| p.instance(number));
             objects.insert(number, share(before, compiled));
