@@ -8,6 +8,7 @@ use std::{
 
 use viaduct_control_plane::{changes, plan, plan_after};
 use viaduct_dataplane::{
+    Moment,
     explain::{Probe, Query, Sender, Verdict},
     policy::{Numbers, Policy},
 };
@@ -49,7 +50,7 @@ fn swap_a_rule(world: &World, changed: &str) {
     let mut turn = topologies.iter().cycle();
     let took = median(20, || {
         let before = world.engine.generation();
-        let after = world.engine.reload(turn.next().expect("it never ends"), &[]);
+        let after = world.engine.reload(turn.next().expect("it never ends"), &[], Moment::ZERO);
         assert_eq!(after.expect("nothing of the inventory changes"), before + 1);
     });
     print("swap one rule", took, Some(5 * MILLISECOND));
@@ -59,7 +60,7 @@ fn swap_a_rule(world: &World, changed: &str) {
         let plan = plan_after(&world.plan, &topology).expect("it fits");
         let steps = changes(&world.plan, &plan);
         black_box(topology.difference(&world.topology));
-        world.engine.reload(&topology, &steps).expect("nothing of the inventory changes")
+        world.engine.reload(&topology, &steps, Moment::ZERO).expect("nothing of the inventory changes")
     });
     print("apply one rule, file and all", took, None);
     world.engine.load(&world.topology);
