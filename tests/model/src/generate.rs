@@ -6,8 +6,11 @@
 
 mod dice;
 mod flow;
+mod routes;
+mod rules;
+mod shape;
 mod topology;
 
 pub use dice::Dice;
 pub use flow::{Flow, flow};
-pub use topology::topology;
+pub use topology::{changed_topology, topology};

@@ -2,20 +2,30 @@
 //!
 //! # How it judges
 //!
-//! A packet that belongs to a connection follows it, by the addresses and ports that the connection
-//! got when it was opened. Every other packet travels (`journey`): from its sender's interface
-//! from hop to hop until somebody refuses it or has it. The journey leaves behind the links that
-//! were crossed; the answer crosses them backwards (`back`), where state spares it the security
-//! groups (SG-17) but neither network ACLs (ACL-07) nor route tables.
+//! A packet that belongs to no connection travels (`journey`): from its sender's interface from hop
+//! to hop until somebody refuses it or has it. The journey leaves behind the links that were crossed;
+//! the answer crosses them backwards (`back`), where state spares it the security groups (SG-17) but
+//! neither network ACLs (ACL-07) nor route tables.
+//!
+//! A packet of a connection in being travels like the one that opened it, each time anew, with the
+//! addresses and ports that the connection got then. Where it would be led elsewhere or get other
+//! addresses, because the network is another by now, the connection has ended (RT-30). An end that
+//! remembers the connection does not ask its security groups (SG-22).
+//!
+//! An appliance gets packets that are for others, and sends them on as they are. Each of its sides
+//! is a connection of its own.
 //!
 //! Source ports of translated connections are the engine's to choose. The model says which would
 //! be right, takes note of the one that was seen, and expects it from then on. Where a choice cannot
 //! be seen (the port of a Hyperplane ENI behind a NAT gateway) and ports matter, there is more than
 //! one right answer, and [`Network::fates`] returns all of them.
 //!
-//! Nothing here knows time: connections last, and the policy stays as it is.
+//! Nothing here knows time: connections last.
 
 mod back;
+mod connection;
+mod errors;
+mod explain;
 mod journey;
 mod ports;
 mod rules;
@@ -24,13 +34,17 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use viaduct_control_plane::{ENVIRONMENT_ADDRESS, HostPlan, Plan};
 use viaduct_topology::{
-    Handle, Reason, Topology,
-    inventory::{Attachment, AttachmentId, Eni, Host},
-    model::{PortRange, Subnet, Vpc},
+    Handle, Reason, ResourceId, Topology,
+    inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
+    model::{NatGateway, PrefixList, Service, Subnet, Vpc},
 };
 
-use crate::packet::{Packet, Segment};
-use journey::Way;
+use crate::packet::Packet;
+use connection::Connection;
+use journey::{Journey, Settled, Way};
+
+pub use errors::Complaint;
+pub use explain::Explained;
 
 /// A network in which packets are judged.
 #[derive(Debug)]
@@ -39,12 +53,12 @@ pub struct Network<'t> {
     plan: &'t Plan,
     /// Hosts to which nothing is attached.
     down: Vec<AttachmentId>,
-    connections: Vec<Connection>,
+    connections: Vec<Connection<'t>>,
 }
 
 /// What may become of a packet.
 #[derive(Clone, Debug)]
-pub enum Fate {
+pub enum Fate<'t> {
     /// It is lost.
     Dropped {
         /// Why.
@@ -59,7 +73,7 @@ pub enum Fate {
         /// Like this, but for a source port that is not known yet.
         packet: Packet,
         /// The connection that it opens, if it opens one.
-        opened: Option<Opened>,
+        opened: Option<Opened<'t>>,
     },
 }
 
@@ -79,17 +93,7 @@ pub enum Answer {
 
 /// A connection that a packet would open.
 #[derive(Clone, Debug)]
-pub struct Opened(Connection);
-
-/// What an explanation has to say of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Explained {
-    /// The first blocker, if there is one, and whether it is the reply that it blocks.
-    pub blocker: Option<(Reason, Direction)>,
-    /// The source that the receiver sees, if it is not the sender's own address; `None` too if the
-    /// request does not arrive.
-    pub translated_source: Option<(Ipv4Addr, PortRange)>,
-}
+pub struct Opened<'t>(Connection<'t>);
 
 /// The request's way or the reply's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,22 +104,6 @@ pub enum Direction {
     Return,
 }
 
-/// A connection that was opened.
-#[derive(Clone, Debug)]
-struct Connection {
-    opener: AttachmentId,
-    receiver: AttachmentId,
-    /// The request as its opener sends it.
-    sent: Packet,
-    /// The request as its receiver sees it.
-    received: Packet,
-    way: Way,
-    /// The source port at the Hyperplane ENI, if there is one on the way and it could be seen.
-    v2n_port: Option<u16>,
-    /// The source port at the NAT gateway, if there is one on the way.
-    nat_port: Option<u16>,
-}
-
 impl<'t> Network<'t> {
     /// A network without connections. Nothing is attached to the hosts that are `down`.
     #[must_use]
@@ -123,18 +111,24 @@ impl<'t> Network<'t> {
         Self { topology, plan, down, connections: Vec::new() }
     }
 
-    /// What may become of a packet, each possibility once.
-    #[must_use]
-    pub fn fates(&self, from: AttachmentId, packet: &Packet) -> Vec<Fate> {
-        for connection in &self.connections {
-            match self.part(connection, from, packet) {
-                Some(Direction::Forward) => {
-                    let arrival = Packet { icmp: packet.icmp, ..connection.received };
-                    let end = (connection.receiver, arrival);
-                    return vec![self.deliver(from, packet, end, &connection.way)];
+    /// Another topology and plan take the place of these. Connections are what they were; what
+    /// becomes of them, their next packets find out.
+    pub const fn reload(&mut self, topology: &'t Topology, plan: &'t Plan) {
+        self.topology = topology;
+        self.plan = plan;
+    }
+
+    /// What may become of a packet, each possibility once. Whatever finds its connection ended has
+    /// it forgotten.
+    pub fn fates(&mut self, from: AttachmentId, packet: &Packet) -> Vec<Fate<'t>> {
+        if let Some((place, direction)) = self.connection_of(from, packet) {
+            let connection = self.connections[place].clone();
+            match self.again(&connection) {
+                Some(standing) => {
+                    self.connections[place].way.tracked = standing.tracked;
+                    return self.follow(&connection, &standing, direction, from, packet);
                 }
-                Some(Direction::Return) => return self.answer(from, connection, packet),
-                None => {}
+                None => drop(self.connections.remove(place)),
             }
         }
         let mut fates = Vec::new();
@@ -146,120 +140,17 @@ impl<'t> Network<'t> {
         }
         // One address of a NAT gateway that has no port left is no reason while another one has.
         let full =
-            |fate: &Fate| matches!(fate, Fate::Dropped { reason: Reason::PortsExhausted, .. });
+            |fate: &Fate<'_>| matches!(fate, Fate::Dropped { reason: Reason::PortsExhausted, .. });
         if fates.iter().any(|fate| matches!(fate, Fate::Arrives { .. })) {
             fates.retain(|fate| !full(fate));
         }
         distinct(fates)
     }
 
-    /// Takes note that a packet met its fate and arrived like this.
-    ///
-    /// # Errors
-    ///
-    /// When it should not look like this.
-    pub fn settle(&mut self, fate: Fate, seen: &Packet) -> Result<(), String> {
-        let Fate::Arrives { packet, opened, .. } = fate else {
-            return Err("it should not have arrived".to_owned());
-        };
-        let Some(Opened(mut connection)) = opened else {
-            return if packet == *seen { Ok(()) } else { Err(format!("expected {packet}")) };
-        };
-        let port = seen.source_port;
-        if (Packet { source_port: port, ..packet }) != *seen {
-            return Err(format!("expected {packet}, the source port aside"));
-        }
-        if !connection.way.translates_port() {
-            if packet.source_port != port {
-                return Err(format!("expected {packet}"));
-            }
-        } else if let Some(nat) = connection.way.nat {
-            self.nat_port_is_free(nat, &connection.sent, port)?;
-            connection.nat_port = Some(port);
-        } else if let Some(v2n) = connection.way.v2n {
-            self.v2n_port_is_free(v2n, &connection.sent, port)?;
-            connection.v2n_port = Some(port);
-        }
-        connection.received = *seen;
-        self.connections.push(connection);
-        Ok(())
-    }
-
-    /// Takes note that a packet ended the connection that it belongs to.
-    pub fn ended(&mut self, from: AttachmentId, packet: &Packet) {
-        let ended = self
-            .connections
-            .iter()
-            .position(|connection| self.part(connection, from, packet).is_some());
-        self.connections.remove(ended.expect("a connection that a packet belongs to"));
-    }
-
-    /// What an explanation may say, each possibility once.
-    #[must_use]
-    pub fn explain(&self, from: AttachmentId, packet: &Packet) -> Vec<Explained> {
-        let mut said = Vec::new();
-        for nat_address in 0..self.nat_addresses() {
-            let explained = self.explain_by(from, packet, nat_address);
-            if !said.contains(&explained) {
-                said.push(explained);
-            }
-        }
-        said
-    }
-
-    fn explain_by(&self, from: AttachmentId, packet: &Packet, nat_address: usize) -> Explained {
-        // Whoever asks means a connection that is to be opened.
-        let packet = &Packet { segment: Segment::Open, ..*packet };
-        let way = match self.travel(self.host(from), packet, nat_address) {
-            Ok(way) => way,
-            Err(reason) => {
-                let blocker = Some((reason, Direction::Forward));
-                return Explained { blocker, translated_source: None };
-            }
-        };
-        let ports = self.topology.settings.source_ports;
-        let seen = way.arrival.source;
-        let own = self.own_address(from);
-        let translated_source = (seen != own).then(|| {
-            let known = PortRange::single(packet.source_port);
-            (seen, if way.translates_port() { ports } else { known })
-        });
-        let blocker = match packet.answer() {
-            Some(_) => self.first_blocker_back(&way, packet),
-            None => None,
-        };
-        let blocker = blocker.map(|reason| (reason, Direction::Return));
-        Explained { blocker, translated_source }
-    }
-
     /// How many walks it takes to try each address of each NAT gateway.
     fn nat_addresses(&self) -> usize {
-        let counts = self.topology.nat_gateways.values().map(|nat| nat.public_ips.len());
+        let counts = self.topology.nat_gateways.values().map(|nat| nat.addresses as usize);
         counts.max().unwrap_or(1)
-    }
-
-    /// As which part of the connection a packet counts.
-    fn part(
-        &self,
-        connection: &Connection,
-        from: AttachmentId,
-        packet: &Packet,
-    ) -> Option<Direction> {
-        if self.same_ingress(connection.opener, from) && connection.sent.same_flow(packet) {
-            return Some(Direction::Forward);
-        }
-        // Whether anybody answers such a packet does not matter: what runs backwards is a reply.
-        let reply = connection.received.backwards();
-        if self.same_ingress(connection.receiver, from) && reply.same_flow(packet) {
-            return Some(Direction::Return);
-        }
-        None
-    }
-
-    /// All hosts of the internet come in at one edge.
-    fn same_ingress(&self, one: AttachmentId, other: AttachmentId) -> bool {
-        let internet = |id| matches!(self.host(id).host, Host::Internet { .. });
-        one == other || (internet(one) && internet(other))
     }
 
     fn open(
@@ -267,26 +158,27 @@ impl<'t> Network<'t> {
         from: AttachmentId,
         packet: &Packet,
         nat_address: usize,
-    ) -> Result<Fate, Reason> {
-        let way = self.travel(self.host(from), packet, nat_address)?;
+    ) -> Result<Fate<'t>, Reason> {
+        let settled = Settled { nat_address, ..Settled::default() };
+        let way = match self.travel(self.host(from).ok_or(Reason::AttachmentDown)?, packet, settled)
+        {
+            Journey { way: Some(way), refused: None } => way,
+            // A segment without SYN would open nothing toward anybody.
+            Journey { refused: Some(Reason::V2nOneWay), .. } if packet.late_segment() => {
+                return Err(Reason::NoConnection);
+            }
+            Journey { refused, .. } => return Err(refused.expect("why it leads nowhere")),
+        };
         if packet.late() {
-            // Only a NAT gateway says so (NAT-10).
-            let answer = way.nat.map(|_| Answer::Reset);
+            // Only a NAT gateway says so, and only TCP has the means (NAT-10).
+            let resets = way.nat.is_some() && packet.late_segment();
+            let answer = resets.then_some(Answer::Reset);
             return Ok(Fate::Dropped { reason: Reason::NoConnection, answer });
         }
-        let connection = Connection {
-            opener: from,
-            receiver: way.receiver,
-            sent: *packet,
-            received: way.arrival,
-            v2n_port: None,
-            nat_port: None,
-            way,
-        };
-        let end = (connection.receiver, connection.received);
-        match self.deliver(from, packet, end, &connection.way) {
+        match self.deliver(from, packet, (way.receiver, way.arrival), &way) {
             Fate::Arrives { at, packet: arrival, opened: _ } => {
-                self.has_room(from, packet, &connection.way)?;
+                self.has_room(from, packet, &way)?;
+                let connection = Connection::new(from, *packet, way);
                 Ok(Fate::Arrives { at, packet: arrival, opened: Some(Opened(connection)) })
             }
             dropped @ Fate::Dropped { .. } => Ok(dropped),
@@ -294,7 +186,7 @@ impl<'t> Network<'t> {
     }
 
     /// Whether everything that a connection needs can be had.
-    fn has_room(&self, from: AttachmentId, packet: &Packet, way: &Way) -> Result<(), Reason> {
+    fn has_room(&self, from: AttachmentId, packet: &Packet, way: &Way<'_>) -> Result<(), Reason> {
         if !way.translates_port() && self.is_taken(from, packet, way) {
             return Err(Reason::NoConnection);
         }
@@ -304,17 +196,19 @@ impl<'t> Network<'t> {
         if let Some(nat) = way.nat {
             self.nat_room(nat, packet)?;
         }
+        if let Some(side) = way.endpoint {
+            self.endpoint_room(side, &way.arrival)?;
+        }
         Ok(())
     }
 
     /// Whether the packets that would be replies belong to another connection: somebody uses an
     /// address that is not his, or talks to himself and would be his own reply. Where ports are
     /// translated another one helps.
-    fn is_taken(&self, from: AttachmentId, packet: &Packet, way: &Way) -> bool {
+    fn is_taken(&self, from: AttachmentId, packet: &Packet, way: &Way<'_>) -> bool {
         let reply = way.arrival.backwards();
         let own = self.same_ingress(from, way.receiver) && packet.same_flow(&reply);
-        let others = |connection| self.part(connection, way.receiver, &reply).is_some();
-        own || self.connections.iter().any(others)
+        own || self.connection_of(way.receiver, &reply).is_some()
     }
 
     /// The end of the way, for a packet that nobody refused: somebody must be there to take it, a
@@ -324,8 +218,8 @@ impl<'t> Network<'t> {
         from: AttachmentId,
         sent: &Packet,
         end: (AttachmentId, Packet),
-        way: &Way,
-    ) -> Fate {
+        way: &Way<'_>,
+    ) -> Fate<'t> {
         let (at, arrival) = end;
         if self.down.contains(&at) {
             return Fate::Dropped { reason: Reason::AttachmentDown, answer: None };
@@ -334,7 +228,7 @@ impl<'t> Network<'t> {
         // the next router does.
         let request = at == way.receiver;
         let from = match way.nat.filter(|_| request) {
-            Some(nat) => v4(self.plan.enis[nat].private_ip),
+            Some(nat) => v4(nat.private_ip),
             None => v4(self.setup(from).gateway),
         };
         let refused = |reason, icmp| {
@@ -353,23 +247,16 @@ impl<'t> Network<'t> {
         Fate::Arrives { at, packet, opened: None }
     }
 
-    /// What may become of a reply.
-    fn answer(&self, from: AttachmentId, connection: &Connection, packet: &Packet) -> Vec<Fate> {
-        let arrival = Packet { icmp: packet.icmp, ..connection.sent.backwards() };
-        let mut fates = Vec::new();
-        for v2n_port in self.possible_v2n_ports(connection) {
-            let nat_port = connection.nat_port.unwrap_or_default();
-            fates.push(match self.way_back(&connection.way, packet, v2n_port, nat_port) {
-                Ok(()) => self.deliver(from, packet, (connection.opener, arrival), &connection.way),
-                Err((_, reason)) => Fate::Dropped { reason, answer: None },
-            });
-        }
-        distinct(fates)
+    /// All hosts of the internet come in at one edge.
+    fn same_ingress(&self, one: AttachmentId, other: AttachmentId) -> bool {
+        let internet =
+            |id| self.host(id).is_some_and(|it| matches!(it.host, Host::Internet { .. }));
+        one == other || (internet(one) && internet(other))
     }
 
-    fn host(&self, id: AttachmentId) -> &'t Attachment {
-        let host = self.plan.attachments.iter().find(|host| host.id == id);
-        host.expect("a host of this plan")
+    /// A host, if it is there.
+    fn host(&self, id: AttachmentId) -> Option<&'t Attachment> {
+        self.plan.attachments.iter().find(|host| host.id == id)
     }
 
     /// How a host was told to set itself up.
@@ -378,16 +265,37 @@ impl<'t> Network<'t> {
         hosts.find(|(host, _)| host.id == id).expect("a host of this plan").1
     }
 
-    fn own_address(&self, id: AttachmentId) -> Ipv4Addr {
-        match &self.host(id).host {
+    fn own_address(&self, host: &Attachment) -> Ipv4Addr {
+        match &host.host {
             Host::Environment { .. } => ENVIRONMENT_ADDRESS,
-            Host::Instance { eni } => {
-                let eni = self.plan.enis.iter().find(|it| it.id == *eni);
-                v4(eni.expect("its interface").private_ip)
-            }
+            Host::Instance { eni } => v4(self.eni(eni).private_ip),
             Host::Internet { ip } => v4(*ip),
+            Host::Service { id } => v4(self.service(id).ip),
             _ => unreachable!("no other host exists"),
         }
+    }
+
+    fn service(&self, id: &ResourceId) -> &'t Service {
+        self.topology.services.values().find(|service| service.id == *id).expect("its service")
+    }
+
+    /// Whether an address is one of a service's.
+    fn answers_at(&self, service: &ResourceId, ip: Ipv4Addr) -> bool {
+        let service = self.service(service);
+        let listed = |list: Handle<PrefixList>| {
+            let mut entries = self.topology.prefix_lists[list].entries.iter();
+            entries.any(|block| block.contains(&IpAddr::V4(ip)))
+        };
+        v4(service.ip) == ip || service.prefix_list.is_some_and(listed)
+    }
+
+    fn host_of_service(&self, service: &ResourceId) -> AttachmentId {
+        let its = |host: &&Attachment| matches!(&host.host, Host::Service { id } if id == service);
+        self.plan.attachments.iter().find(its).expect("a service has a host").id
+    }
+
+    fn eni(&self, id: &ResourceId) -> &'t Eni {
+        self.plan.enis.iter().find(|eni| eni.id == *id).expect("a host's interface")
     }
 
     /// The subnet and the VPC of an interface.
@@ -397,11 +305,20 @@ impl<'t> Network<'t> {
             subnets.into_iter().find(|(_, subnet)| subnet.id == eni.subnet).expect("its subnet");
         (handle, subnet.vpc)
     }
+
+    fn is_nat(&self, eni: &Eni) -> bool {
+        matches!(eni.owner, EniOwner::NatGateway { .. })
+    }
+
+    fn is_of_gateway(&self, eni: &Eni, gateway: Handle<NatGateway>) -> bool {
+        let gateway = &self.topology.nat_gateways[gateway].id;
+        matches!(&eni.owner, EniOwner::NatGateway { id } if id == gateway)
+    }
 }
 
 /// The fates that can be told apart. Arrivals differ by what arrives, not by how it got there.
-fn distinct(fates: Vec<Fate>) -> Vec<Fate> {
-    let mut kept: Vec<Fate> = Vec::new();
+fn distinct(fates: Vec<Fate<'_>>) -> Vec<Fate<'_>> {
+    let mut kept: Vec<Fate<'_>> = Vec::new();
     for fate in fates {
         let known = kept.iter().any(|other| match (&fate, other) {
             (Fate::Dropped { reason, answer }, Fate::Dropped { reason: other, answer: too }) => {
@@ -417,6 +334,11 @@ fn distinct(fates: Vec<Fate>) -> Vec<Fate> {
         }
     }
     kept
+}
+
+/// Whether an address is one of an interface's private ones.
+fn holds(eni: &Eni, ip: Ipv4Addr) -> bool {
+    v4(eni.private_ip) == ip || eni.secondary_private_ips.iter().any(|other| v4(*other) == ip)
 }
 
 /// Only IPv4 is forwarded, so the loader lets no other address into an inventory.

@@ -89,8 +89,14 @@ impl Packet {
 
     /// Whether it is a TCP segment that opens nothing.
     #[must_use]
-    pub fn late(&self) -> bool {
+    pub fn late_segment(&self) -> bool {
         self.protocol == TCP && self.segment != Segment::Open
+    }
+
+    /// Whether it opens nothing: it is the reply to something.
+    #[must_use]
+    pub fn late(&self) -> bool {
+        self.late_segment() || (self.protocol == ICMP && self.icmp == (0, 0))
     }
 
     /// Whether both are of one conversation and direction.

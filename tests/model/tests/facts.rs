@@ -85,7 +85,7 @@ const FUNCTION: &str = "169.254.100.2";
 
 /// The one thing that may become of it: where it arrives and from which address, or why not.
 #[track_caller]
-fn only(fates: &[Fate]) -> Result<(AttachmentId, String), Reason> {
+fn only(fates: &[Fate<'_>]) -> Result<(AttachmentId, String), Reason> {
     let [fate] = fates else { panic!("not one fate: {fates:?}") };
     match fate {
         Fate::Arrives { at, packet, .. } => {
@@ -107,7 +107,7 @@ fn lam_09_the_vpc_sees_the_eni_and_sg_07_its_group() {
 fn sg_07_a_group_does_not_match_a_public_address() {
     let world = World::new();
     let (web, far) = (world.id("instance/web"), world.id("internet/far"));
-    let network = world.network();
+    let mut network = world.network();
     // `web` carries the group `fn`, but from the internet nobody does.
     let fates = network.fates(far, &syn("198.51.100.200", "203.0.113.2", 5432));
     assert_eq!(only(&fates), Err(Reason::EniSgRulesMismatch));
@@ -154,7 +154,7 @@ fn lam_02_nothing_opens_a_connection_to_a_function() {
 fn nat_08_the_internet_sees_the_gateway_and_nat_12_does_not_reach_it() {
     let world = World::new();
     let (api, far) = (world.id("function/api"), world.id("internet/far"));
-    let network = world.network();
+    let mut network = world.network();
     let fates = network.fates(api, &syn(FUNCTION, "198.51.100.200", 443));
     assert_eq!(only(&fates), Ok((far, "203.0.113.1 > 198.51.100.200".to_owned())));
     let fates = network.fates(far, &syn("198.51.100.200", "203.0.113.1", 443));
@@ -164,7 +164,7 @@ fn nat_08_the_internet_sees_the_gateway_and_nat_12_does_not_reach_it() {
 #[test]
 fn rt_14_a_blackhole_does_not_fall_through() {
     let world = World::new();
-    let network = world.network();
+    let mut network = world.network();
     let fates = network.fates(world.id("function/api"), &syn(FUNCTION, "198.51.100.100", 443));
     assert_eq!(only(&fates), Err(Reason::BadStateRoute));
 }

@@ -12,6 +12,17 @@ impl Dice {
         Self(seed)
     }
 
+    /// The dice for one thing of many, named by a label: what is drawn for one does not depend on
+    /// how much is drawn for the others.
+    #[must_use]
+    pub fn labelled(seed: u64, label: &str) -> Self {
+        // FNV-1a.
+        let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self(Self(seed).number() ^ hash)
+    }
+
     /// Any number.
     pub const fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -48,5 +59,17 @@ impl Dice {
     /// When there are none.
     pub const fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
+    }
+
+    /// From `least` to `most` of them, each once.
+    pub fn some(&mut self, of: &[String], least: usize, most: usize) -> Vec<String> {
+        let mut chosen: Vec<String> = Vec::new();
+        for _ in 0..self.between(least, most) {
+            let one = &of[self.below(of.len())];
+            if !chosen.contains(one) {
+                chosen.push(one.clone());
+            }
+        }
+        chosen
     }
 }

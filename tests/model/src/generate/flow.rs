@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use viaduct_control_plane::{ENVIRONMENT_ADDRESS, Plan};
 use viaduct_topology::{
-    Topology,
+    ResourceId, Topology,
     inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
     model::{SgPeer, Traffic},
 };
@@ -23,6 +23,8 @@ pub struct Flow {
     pub own_source: bool,
     /// Whether the sender ends the connection at last, if it is TCP.
     pub resets: bool,
+    /// The ICMP error, by its type and code, that its receiver sends about it before anything else.
+    pub complaint: Option<(u8, u8)>,
 }
 
 /// A flow; `earlier` ones may come up again, as they were or turned round.
@@ -30,14 +32,14 @@ pub struct Flow {
 pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow]) -> Flow {
     if !earlier.is_empty() && dice.percent(4) {
         let again = dice.one(earlier);
-        if again.own_source {
+        if is_own(plan, &again) {
             return again;
         }
     }
     if scarce(topology) && !earlier.is_empty() && dice.percent(40) {
         // One more of the same, from another port, until there is no room for it.
         let mut again = dice.one(earlier);
-        if again.own_source && again.packet.source_port != 0 {
+        if is_own(plan, &again) && again.packet.source_port != 0 {
             again.packet.source_port = any_port(dice);
             again.resets = dice.percent(15);
             return again;
@@ -60,8 +62,13 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         protocol,
         source,
         destination,
-        source_port: if with_ports || icmp.0 == 8 { source_port } else { 0 },
-        destination_port: if with_ports { destination_port } else { 0 },
+        source_port: if with_ports || icmp == (8, 0) { source_port } else { 0 },
+        destination_port: match (with_ports, protocol, icmp.0) {
+            (true, ..) => destination_port,
+            // The identifier of an echo reply that nobody asked for.
+            (_, ICMP, 0) => source_port,
+            _ => 0,
+        },
         icmp,
         segment: if protocol == TCP && dice.percent(96) { Segment::Open } else { Segment::Carry },
         payload: 12,
@@ -69,7 +76,7 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         ttl: if scarce(topology) { 64 } else { dice.one(&TIMES_TO_LIVE) },
     };
     // A timestamp message has one size only (RFC 792).
-    let packet = if !scarce(topology) && icmp.0 != 13 && dice.percent(3) {
+    let packet = if !scarce(topology) && !matches!(icmp.0, 13 | 14) && dice.percent(3) {
         let inside = interface(plan, from).is_some() || own == ENVIRONMENT_ADDRESS;
         // The MTUs of the internet, of NAT gateways and of a VPC (MTU-01), and one byte more.
         let sizes: &[u16] = if inside { &[1500, 1501, 8500, 8501, 9001] } else { &[1499, 1500] };
@@ -78,7 +85,15 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
     } else {
         packet
     };
-    Flow { from: from.id, packet, own_source: source == own, resets: dice.percent(15) }
+    // A quote is to show the whole packet.
+    let complaint = (packet.payload < 500 && dice.percent(12)).then(|| dice.one(&COMPLAINTS));
+    Flow { from: from.id, packet, own_source: source == own, resets: dice.percent(15), complaint }
+}
+
+/// Whether its sender is still there, and has the address that it was sent from.
+fn is_own(plan: &Plan, flow: &Flow) -> bool {
+    let sender = plan.attachments.iter().find(|host| host.id == flow.from);
+    sender.is_some_and(|host| own_address(plan, host) == flow.packet.source)
 }
 
 /// A port that a host's system would choose.
@@ -90,6 +105,9 @@ fn any_port(dice: &mut Dice) -> u16 {
 fn scarce(topology: &Topology) -> bool {
     topology.settings.source_ports.first + 100 > topology.settings.source_ports.last
 }
+
+/// Unreachable hosts and ports, packets that are too large, and times to live that ran out.
+const COMPLAINTS: [(u8, u8); 4] = [(3, 1), (3, 3), (3, 4), (11, 0)];
 
 const TIMES_TO_LIVE: [u8; 16] = [64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 255, 2, 1];
 
@@ -141,13 +159,14 @@ fn protocol(dice: &mut Dice, from: &Attachment) -> (u8, (u8, u8)) {
     match dice.below(all) {
         0..55 => (TCP, (0, 0)),
         55..80 => (UDP, (0, 0)),
-        80..92 => (ICMP, (8, 0)),
-        92 => (ICMP, (13, 0)),
+        80..90 => (ICMP, (8, 0)),
+        90 => (ICMP, dice.one(&[(0, 0), (8, 1), (14, 0)])),
+        91 | 92 => (ICMP, (13, 0)),
         _ => (dice.one(&[47, 50, 132]), (0, 0)),
     }
 }
 
-/// An address and a port. Half of the time, one that is likely to answer.
+/// An address and a port, in most cases those of somebody who is likely to answer.
 fn destination(
     dice: &mut Dice,
     topology: &Topology,
@@ -155,45 +174,64 @@ fn destination(
     from: &Attachment,
 ) -> (Ipv4Addr, u16) {
     let port = port(dice, topology);
-    // Who comes from the internet knows public addresses.
     let own = match &from.host {
         Host::Environment { enis, .. } => Some(&enis[0]),
         Host::Instance { eni } => Some(eni),
         _ => None,
     };
     let vpc = own.and_then(|id| plan.enis.iter().find(|eni| eni.id == *id)).map(|eni| &eni.vpc);
-    let inside: Vec<Ipv4Addr> = plan
-        .enis
-        .iter()
-        .filter(|eni| vpc.is_none_or(|vpc| eni.vpc == *vpc))
-        .map(|eni| v4(eni.private_ip))
-        .collect();
+    let instances = |vpc: &ResourceId| -> Vec<Ipv4Addr> {
+        let there = plan
+            .enis
+            .iter()
+            .filter(|eni| matches!(eni.owner, EniOwner::Instance { .. }) && eni.vpc == *vpc);
+        there.map(|eni| v4(eni.private_ip)).collect()
+    };
     let public: Vec<Ipv4Addr> = plan.enis.iter().filter_map(|eni| eni.public_ip.map(v4)).collect();
     let internet: Vec<Ipv4Addr> =
         topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
-    let instances = |public: bool| -> Vec<Ipv4Addr> {
-        let wanted = plan.enis.iter().filter(|eni| {
-            matches!(eni.owner, EniOwner::Instance { .. }) && vpc.is_none_or(|vpc| eni.vpc == *vpc)
-        });
-        let address = |eni: &Eni| if public { eni.public_ip } else { Some(eni.private_ip) };
-        wanted.filter_map(address).map(v4).collect()
-    };
 
-    let (likely, unlikely) = match vpc {
-        Some(_) => (if dice.percent(62) { instances(false) } else { internet }, inside),
-        None => (instances(true), internet),
+    let pool: Vec<Ipv4Addr> = match (vpc, dice.below(100)) {
+        (_, 94..) => Vec::new(),
+        // Who comes from the internet knows public addresses.
+        (None, 0..81) => plan
+            .enis
+            .iter()
+            .filter(|eni| matches!(eni.owner, EniOwner::Instance { .. }))
+            .filter_map(|eni| eni.public_ip.map(v4))
+            .collect(),
+        (None, 81..86) => internet,
+        (Some(vpc), 0..26) => {
+            // Where there is a peer, its hosts; else those of the own VPC.
+            let peers = peers(topology, vpc);
+            let peer = if peers.is_empty() { vpc } else { peers[dice.below(peers.len())] };
+            instances(peer)
+        }
+        (Some(vpc), 26..54) => instances(vpc),
+        (Some(_), 54..82) => internet,
+        (Some(vpc), 82..86) => {
+            plan.enis.iter().filter(|eni| eni.vpc == *vpc).map(|eni| v4(eni.private_ip)).collect()
+        }
+        _ => public,
     };
-    let pools = [likely, unlikely, public];
-    let pool = match dice.below(100) {
-        0..81 => 0,
-        81..85 => 1,
-        85..94 => 2,
-        _ => return (out_of_the_way(dice, topology), port),
-    };
-    if pools[pool].is_empty() {
+    if pool.is_empty() {
         return (out_of_the_way(dice, topology), port);
     }
-    (dice.one(&pools[pool]), port)
+    (dice.one(&pool), port)
+}
+
+/// The VPCs that are peered with this one.
+fn peers<'t>(topology: &'t Topology, vpc: &ResourceId) -> Vec<&'t ResourceId> {
+    let mut peers = Vec::new();
+    for peering in topology.vpc_peering_connections.values() {
+        let ends = [peering.requester, peering.accepter].map(|vpc| &topology.vpcs[vpc].id);
+        match ends {
+            [one, other] if one == vpc => peers.push(other),
+            [other, one] if one == vpc => peers.push(other),
+            _ => {}
+        }
+    }
+    peers
 }
 
 /// Addresses that mean something else than a host, or nearly a host.

@@ -1,56 +1,117 @@
 //! The way of a packet that opens a connection, hop by hop, in the order in which a VPC judges it
 //! (SG-37): source check, security groups, network ACL, route table, gateways, and the other side
 //! the same backwards.
+//!
+//! A journey goes on behind whoever refuses the packet, if there is a way to go on: a connection in
+//! being is held against where its packets would be led now, whether or not they would pass (RT-30).
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use viaduct_control_plane::ENVIRONMENT_ADDRESS;
 use viaduct_topology::{
-    Handle, Reason,
+    Handle, Reason, ResourceId,
     inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
-    model::{NatGateway, RouteTarget, Subnet, Vpc},
+    model::{
+        Instance, NatGateway, NatGatewayState, RouteTarget, Subnet, Vpc, VpcEndpoint,
+        VpcPeeringConnection,
+    },
 };
 
-use super::{Network, rules::Border, v4};
+use super::{Network, holds, rules::Border, v4};
 use crate::packet::{ICMP, Packet, TCP, UDP};
+
+/// Where the travels of a packet end.
+#[derive(Clone, Debug)]
+pub(super) struct Journey<'t> {
+    /// The way to whoever has it in the end; none if it leads nowhere.
+    pub(super) way: Option<Way<'t>>,
+    /// Why the first one who refused it did.
+    pub(super) refused: Option<Reason>,
+}
 
 /// The way that a request took.
 #[derive(Clone, Debug)]
-pub(super) struct Way {
+pub(super) struct Way<'t> {
     /// What was crossed, in order.
-    pub(super) links: Vec<Link>,
-    /// The place of the Hyperplane ENI in the plan.
-    pub(super) v2n: Option<usize>,
-    /// The place in the plan of the NAT gateway's interface.
-    pub(super) nat: Option<usize>,
+    pub(super) links: Vec<Link<'t>>,
+    /// The sender's interface; a host of the internet has none.
+    pub(super) sender: Option<&'t Eni>,
+    /// The sender's interface again, if it is a Hyperplane ENI.
+    pub(super) v2n: Option<&'t Eni>,
+    /// The NAT gateway's interface.
+    pub(super) nat: Option<&'t Eni>,
+    /// The service's side of an endpoint.
+    pub(super) endpoint: Option<&'t Eni>,
     /// The packet in the end; its source port is the sender's even where it is translated.
     pub(super) arrival: Packet,
     /// Who has it now.
     pub(super) receiver: AttachmentId,
+    /// And its interface; a host of the internet has none.
+    pub(super) entered: Option<&'t Eni>,
+    /// Which ends remember the connection.
+    pub(super) tracked: Tracked,
 }
 
-impl Way {
+/// Which ends of a connection keep state of it (SG-17). An end that keeps none asks its groups about
+/// each packet (SG-20).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tracked {
+    pub(super) sender: bool,
+    pub(super) receiver: bool,
+}
+
+impl<'t> Way<'t> {
     /// The largest packet that the gateways on the way let through (MTU-01).
     pub(super) fn mtu(&self) -> u16 {
-        if self.links.iter().any(|link| link.from.is_none() || link.to.is_none()) {
+        let internet = |end: End<'_>| matches!(end, End::InternetGateway(_));
+        if self.links.iter().any(|link| internet(link.from) || internet(link.to)) {
             return 1500;
         }
-        if self.nat.is_some() { 8500 } else { u16::MAX }
+        if self.nat.is_some() || self.endpoint.is_some() { 8500 } else { u16::MAX }
     }
 
     /// Whether its receiver sees another source port than the sender's.
     pub(super) const fn translates_port(&self) -> bool {
-        self.v2n.is_some() || self.nat.is_some()
+        self.v2n.is_some() || self.nat.is_some() || self.endpoint.is_some()
+    }
+
+    /// Whether a connection that went the other way goes on by this one: it ends at the same place
+    /// and is translated by the same (RT-30).
+    pub(super) fn goes_on_like(&self, other: &Way<'_>) -> bool {
+        let id = |eni: Option<&Eni>| eni.map(|eni| eni.id.clone());
+        self.receiver == other.receiver
+            && self.arrival.source == other.arrival.source
+            && self.arrival.destination == other.arrival.destination
+            && id(self.v2n) == id(other.v2n)
+            && id(self.nat) == id(other.nat)
+            && id(self.endpoint) == id(other.endpoint)
+    }
+
+    /// The appliance that got the packet, to send it on: it is not the one that the packet is for.
+    pub(super) fn appliance(&self) -> Option<&'t Eni> {
+        let others = |eni: &&Eni| {
+            let instance = matches!(eni.owner, EniOwner::Instance { .. });
+            instance && !holds(eni, self.arrival.destination)
+        };
+        self.entered.filter(others)
     }
 }
 
-/// A link between two interfaces, or between an interface and the internet gateway.
+/// One end of a link.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
-    /// The subnet that the packet leaves; `None` at an internet gateway.
-    pub(super) from: Option<Handle<Subnet>>,
-    /// The subnet that it enters; `None` at an internet gateway.
-    pub(super) to: Option<Handle<Subnet>>,
+pub(super) enum End<'t> {
+    Interface(&'t Eni),
+    /// The internet gateway of a VPC.
+    InternetGateway(Handle<Vpc>),
+    /// A gateway endpoint, behind which its service is.
+    GatewayEndpoint(Handle<VpcEndpoint>),
+}
+
+/// What lies between two who look at a packet's addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link<'t> {
+    pub(super) from: End<'t>,
+    pub(super) to: End<'t>,
     /// The packet on the link, with the sender's own source port.
     pub(super) packet: Packet,
     /// Whose port is its source port.
@@ -65,68 +126,122 @@ pub(super) enum PortOf {
     Nat,
 }
 
+/// What is settled before a journey begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Settled<'a> {
+    /// Which of a NAT gateway's addresses to take, by its number.
+    pub(super) nat_address: usize,
+    /// Which to take if the connection has a port of it already.
+    pub(super) nat_held: Option<&'a ResourceId>,
+    /// Which ends know the connection already and ask no groups.
+    pub(super) tracked: Tracked,
+}
+
 /// A packet under way.
 struct Traveller<'n, 't> {
     network: &'n Network<'t>,
+    settled: Settled<'n>,
     packet: Packet,
     port: PortOf,
-    /// Which of a NAT gateway's addresses to take, if it has as many.
-    nat_address: usize,
-    links: Vec<Link>,
-    v2n: Option<usize>,
-    nat: Option<usize>,
+    links: Vec<Link<'t>>,
+    sender: Option<&'t Eni>,
+    v2n: Option<&'t Eni>,
+    nat: Option<&'t Eni>,
+    endpoint: Option<&'t Eni>,
+    entered: Option<&'t Eni>,
+    tracked: Tracked,
+    refused: Option<Reason>,
 }
 
-impl Network<'_> {
-    /// Lets a packet travel. At a NAT gateway it takes the address with this number.
+impl<'t> Network<'t> {
+    /// Lets a packet travel.
     pub(super) fn travel(
         &self,
-        from: &Attachment,
+        from: &'t Attachment,
         packet: &Packet,
-        nat_address: usize,
-    ) -> Result<Way, Reason> {
+        settled: Settled<'_>,
+    ) -> Journey<'t> {
         let mut traveller = Traveller {
             network: self,
+            settled,
             packet: *packet,
             port: PortOf::Sender,
-            nat_address,
             links: Vec::new(),
+            sender: None,
             v2n: None,
             nat: None,
+            endpoint: None,
+            entered: None,
+            tracked: settled.tracked,
+            refused: None,
         };
-        let receiver = traveller.leave(from)?;
-        let Traveller { packet: arrival, links, v2n, nat, .. } = traveller;
-        Ok(Way { links, v2n, nat, arrival, receiver })
+        let end = traveller.leave(from);
+        let Traveller { packet: arrival, links, sender, v2n, nat, endpoint, entered, .. } =
+            traveller;
+        let mut tracked = traveller.tracked;
+        match end {
+            Ok(receiver) => {
+                // SG-21.
+                if v2n.is_some() || nat.is_some() || endpoint.is_some() {
+                    tracked = Tracked { sender: true, receiver: true };
+                }
+                let way =
+                    Way { links, sender, v2n, nat, endpoint, arrival, receiver, entered, tracked };
+                Journey { way: Some(way), refused: traveller.refused }
+            }
+            Err(reason) => Journey { way: None, refused: traveller.refused.or(Some(reason)) },
+        }
     }
 }
 
-impl Traveller<'_, '_> {
-    fn leave(&mut self, from: &Attachment) -> Result<AttachmentId, Reason> {
+impl<'t> Traveller<'_, 't> {
+    /// Hears an answer. A refusal is noted, and the journey goes on.
+    fn hear(&mut self, answer: Result<(), Reason>) {
+        if let Err(reason) = answer {
+            self.refused.get_or_insert(reason);
+        }
+    }
+
+    fn leave(&mut self, from: &'t Attachment) -> Result<AttachmentId, Reason> {
         match &from.host {
             Host::Environment { enis, .. } => {
+                let eni = self.network.eni(&enis[0]);
+                self.v2n = Some(eni);
                 if self.packet.source != ENVIRONMENT_ADDRESS {
-                    return Err(Reason::SpoofedSource);
+                    self.hear(Err(Reason::SpoofedSource));
                 }
                 // LAM-10.
                 if !matches!(self.packet.protocol, TCP | UDP) {
-                    return Err(Reason::ProtocolRestriction);
+                    self.hear(Err(Reason::ProtocolRestriction));
                 }
-                let index = self.index_of(|eni| eni.id == enis[0]);
-                self.v2n = Some(index);
-                self.leave_interface(index)
+                self.leave_interface(eni)
             }
             Host::Instance { eni } => {
-                let index = self.index_of(|it| it.id == *eni);
-                let eni = &self.network.plan.enis[index];
+                let eni = self.network.eni(eni);
                 // RT-21.
-                if eni.source_dest_check && self.packet.source != v4(eni.private_ip) {
-                    return Err(Reason::EniSourceDestCheckRestriction);
+                if eni.source_dest_check && !holds(eni, self.packet.source) {
+                    self.hear(Err(Reason::EniSourceDestCheckRestriction));
                 }
-                self.leave_interface(index)
+                self.leave_interface(eni)
             }
             Host::Internet { ip } => {
-                self.edge(v4(*ip))?;
+                self.edge(v4(*ip));
                 // IGW-05: what nobody holds, no gateway knows.
+                self.internet().map_err(|reason| match reason {
+                    Reason::NoPossibleDestination => Reason::IgwPrivateIpAssociationForIngress,
+                    other => other,
+                })
+            }
+            Host::Service { id } => {
+                if !self.network.answers_at(id, self.packet.source) {
+                    self.hear(Err(Reason::SpoofedSource));
+                }
+                // EP-10.
+                let sides = self.network.plan.enis.iter();
+                let side = |eni: &Eni| eni.vpc == *id && holds(eni, self.packet.destination);
+                if sides.into_iter().any(side) {
+                    return Err(Reason::VpceIntraVpcTraffic);
+                }
                 self.internet().map_err(|reason| match reason {
                     Reason::NoPossibleDestination => Reason::IgwPrivateIpAssociationForIngress,
                     other => other,
@@ -138,108 +253,153 @@ impl Traveller<'_, '_> {
 
     /// What comes in at the edge has the address of a host that stands there. Where a gateway is
     /// what it would meet, the gateway's own rule against private sources comes first (IGW-06).
-    fn edge(&self, own: Ipv4Addr) -> Result<(), Reason> {
+    fn edge(&mut self, own: Ipv4Addr) {
         let Packet { source, destination, .. } = self.packet;
         let mut interfaces = self.network.plan.enis.iter();
         let gateway = interfaces.any(|eni| eni.public_ip.map(v4) == Some(destination));
         if gateway && rfc1918(source) {
-            return Err(Reason::IgwSourceAddressNotInRfc1918Ingress);
+            self.hear(Err(Reason::IgwSourceAddressNotInRfc1918Ingress));
+        } else if gateway && rfc6598(source) {
+            self.hear(Err(Reason::IgwSourceAddressNotInRfc6598Ingress));
+        } else if source != own {
+            self.hear(Err(Reason::SpoofedSource));
         }
-        if gateway && rfc6598(source) {
-            return Err(Reason::IgwSourceAddressNotInRfc6598Ingress);
-        }
-        if source == own { Ok(()) } else { Err(Reason::SpoofedSource) }
     }
 
-    fn leave_interface(&mut self, index: usize) -> Result<AttachmentId, Reason> {
-        let network = self.network;
-        let eni = &network.plan.enis[index];
-        let (subnet, vpc) = network.place(eni);
+    /// Out of a host's interface.
+    fn leave_interface(&mut self, eni: &'t Eni) -> Result<AttachmentId, Reason> {
+        self.sender = Some(eni);
+        let (_, vpc) = self.network.place(eni);
         // Services of the VPC itself are asked, not routed to, and nothing filters them (SG-28,
         // DNS-01).
         let destination = self.packet.destination;
-        if service(destination) || destination == resolver(network, vpc) {
+        if service(destination) || destination == resolver(self.network, vpc) {
             return Err(Reason::ServiceNotProvided);
         }
-        network.groups(eni, Border::Egress, &self.packet)?;
+        if !self.settled.tracked.sender {
+            let admitted = self.network.groups_out(eni, &self.packet);
+            self.hear(admitted);
+            // What is refused, nobody remembers.
+            self.tracked.sender =
+                admitted.is_ok() && self.network.remembers(eni, Border::Egress, &self.packet);
+        }
         if self.v2n.is_some() {
             // V2N: the VPC sees the ENI (LAM-02, LAM-09).
             self.packet.source = v4(eni.private_ip);
             self.port = PortOf::Hyperplane;
         }
+        self.send(eni)
+    }
 
-        let target = network.route(subnet, self.packet.destination);
-        if self.leaves(subnet, target) {
-            network.acl(subnet, Border::Egress, &self.packet)?;
+    /// Out of an interface, a host's or a NAT gateway's, and on to wherever its subnet's routes lead.
+    fn send(&mut self, eni: &'t Eni) -> Result<AttachmentId, Reason> {
+        let network = self.network;
+        let (subnet, vpc) = network.place(eni);
+        let destination = self.packet.destination;
+        // Neighbours need no router (RT-20) and cross no border (ACL-08).
+        if network.topology.subnets[subnet].cidr_block.contains(&IpAddr::V4(destination)) {
+            return self.local(eni, vpc);
+        }
+        let target = network.route(subnet, destination);
+        // A gateway or an appliance in the subnet is a neighbour too.
+        if network.next_subnet(target) != Some(subnet) {
+            self.hear(network.acl(subnet, Border::Egress, &self.packet));
         }
         // Covering routes are of no use for these (RT-11).
-        if link_services(self.packet.destination) {
+        if link_services(destination) {
             return Err(Reason::VpcLocalRouteCidrRestriction);
         }
         match target {
             None => Err(Reason::NoRouteToDestination),
             Some(RouteTarget::Blackhole) => Err(Reason::BadStateRoute),
-            Some(RouteTarget::Local) => self.local(subnet, vpc),
-            Some(RouteTarget::NatGateway(gateway)) => self.nat_gateway(subnet, vpc, gateway),
-            Some(RouteTarget::InternetGateway(_)) => self.internet_gateway(subnet, vpc),
+            Some(RouteTarget::Local) => self.local(eni, vpc),
+            Some(RouteTarget::VpcPeeringConnection(peering)) => self.peering(eni, vpc, peering),
+            Some(RouteTarget::Instance(instance)) => self.appliance(eni, instance),
+            Some(RouteTarget::NatGateway(gateway)) => self.nat_gateway(eni, gateway),
+            Some(RouteTarget::InternetGateway(_)) => self.internet_gateway(eni, vpc),
+            Some(RouteTarget::VpcEndpoint(endpoint)) => self.gateway_endpoint(eni, endpoint),
             Some(other) => panic!("the model does not know {other:?}"),
         }
     }
 
-    /// Whether a packet crosses the border of the subnet: not if the next one to have it, by
-    /// address or by route, is in the subnet too (ACL-08).
-    fn leaves(&self, subnet: Handle<Subnet>, target: Option<RouteTarget>) -> bool {
-        let block = self.network.topology.subnets[subnet].cidr_block;
-        if block.contains(&IpAddr::V4(self.packet.destination)) {
-            return false;
-        }
-        match target {
-            Some(RouteTarget::NatGateway(gateway)) => {
-                self.network.topology.nat_gateways[gateway].subnet != subnet
-            }
-            _ => true,
-        }
-    }
-
-    fn link(&mut self, from: Option<Handle<Subnet>>, to: Option<Handle<Subnet>>) {
+    fn link(&mut self, from: End<'t>, to: End<'t>) {
         self.links.push(Link { from, to, packet: self.packet, port: self.port });
     }
 
-    /// Inside the VPC, to whoever has the address.
-    fn local(&mut self, from: Handle<Subnet>, vpc: Handle<Vpc>) -> Result<AttachmentId, Reason> {
+    /// Into a subnet from an interface that may be in another one.
+    fn enter_subnet(&mut self, from: &Eni, to: Handle<Subnet>) {
+        if self.network.place(from).0 != to {
+            self.hear(self.network.acl(to, Border::Ingress, &self.packet));
+        }
+    }
+
+    /// To whoever has the address in a VPC.
+    fn local(&mut self, from: &'t Eni, vpc: Handle<Vpc>) -> Result<AttachmentId, Reason> {
         let network = self.network;
         let destination = self.packet.destination;
         let mut subnets = network.topology.subnets.iter().filter(|(_, subnet)| {
             subnet.vpc == vpc && subnet.cidr_block.contains(&IpAddr::V4(destination))
         });
-        let Some((to, _)) = subnets.next() else {
+        let Some((subnet, _)) = subnets.next() else {
             return Err(Reason::NoPossibleDestination);
         };
-        self.link(Some(from), Some(to));
-        if from != to {
-            network.acl(to, Border::Ingress, &self.packet)?;
-        }
-        let id = &network.topology.vpcs[vpc].id;
-        let mut holders = network
-            .plan
-            .enis
-            .iter()
-            .filter(|eni| eni.vpc == *id && v4(eni.private_ip) == destination);
-        match holders.next() {
-            Some(eni) => self.enter_interface(eni),
-            None => Err(Reason::NoPossibleDestination),
-        }
+        self.enter_subnet(from, subnet);
+        let holder = network.holder(vpc, destination).ok_or(Reason::NoPossibleDestination)?;
+        self.link(End::Interface(from), End::Interface(holder));
+        self.enter_interface(holder)
     }
 
-    fn enter_interface(&mut self, eni: &Eni) -> Result<AttachmentId, Reason> {
+    /// Into the other VPC of a peering connection, which carries packets between the two and no
+    /// others (RT-28).
+    fn peering(
+        &mut self,
+        from: &'t Eni,
+        vpc: Handle<Vpc>,
+        peering: Handle<VpcPeeringConnection>,
+    ) -> Result<AttachmentId, Reason> {
+        let there = self.network.peer(peering, vpc);
+        self.hear(self.network.peered(vpc, there, &self.packet));
+        self.local(from, there)
+    }
+
+    /// To an instance that is to send it on (RT-19).
+    fn appliance(
+        &mut self,
+        from: &'t Eni,
+        instance: Handle<Instance>,
+    ) -> Result<AttachmentId, Reason> {
+        let appliance = self.network.interface_of(instance);
+        // It has just been there.
+        if self.sender.is_some_and(|sender| sender.id == appliance.id) {
+            return Err(Reason::RoutingLoop);
+        }
+        self.enter_subnet(from, self.network.place(appliance).0);
+        self.link(End::Interface(from), End::Interface(appliance));
+        self.enter_interface(appliance)
+    }
+
+    fn enter_interface(&mut self, eni: &'t Eni) -> Result<AttachmentId, Reason> {
         match &eni.owner {
-            // LAM-02, whatever its groups say (LAM-24). A segment without SYN would open nothing.
-            EniOwner::Functions(_) if self.packet.late() => Err(Reason::NoConnection),
+            // LAM-02, whatever its groups say (LAM-24).
             EniOwner::Functions(_) => Err(Reason::V2nOneWay),
             // NAT-12.
             EniOwner::NatGateway { .. } => Err(Reason::NatGatewayUnsolicited),
-            EniOwner::Instance { .. } => {
-                self.network.groups(eni, Border::Ingress, &self.packet)?;
+            EniOwner::Instance { .. } | EniOwner::VpcEndpoint { .. } => {
+                // RT-21.
+                if eni.source_dest_check && !holds(eni, self.packet.destination) {
+                    self.hear(Err(Reason::EniSourceDestCheckRestriction));
+                }
+                if !self.settled.tracked.receiver {
+                    let sent_by = self.nat.or(self.sender);
+                    let admitted = self.network.groups_in(eni, sent_by, &self.packet);
+                    self.hear(admitted);
+                    self.tracked.receiver = admitted.is_ok()
+                        && self.network.remembers(eni, Border::Ingress, &self.packet);
+                }
+                self.entered = Some(eni);
+                if let EniOwner::VpcEndpoint { id, .. } = &eni.owner {
+                    return self.interface_endpoint(id);
+                }
                 let stands_there = |host: &&Attachment| matches!(&host.host, Host::Instance { eni: its } if *its == eni.id);
                 let host = self.network.plan.attachments.iter().find(stands_there);
                 Ok(host.expect("its instance").id)
@@ -248,87 +408,121 @@ impl Traveller<'_, '_> {
         }
     }
 
+    /// Over the edge of the service that an interface endpoint stands for, at its own address.
+    fn interface_endpoint(&mut self, id: &ResourceId) -> Result<AttachmentId, Reason> {
+        let mut endpoints = self.network.topology.vpc_endpoints.iter();
+        let (endpoint, object) =
+            endpoints.find(|(_, endpoint)| endpoint.id == *id).expect("its endpoint");
+        // EP-11: and nothing else either that has no ports.
+        if !matches!(self.packet.protocol, TCP | UDP) {
+            self.hear(Err(Reason::ProtocolRestriction));
+        }
+        self.packet.destination = v4(self.network.topology.services[object.service].ip);
+        self.serve(endpoint)
+    }
+
+    /// Out of the VPC to a service, whose address stays what it is (EP-05).
+    fn gateway_endpoint(
+        &mut self,
+        from: &'t Eni,
+        endpoint: Handle<VpcEndpoint>,
+    ) -> Result<AttachmentId, Reason> {
+        self.link(End::Interface(from), End::GatewayEndpoint(endpoint));
+        // EP-06.
+        let echo = self.packet.protocol == ICMP && self.packet.icmp == (8, 0);
+        if !echo && self.packet.protocol != TCP {
+            self.hear(Err(Reason::VpceGatewayProtocolRestriction));
+        }
+        self.serve(endpoint)
+    }
+
+    /// To the host of an endpoint's service, which sees the endpoint's own address.
+    fn serve(&mut self, endpoint: Handle<VpcEndpoint>) -> Result<AttachmentId, Reason> {
+        let network = self.network;
+        let endpoint = &network.topology.vpc_endpoints[endpoint];
+        let mut sides = network.plan.enis.iter();
+        let its = |eni: &&Eni| matches!(&eni.owner, EniOwner::ServiceSide { endpoint: id, .. } if *id == endpoint.id);
+        let side = sides.find(its).expect("every endpoint has an address there");
+        self.endpoint = Some(side);
+        self.packet.source = v4(side.private_ip);
+        Ok(network.host_of_service(&network.topology.services[endpoint.service].id))
+    }
+
     fn nat_gateway(
         &mut self,
-        from: Handle<Subnet>,
-        vpc: Handle<Vpc>,
+        from: &'t Eni,
         gateway: Handle<NatGateway>,
     ) -> Result<AttachmentId, Reason> {
         let network = self.network;
-        let nat = &network.topology.nat_gateways[gateway];
-        self.link(Some(from), Some(nat.subnet));
-        // NAT-13: no groups, but the ACL of its subnet.
-        if from != nat.subnet {
-            network.acl(nat.subnet, Border::Ingress, &self.packet)?;
+        // A packet passes one; two could send it round for ever.
+        if self.nat.is_some() {
+            return Err(Reason::RoutingLoop);
         }
-        // NAT-04; of ICMP, echo alone has something that a translation can tell apart.
-        let echo = self.packet.protocol == ICMP && matches!(self.packet.icmp.0, 0 | 8);
+        let nat = &network.topology.nat_gateways[gateway];
+        // Connections that it has may go on (NAT-20).
+        if nat.state == NatGatewayState::Deleting && self.settled.nat_held.is_none() {
+            return Err(Reason::BadStateRoute);
+        }
+        // NAT-13: no groups, but the ACL of its subnet.
+        self.enter_subnet(from, nat.subnet);
+        // NAT-04; of ICMP, an echo request alone opens something that a translation can tell apart.
+        let echo = self.packet.protocol == ICMP && self.packet.icmp == (8, 0);
         if !echo && !matches!(self.packet.protocol, TCP | UDP) {
-            return Err(Reason::ProtocolRestriction);
+            self.hear(Err(Reason::ProtocolRestriction));
         }
         // NAT-18.
-        let id = &network.topology.vpcs[vpc].id;
-        let source = self.packet.source;
-        if !network.plan.enis.iter().any(|eni| eni.vpc == *id && v4(eni.private_ip) == source) {
-            return Err(Reason::NgwRequiresSourceInVpc);
+        let vpc = network.topology.subnets[nat.subnet].vpc;
+        if network.holder(vpc, self.packet.source).is_none() {
+            self.hear(Err(Reason::NgwRequiresSourceInVpc));
         }
-        let mut own = Vec::new();
-        for (index, eni) in network.plan.enis.iter().enumerate() {
-            if matches!(&eni.owner, EniOwner::NatGateway { id } if *id == nat.id) {
-                own.push(index);
-            }
-        }
-        let index = own[self.nat_address.min(own.len() - 1)];
-        self.nat = Some(index);
-        self.packet.source = v4(network.plan.enis[index].private_ip);
+        let own: Vec<&'t Eni> = network
+            .plan
+            .enis
+            .iter()
+            .filter(|eni| matches!(&eni.owner, EniOwner::NatGateway { id } if *id == nat.id))
+            .collect();
+        let held = own.iter().find(|eni| Some(&eni.id) == self.settled.nat_held);
+        let eni = held.unwrap_or(&own[self.settled.nat_address.min(own.len() - 1)]);
+        self.link(End::Interface(from), End::Interface(eni));
+        self.nat = Some(eni);
+        self.packet.source = v4(eni.private_ip);
         self.port = PortOf::Nat;
-
-        // It sends as every interface does: the ACL first (SG-37).
-        let target = network.route(nat.subnet, self.packet.destination);
-        if self.leaves(nat.subnet, target) {
-            network.acl(nat.subnet, Border::Egress, &self.packet)?;
-        }
-        match target {
-            None => Err(Reason::NoRouteToDestination),
-            Some(RouteTarget::Blackhole) => Err(Reason::BadStateRoute),
-            Some(RouteTarget::NatGateway(_)) => Err(Reason::RoutingLoop),
-            Some(RouteTarget::InternetGateway(_)) => self.internet_gateway(nat.subnet, vpc),
-            Some(other) => panic!("no way from a NAT gateway to {other:?}"),
-        }
+        // It sends as every interface does (NAT-13).
+        self.send(eni)
     }
 
     /// Out of the VPC.
     fn internet_gateway(
         &mut self,
-        from: Handle<Subnet>,
+        from: &'t Eni,
         vpc: Handle<Vpc>,
     ) -> Result<AttachmentId, Reason> {
         let network = self.network;
-        self.link(Some(from), None);
-        let vpc = &network.topology.vpcs[vpc];
+        self.link(End::Interface(from), End::InternetGateway(vpc));
         let source = self.packet.source;
-        // IGW-07.
-        if !vpc.cidr_blocks.iter().any(|block| block.contains(&IpAddr::V4(source))) {
-            return Err(Reason::GatewayRejectsSpoofedTraffic);
+        // The public address goes with the primary private one.
+        let public = network
+            .holder(vpc, source)
+            .filter(|eni| v4(eni.private_ip) == source)
+            .and_then(|eni| eni.public_ip);
+        let mut blocks = network.topology.vpcs[vpc].cidr_blocks.iter();
+        if !blocks.any(|block| block.contains(&IpAddr::V4(source))) {
+            // IGW-07.
+            self.hear(Err(Reason::GatewayRejectsSpoofedTraffic));
+        } else if let Some(public) = public {
+            // IGW-03.
+            self.packet.source = v4(public);
+        } else {
+            // IGW-04.
+            self.hear(Err(Reason::IgwPublicIpAssociationForEgress));
         }
-        // IGW-04.
-        let mut owners = network
-            .plan
-            .enis
-            .iter()
-            .filter(|eni| eni.vpc == vpc.id && v4(eni.private_ip) == source);
-        let Some(public) = owners.next().and_then(|eni| eni.public_ip) else {
-            return Err(Reason::IgwPublicIpAssociationForEgress);
-        };
         // IGW-06.
         if rfc1918(self.packet.destination) {
-            return Err(Reason::IgwDestinationAddressNotInRfc1918Egress);
+            self.hear(Err(Reason::IgwDestinationAddressNotInRfc1918Egress));
         }
         if rfc6598(self.packet.destination) {
-            return Err(Reason::IgwDestinationAddressNotInRfc6598Egress);
+            self.hear(Err(Reason::IgwDestinationAddressNotInRfc6598Egress));
         }
-        // IGW-03.
-        self.packet.source = v4(public);
         self.internet()
     }
 
@@ -336,6 +530,11 @@ impl Traveller<'_, '_> {
     fn internet(&mut self) -> Result<AttachmentId, Reason> {
         let network = self.network;
         let destination = self.packet.destination;
+        for service in network.topology.services.values() {
+            if network.answers_at(&service.id, destination) {
+                return Ok(network.host_of_service(&service.id));
+            }
+        }
         for host in &network.plan.attachments {
             if matches!(&host.host, Host::Internet { ip } if v4(*ip) == destination) {
                 return Ok(host.id);
@@ -349,17 +548,28 @@ impl Traveller<'_, '_> {
         Err(Reason::NoPossibleDestination)
     }
 
-    /// Into a VPC, through its internet gateway.
-    fn enter_vpc(&mut self, eni: &Eni) -> Result<AttachmentId, Reason> {
-        let (subnet, _) = self.network.place(eni);
+    /// Into a VPC, through its internet gateway, whose own table may lead the packet through an
+    /// appliance first (RT-16).
+    fn enter_vpc(&mut self, eni: &'t Eni) -> Result<AttachmentId, Reason> {
+        let network = self.network;
+        let (_, vpc) = network.place(eni);
         self.packet.destination = v4(eni.private_ip);
-        self.link(None, Some(subnet));
-        self.network.acl(subnet, Border::Ingress, &self.packet)?;
+        let eni = match network.let_in(vpc, self.packet.destination) {
+            None | Some(Some(RouteTarget::Local)) => eni,
+            Some(Some(RouteTarget::Instance(instance))) => {
+                let appliance = network.interface_of(instance);
+                // RT-18.
+                if appliance.public_ip.is_none() {
+                    self.hear(Err(Reason::IngressRtbNoPublicIp));
+                }
+                appliance
+            }
+            Some(None) => return Err(Reason::NoRouteToDestination),
+            Some(Some(_)) => return Err(Reason::BadStateRoute),
+        };
+        self.link(End::InternetGateway(vpc), End::Interface(eni));
+        self.hear(network.acl(network.place(eni).0, Border::Ingress, &self.packet));
         self.enter_interface(eni)
-    }
-
-    fn index_of(&self, wanted: impl Fn(&Eni) -> bool) -> usize {
-        self.network.plan.enis.iter().position(wanted).expect("the host's interface")
     }
 }
 

@@ -1,15 +1,15 @@
 //! Source ports of translated connections: who has room, and which port is right.
 
-use viaduct_topology::{Reason, model::PortRange};
+use viaduct_topology::{Reason, inventory::Eni, model::PortRange};
 
 use super::{Connection, Network};
 use crate::packet::Packet;
 
 impl Network<'_> {
     /// Whether a Hyperplane ENI can carry one more connection, to this destination.
-    pub(super) fn v2n_room(&self, eni: usize, packet: &Packet) -> Result<(), Reason> {
+    pub(super) fn v2n_room(&self, eni: &Eni, packet: &Packet) -> Result<(), Reason> {
         let settings = self.topology.settings;
-        let carried = self.connections.iter().filter(|other| other.way.v2n == Some(eni));
+        let carried = self.connections.iter().filter(|other| is(other.way.v2n, eni));
         // LAM-07: TCP and UDP together.
         if carried.count() >= settings.eni_connections as usize {
             return Err(Reason::QuotaExceeded);
@@ -19,7 +19,7 @@ impl Network<'_> {
         let to_it = self
             .connections
             .iter()
-            .filter(|other| other.way.v2n == Some(eni) && same_destination(other, packet));
+            .filter(|other| is(other.way.v2n, eni) && same_destination(other, packet));
         if to_it.count() >= count(settings.source_ports) {
             return Err(Reason::PortsExhausted);
         }
@@ -29,7 +29,7 @@ impl Network<'_> {
     /// Whether a port is one that the ENI may give to a connection.
     pub(super) fn v2n_port_is_free(
         &self,
-        eni: usize,
+        eni: &Eni,
         packet: &Packet,
         port: u16,
     ) -> Result<(), String> {
@@ -37,10 +37,10 @@ impl Network<'_> {
         if !range.contains(port) {
             return Err(format!("port {port} is outside of {range:?}"));
         }
-        let carried: Vec<&Connection> = self
+        let carried: Vec<&Connection<'_>> = self
             .connections
             .iter()
-            .filter(|other| other.way.v2n == Some(eni) && other.sent.protocol == packet.protocol)
+            .filter(|other| is(other.way.v2n, eni) && other.sent.protocol == packet.protocol)
             .collect();
         let holders = carried.iter().filter(|other| other.v2n_port == Some(port));
         if holders.clone().any(|other| same_destination(other, packet)) {
@@ -56,13 +56,13 @@ impl Network<'_> {
     }
 
     /// Whether an address of a NAT gateway can carry one more connection to this destination.
-    pub(super) fn nat_room(&self, eni: usize, packet: &Packet) -> Result<(), Reason> {
+    pub(super) fn nat_room(&self, eni: &Eni, packet: &Packet) -> Result<(), Reason> {
         let settings = self.topology.settings;
         let limit = settings.nat_gateway_connections_per_destination as usize;
         let to_it = self
             .connections
             .iter()
-            .filter(|other| other.way.nat == Some(eni) && same_destination(other, packet));
+            .filter(|other| is(other.way.nat, eni) && same_destination(other, packet));
         // NAT-05, NAT-09.
         if to_it.count() >= limit.min(count(settings.source_ports)) {
             return Err(Reason::PortsExhausted);
@@ -70,10 +70,44 @@ impl Network<'_> {
         Ok(())
     }
 
+    /// Whether an endpoint's address at the service has a port left for this destination there.
+    pub(super) fn endpoint_room(&self, side: &Eni, arrival: &Packet) -> Result<(), Reason> {
+        let to_it = self
+            .connections
+            .iter()
+            .filter(|other| is(other.way.endpoint, side) && same_arrival(other, arrival));
+        if to_it.count() >= count(self.topology.settings.source_ports) {
+            return Err(Reason::PortsExhausted);
+        }
+        Ok(())
+    }
+
+    /// Whether a port is one that the endpoint may give to a connection.
+    pub(super) fn endpoint_port_is_free(
+        &self,
+        side: &Eni,
+        connection: &Connection<'_>,
+        port: u16,
+    ) -> Result<(), String> {
+        let range = self.topology.settings.source_ports;
+        if !range.contains(port) {
+            return Err(format!("port {port} is outside of {range:?}"));
+        }
+        let taken = self.connections.iter().any(|other| {
+            is(other.way.endpoint, side)
+                && other.received.source_port == port
+                && same_arrival(other, &connection.received)
+        });
+        if taken {
+            return Err(format!("port {port} has a connection to this destination already"));
+        }
+        Ok(())
+    }
+
     /// Whether a port is one that the NAT gateway may give to a connection.
     pub(super) fn nat_port_is_free(
         &self,
-        eni: usize,
+        eni: &Eni,
         packet: &Packet,
         port: u16,
     ) -> Result<(), String> {
@@ -82,7 +116,7 @@ impl Network<'_> {
             return Err(format!("port {port} is outside of {range:?}"));
         }
         let taken = self.connections.iter().any(|other| {
-            other.way.nat == Some(eni)
+            is(other.way.nat, eni)
                 && other.nat_port == Some(port)
                 && same_destination(other, packet)
         });
@@ -93,13 +127,26 @@ impl Network<'_> {
     }
 }
 
+/// Whether that interface is this one.
+fn is(one: Option<&Eni>, other: &Eni) -> bool {
+    one.is_some_and(|one| one.id == other.id)
+}
+
 /// Whether a connection goes where this packet goes: address, port and protocol (NAT-05), as the
 /// one who translates sees them.
-fn same_destination(connection: &Connection, packet: &Packet) -> bool {
+fn same_destination(connection: &Connection<'_>, packet: &Packet) -> bool {
     let sent = &connection.sent;
     sent.protocol == packet.protocol
         && sent.destination == packet.destination
         && sent.destination_port == packet.destination_port
+}
+
+/// The same as its receiver sees it.
+fn same_arrival(connection: &Connection<'_>, packet: &Packet) -> bool {
+    let received = &connection.received;
+    received.protocol == packet.protocol
+        && received.destination == packet.destination
+        && received.destination_port == packet.destination_port
 }
 
 const fn count(range: PortRange) -> usize {

@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use viaduct_topology::{
     Handle, Reason,
-    inventory::Eni,
-    model::{AclAction, AclRule, RouteTarget, SecurityGroup, SgPeer, SgRule, Subnet, Traffic},
+    inventory::{Eni, EniOwner},
+    model::{
+        AclAction, AclRule, Instance, NatGateway, NatGatewayState, PortRange, RouteTable,
+        RouteTarget, SecurityGroup, SgPeer, SgRule, Subnet, Traffic, Vpc, VpcPeeringConnection,
+    },
 };
 
-use super::{Network, v4};
+use super::{Network, holds};
 use crate::packet::{ICMP, Packet, TCP, UDP};
 
 /// Whether a packet crosses a border outwards or inwards.
@@ -20,10 +23,78 @@ pub(super) enum Border {
     Ingress,
 }
 
-impl Network<'_> {
-    /// What the groups of an interface say of a packet that opens a connection.
-    pub(super) fn groups(&self, eni: &Eni, border: Border, packet: &Packet) -> Result<(), Reason> {
-        // All rules of all groups are one set (SG-03).
+impl<'t> Network<'t> {
+    /// What the groups of an interface say of a packet that leaves it to open a connection. A rule
+    /// may name a group of its receiver, in this VPC or the one that its route leads to (SG-07,
+    /// SG-09).
+    pub(super) fn groups_out(&self, eni: &Eni, packet: &Packet) -> Result<(), Reason> {
+        let (subnet, vpc) = self.place(eni);
+        let receiver = self.holder(vpc, packet.destination).or_else(|| {
+            match self.route(subnet, packet.destination) {
+                Some(RouteTarget::VpcPeeringConnection(peering)) => {
+                    self.holder(self.peer(peering, vpc), packet.destination)
+                }
+                _ => None,
+            }
+        });
+        self.groups(eni, Border::Egress, receiver, packet)
+    }
+
+    /// What the groups of an interface say of a packet that enters it to open a connection, sent by
+    /// this interface, if not from the internet. Whoever sends on what is another's carries none of
+    /// his groups (SG-10).
+    pub(super) fn groups_in(
+        &self,
+        eni: &Eni,
+        sent_by: Option<&Eni>,
+        packet: &Packet,
+    ) -> Result<(), Reason> {
+        let own = sent_by.filter(|sender| holds(sender, packet.source));
+        let verdict = self.groups(eni, Border::Ingress, own, packet);
+        let Some(sent_by) = sent_by.filter(|_| own.is_none()) else { return verdict };
+        let (_, vpc) = self.place(sent_by);
+        let author = self.holder(vpc, packet.source);
+        match (verdict, self.groups(eni, Border::Ingress, author, packet)) {
+            (Err(Reason::EniSgRulesMismatch), Ok(())) => Err(Reason::SgReferencesNotPreserved),
+            _ => verdict,
+        }
+    }
+
+    /// What the groups of an interface say of a packet, this being the interface at its other end.
+    fn groups(
+        &self,
+        eni: &Eni,
+        border: Border,
+        other: Option<&Eni>,
+        packet: &Packet,
+    ) -> Result<(), Reason> {
+        let rules = self.rules(eni, border);
+        if rules.is_empty() {
+            return Err(Reason::SgHasNoRules);
+        }
+        let address = match border {
+            Border::Egress => packet.destination,
+            Border::Ingress => packet.source,
+        };
+        for rule in rules {
+            let of_peer = match rule.peer {
+                SgPeer::Cidr(block) => block.contains(&IpAddr::V4(address)),
+                SgPeer::PrefixList(list) => {
+                    let entries = &self.topology.prefix_lists[list].entries;
+                    entries.iter().any(|block| block.contains(&IpAddr::V4(address)))
+                }
+                SgPeer::Group(group) => other.is_some_and(|other| self.carries(other, group)),
+                other => panic!("the model does not know {other:?}"),
+            };
+            if of_peer && matches(rule.traffic, packet) {
+                return Ok(());
+            }
+        }
+        Err(Reason::EniSgRulesMismatch)
+    }
+
+    /// All rules of all groups of an interface are one set (SG-03).
+    fn rules(&self, eni: &Eni, border: Border) -> Vec<SgRule> {
         let mut rules: Vec<SgRule> = Vec::new();
         for id in &eni.security_groups {
             for group in self.topology.security_groups.values() {
@@ -35,34 +106,45 @@ impl Network<'_> {
                 }
             }
         }
-        if rules.is_empty() {
-            return Err(Reason::SgHasNoRules);
-        }
-        let peer = match border {
-            Border::Egress => packet.destination,
-            Border::Ingress => packet.source,
-        };
-        for rule in rules {
-            let of_peer = match rule.peer {
-                SgPeer::Cidr(block) => block.contains(&IpAddr::V4(peer)),
-                SgPeer::Group(group) => self.carries(peer, group),
-                other => panic!("the model does not know {other:?}"),
-            };
-            if of_peer && matches(rule.traffic, packet) {
-                return Ok(());
-            }
-        }
-        Err(Reason::EniSgRulesMismatch)
+        rules
     }
 
-    /// Whether it is a private address of an interface, in the group's VPC, that carries the group
-    /// (SG-07).
-    fn carries(&self, ip: Ipv4Addr, group: Handle<SecurityGroup>) -> bool {
-        let group = &self.topology.security_groups[group];
-        let vpc = &self.topology.vpcs[group.vpc];
-        self.plan.enis.iter().any(|eni| {
-            eni.vpc == vpc.id && v4(eni.private_ip) == ip && eni.security_groups.contains(&group.id)
-        })
+    fn carries(&self, eni: &Eni, group: Handle<SecurityGroup>) -> bool {
+        eni.security_groups.contains(&self.topology.security_groups[group].id)
+    }
+
+    /// Whether an interface has to remember a connection that its groups admitted in this
+    /// direction. It has not if it admits everybody, and lets everybody have answers from any port
+    /// (SG-20).
+    pub(super) fn remembers(&self, eni: &Eni, border: Border, packet: &Packet) -> bool {
+        let opposite = match border {
+            Border::Egress => Border::Ingress,
+            Border::Ingress => Border::Egress,
+        };
+        let everybody = |rule: &SgRule| match rule.peer {
+            SgPeer::Cidr(block) => is_everybody(block),
+            SgPeer::PrefixList(list) => {
+                self.topology.prefix_lists[list].entries.iter().copied().any(is_everybody)
+            }
+            _ => false,
+        };
+        let every_port = |rule: &SgRule| match rule.traffic {
+            Traffic::All => true,
+            Traffic::Tcp(ports) => packet.protocol == TCP && ports == PortRange::ALL,
+            Traffic::Udp(ports) => packet.protocol == UDP && ports == PortRange::ALL,
+            _ => false,
+        };
+        // SG-18, SG-19.
+        if !matches!(packet.protocol, TCP | UDP) {
+            return true;
+        }
+        let admits = self
+            .rules(eni, border)
+            .iter()
+            .any(|rule| everybody(rule) && matches(rule.traffic, packet));
+        let answers =
+            self.rules(eni, opposite).iter().any(|rule| everybody(rule) && every_port(rule));
+        !(admits && answers)
     }
 
     /// What a subnet's network ACL says of a packet: the first rule that matches decides (ACL-02).
@@ -92,33 +174,30 @@ impl Network<'_> {
         }
     }
 
-    /// A link is crossed: out of one subnet, into another. Inside a subnet ACLs do not look
-    /// (ACL-08); `None` is outside of all subnets.
-    pub(super) fn cross(
-        &self,
-        from: Option<Handle<Subnet>>,
-        to: Option<Handle<Subnet>>,
-        packet: &Packet,
-    ) -> [Result<(), Reason>; 2] {
-        if from == to {
-            return [Ok(()), Ok(())];
-        }
-        [
-            from.map_or(Ok(()), |subnet| self.acl(subnet, Border::Egress, packet)),
-            to.map_or(Ok(()), |subnet| self.acl(subnet, Border::Ingress, packet)),
-        ]
-    }
-
-    /// Where the subnet's route table sends a packet: every route is tried, the longest prefix
-    /// wins (RT-04).
+    /// Where the subnet's route table sends a packet.
     pub(super) fn route(
         &self,
         subnet: Handle<Subnet>,
         destination: Ipv4Addr,
     ) -> Option<RouteTarget> {
-        let table = &self.topology.route_tables[self.topology.subnets[subnet].route_table];
+        self.look_up(self.topology.subnets[subnet].route_table, destination)
+    }
+
+    /// Where a VPC's internet gateway sends what comes in, if it has a table of its own (RT-16).
+    pub(super) fn let_in(
+        &self,
+        vpc: Handle<Vpc>,
+        destination: Ipv4Addr,
+    ) -> Option<Option<RouteTarget>> {
+        let gateway = self.topology.vpcs[vpc].internet_gateway?;
+        let table = self.topology.internet_gateways[gateway].route_table?;
+        Some(self.look_up(table, destination))
+    }
+
+    /// Every route of a table is tried; the longest prefix wins (RT-04, RT-05).
+    fn look_up(&self, table: Handle<RouteTable>, destination: Ipv4Addr) -> Option<RouteTarget> {
         let mut best: Option<(u8, RouteTarget)> = None;
-        for route in &table.routes {
+        for route in &self.topology.route_tables[table].routes {
             let length = route.destination.prefix_len();
             if route.destination.contains(&IpAddr::V4(destination))
                 && best.is_none_or(|(longest, _)| length > longest)
@@ -126,7 +205,71 @@ impl Network<'_> {
                 best = Some((length, route.target));
             }
         }
-        best.map(|(_, target)| target)
+        match best?.1 {
+            // Where nothing stands, or nothing yet, packets are lost (NAT-20, NAT-22).
+            RouteTarget::NatGateway(gateway) if !self.stands(gateway) => {
+                Some(RouteTarget::Blackhole)
+            }
+            target => Some(target),
+        }
+    }
+
+    fn stands(&self, gateway: Handle<NatGateway>) -> bool {
+        use NatGatewayState::{Available, Deleting};
+        matches!(self.topology.nat_gateways[gateway].state, Available | Deleting)
+    }
+
+    /// The subnet of whoever a route leads to, if that is an interface of the VPC.
+    pub(super) fn next_subnet(&self, target: Option<RouteTarget>) -> Option<Handle<Subnet>> {
+        match target? {
+            RouteTarget::NatGateway(gateway) => Some(self.topology.nat_gateways[gateway].subnet),
+            RouteTarget::Instance(instance) => Some(self.topology.instances[instance].subnet),
+            _ => None,
+        }
+    }
+
+    /// Whether a peering connection takes a packet from one VPC into the other: only if it is from
+    /// there and for here (RT-28).
+    pub(super) fn peered(
+        &self,
+        from: Handle<Vpc>,
+        to: Handle<Vpc>,
+        packet: &Packet,
+    ) -> Result<(), Reason> {
+        let within = |vpc: Handle<Vpc>, ip: Ipv4Addr| {
+            let blocks = &self.topology.vpcs[vpc].cidr_blocks;
+            blocks.iter().any(|block| block.contains(&IpAddr::V4(ip)))
+        };
+        if within(from, packet.source) && within(to, packet.destination) {
+            Ok(())
+        } else {
+            Err(Reason::PcxRequiresAddressInVpcCidr)
+        }
+    }
+
+    /// The other end of a peering connection.
+    pub(super) fn peer(
+        &self,
+        peering: Handle<VpcPeeringConnection>,
+        vpc: Handle<Vpc>,
+    ) -> Handle<Vpc> {
+        let peering = &self.topology.vpc_peering_connections[peering];
+        if peering.requester == vpc { peering.accepter } else { peering.requester }
+    }
+
+    /// The interface in a VPC that has a private address.
+    pub(super) fn holder(&self, vpc: Handle<Vpc>, ip: Ipv4Addr) -> Option<&'t Eni> {
+        let id = &self.topology.vpcs[vpc].id;
+        self.plan.enis.iter().find(|eni| eni.vpc == *id && holds(eni, ip))
+    }
+
+    /// An instance's interface.
+    pub(super) fn interface_of(&self, instance: Handle<Instance>) -> &'t Eni {
+        let instance = &self.topology.instances[instance].id;
+        let mut enis = self.plan.enis.iter();
+        let its =
+            |eni: &&Eni| matches!(&eni.owner, EniOwner::Instance { id, .. } if id == instance);
+        enis.find(its).expect("an instance has an interface")
     }
 
     /// Every port at which some ACL of the network may change its mind, and the ends of the range
@@ -145,6 +288,11 @@ impl Network<'_> {
         ports.retain(|port| range.contains(*port));
         ports
     }
+}
+
+/// 0.0.0.0/0. Everybody who has an IPv6 address is another matter (SG-16).
+fn is_everybody(block: ipnet::IpNet) -> bool {
+    matches!(block, ipnet::IpNet::V4(block) if block.prefix_len() == 0)
 }
 
 /// Whether a rule is about this traffic. Ports are destination ports.

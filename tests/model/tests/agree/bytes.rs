@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 
 use etherparse::{IpNumber, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
-use viaduct_model::{ICMP, Packet, Segment, TCP, UDP, model::Answer};
+use viaduct_model::{
+    ICMP, Packet, Segment, TCP, UDP,
+    model::{Answer, Complaint},
+};
 use viaduct_wire::VNET_HEADER_LEN;
 
 /// What every packet carries, to be found again.
@@ -123,7 +126,7 @@ pub(crate) fn read(bytes: &[u8], sent: &Packet) -> Result<Packet, String> {
             packet.icmp = (message[0], message[1]);
             let id = u16::from_be_bytes([message[4], message[5]]);
             match message[0] {
-                8 => packet.source_port = id,
+                8 if message[1] == 0 => packet.source_port = id,
                 0 => packet.destination_port = id,
                 _ => {}
             }
@@ -133,6 +136,43 @@ pub(crate) fn read(bytes: &[u8], sent: &Packet) -> Result<Packet, String> {
         }
     }
     Ok(packet)
+}
+
+/// An ICMP error behind an empty virtio-net header: it quotes the whole packet.
+pub(crate) fn build_complaint(complaint: &Complaint) -> Vec<u8> {
+    let mut bytes = vec![0; VNET_HEADER_LEN];
+    let Complaint { icmp: (kind, code), source, destination, about } = *complaint;
+    let builder = PacketBuilder::ipv4(source.octets(), destination.octets(), 64);
+    let quoted = build(&about);
+    builder
+        .icmpv4_raw(kind, code, [0; 4])
+        .write(&mut bytes, &quoted[VNET_HEADER_LEN..])
+        .expect("a packet that can be built");
+    bytes
+}
+
+/// Reads an ICMP error that came out; `sent` is what went in.
+pub(crate) fn read_complaint(bytes: &[u8], sent: &Complaint) -> Result<Complaint, String> {
+    let sliced = SlicedPacket::from_ip(&bytes[VNET_HEADER_LEN..])
+        .map_err(|error| format!("not a packet: {error}"))?;
+    let Some(NetSlice::Ipv4(v4)) = &sliced.net else { return Err("not IPv4".to_owned()) };
+    let header = v4.header().to_header();
+    check("the IP header's checksum", header.header_checksum, header.calc_header_checksum())?;
+    let Some(TransportSlice::Icmpv4(icmp)) = &sliced.transport else {
+        return Err("not ICMP".to_owned());
+    };
+    let message = icmp.slice();
+    let sum = icmp.icmp_type().calc_checksum(icmp.payload());
+    check("the error's checksum", icmp.checksum(), sum)?;
+    // What it quotes is checked like a packet that arrives.
+    let mut quoted = vec![0; VNET_HEADER_LEN];
+    quoted.extend_from_slice(&message[8..]);
+    Ok(Complaint {
+        icmp: (message[0], message[1]),
+        source: Ipv4Addr::from(header.source),
+        destination: Ipv4Addr::from(header.destination),
+        about: read(&quoted, &sent.about).map_err(|what| format!("in the quote, {what}"))?,
+    })
 }
 
 fn check<T: PartialEq + std::fmt::Debug>(what: &str, found: T, right: T) -> Result<(), String> {

@@ -1,8 +1,10 @@
 //! What was tried, so that the test can tell whether it tried enough.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use viaduct_model::Packet;
 use viaduct_topology::{Reason, inventory::Attachment};
 
 use crate::trial::kind_of_host;
@@ -20,25 +22,34 @@ pub(crate) struct Tally {
     pub(crate) open: usize,
     /// Flows that work, by who speaks to whom.
     allowed: BTreeMap<String, usize>,
+    /// The same flows, by what their ways led through.
+    targets: BTreeMap<&'static str, usize>,
+    /// ICMP errors that arrived.
+    pub(crate) complaints: usize,
+    /// Packets of connections from before a reload: lost, and not lost.
+    pub(crate) went_on: [usize; 2],
     /// Packets that were dropped, by reason.
     reasons: BTreeMap<&'static str, usize>,
 }
 
 impl Tally {
+    /// A flow works, and its way led through these.
     pub(crate) fn allowed(
         &mut self,
         from: &Attachment,
         to: &Attachment,
-        sent: &Packet,
-        received: &Packet,
+        crossed: &BTreeSet<&'static str>,
     ) {
-        let mut kind = format!("{} to {}", kind_of_host(from), kind_of_host(to));
-        if sent.destination != received.destination {
-            kind.push_str(" at its public address");
-        } else if sent.source != received.source && kind_of_host(to) == "internet" {
-            kind.push_str(", translated");
-        }
+        let kind = format!("{} to {}", kind_of_host(from), kind_of_host(to));
         *self.allowed.entry(kind).or_default() += 1;
+        for target in crossed {
+            *self.targets.entry(target).or_default() += 1;
+        }
+    }
+
+    /// A packet of a connection that was opened before a reload.
+    pub(crate) fn went_on(&mut self, survived: bool) {
+        self.went_on[usize::from(survived)] += 1;
     }
 
     pub(crate) fn reason(&mut self, reason: Reason) {
@@ -53,8 +64,9 @@ impl Tally {
         self.reasons.get(reason.code()).copied().unwrap_or_default()
     }
 
-    pub(crate) fn allowed_kind(&self, kind: &str) -> usize {
-        self.allowed.get(kind).copied().unwrap_or_default()
+    /// Flows that work and whose way led through this.
+    pub(crate) fn allowed_through(&self, target: &str) -> usize {
+        self.targets.get(target).copied().unwrap_or_default()
     }
 }
 
@@ -68,6 +80,16 @@ impl fmt::Display for Tally {
         for (kind, count) in &self.allowed {
             writeln!(f, "  {count:8}  {kind}")?;
         }
+        writeln!(f, "and led through:")?;
+        for (target, count) in &self.targets {
+            writeln!(f, "  {count:8}  {target}")?;
+        }
+        let [lost, went_on] = self.went_on;
+        writeln!(
+            f,
+            "after reloads, {went_on} packets of connections went on and {lost} were lost"
+        )?;
+        writeln!(f, "{} ICMP errors arrived", self.complaints)?;
         writeln!(f, "packets dropped:")?;
         for (code, count) in &self.reasons {
             writeln!(f, "  {count:8}  {code}")?;

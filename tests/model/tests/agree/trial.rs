@@ -1,6 +1,6 @@
 //! One random network, in the engine and in the model.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, net::Ipv4Addr};
 
 use viaduct_control_plane::Plan;
 use viaduct_dataplane::{
@@ -10,7 +10,7 @@ use viaduct_dataplane::{
 use viaduct_model::{
     ICMP, Packet, Segment, TCP, UDP,
     generate::{self, Dice, Flow},
-    model::{Answer, Direction, Explained, Fate, Network},
+    model::{Answer, Complaint, Direction, Explained, Fate, Network},
 };
 use viaduct_topology::{
     Reason, Topology,
@@ -39,53 +39,126 @@ pub(crate) struct Disagreement {
     pub(crate) text: String,
 }
 
+/// Nothing here waits.
+const NOW: Moment = Moment::from_millis(1_000_000_000);
+
+/// Legs of a way at most: a packet that is led round goes no further.
+const MOST_LEGS: usize = 6;
+
+/// A router somewhere on the internet.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 250);
+
 /// A network and who judges it.
 struct Trial<'t> {
     plan: &'t Plan,
     engine: Engine,
     scratch: Scratch,
     network: Network<'t>,
+    /// Exchanges that worked, and whose connections nobody has ended.
+    live: Vec<Exchange>,
 }
 
-/// Makes the network of a seed and sends flows through it.
+/// A packet on one side of an appliance, or all the way.
+#[derive(Clone, Copy, Debug)]
+struct Leg {
+    from: AttachmentId,
+    sent: Packet,
+    at: AttachmentId,
+    arrived: Packet,
+}
+
+/// A request and its reply, both as their senders sent them.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    from: AttachmentId,
+    request: Packet,
+    at: AttachmentId,
+    reply: Packet,
+}
+
+/// A topology and its plan.
+struct Loaded {
+    yaml: String,
+    topology: Topology,
+    plan: Plan,
+}
+
+impl Loaded {
+    fn new(seed: u64, yaml: String, before: Option<&Plan>) -> Self {
+        let loaded = viaduct_config_plane::load("random.yaml", &yaml).unwrap_or_else(|problems| {
+            panic!("seed {seed} makes no topology: {}\n{yaml}", problems.render(false))
+        });
+        let topology = loaded.topology;
+        let plan = match before {
+            None => viaduct_control_plane::plan(&topology),
+            Some(before) => viaduct_control_plane::plan_after(before, &topology),
+        };
+        let plan =
+            plan.unwrap_or_else(|error| panic!("seed {seed} makes no plan: {error}\n{yaml}"));
+        Self { yaml, topology, plan }
+    }
+}
+
+/// Makes the network of a seed and sends flows through it; half of them after a few objects of the
+/// network have changed.
 pub(crate) fn run(seed: u64, flows: usize, tally: &mut Tally) -> Result<(), Disagreement> {
-    let mut dice = Dice::new(seed);
-    let yaml = generate::topology(&mut dice);
-    let loaded = viaduct_config_plane::load("random.yaml", &yaml).unwrap_or_else(|problems| {
-        panic!("seed {seed} makes no topology: {}\n{yaml}", problems.render(false))
-    });
-    let topology = &loaded.topology;
-    let plan = viaduct_control_plane::plan(topology)
-        .unwrap_or_else(|error| panic!("seed {seed} makes no plan: {error}\n{yaml}"));
-    let mut trial = Trial::new(seed, &mut dice, topology, &plan);
+    let before = Loaded::new(seed, generate::topology(seed), None);
+    let changed = generate::changed_topology(seed, seed ^ CHANGE);
+    let after = Loaded::new(seed, changed, Some(&before.plan));
+    let mut dice = Dice::labelled(seed, "flows");
+    let mut trial = Trial::new(seed, &mut dice, &before.topology, &before.plan);
     let mut earlier: Vec<Flow> = Vec::new();
-    for _ in 0..flows {
-        let flow = generate::flow(&mut dice, topology, &plan, &earlier);
-        trial.exchange(&flow, tally).map_err(|Disagreement { kind, text }| {
-            let from = trial.name(flow.from);
-            let packet = flow.packet;
-            let explained = trial.explained(&flow).map_or_else(
-                || "cannot be asked: the source is not its own".to_owned(),
-                |it| format!("{:?} {:?} {:?}", it.verdict, it.reason, it.direction),
-            );
-            let model = trial.network.explain(flow.from, &packet);
-            let before: String = earlier
-                .iter()
-                .filter(|other| other.packet.protocol == packet.protocol)
-                .map(|other| {
-                    format!("\n  before: {} from {}", other.packet, trial.name(other.from))
-                })
-                .collect();
-            let text = format!(
-                "seed {seed}, flow {} from {from}: {packet}\n{text}\nexplanation: {explained}\n\
-                 model explains: {model:?}{before}\n{yaml}",
-                earlier.len()
-            );
-            Disagreement { kind, text }
-        })?;
+    let mut now = &before;
+    for number in 0..flows {
+        let mut disagreed = Ok(());
+        if number == flows / 2 {
+            trial.reload(&before, &after);
+            now = &after;
+            disagreed = trial.go_on(&mut dice, tally);
+        }
+        let flow = generate::flow(&mut dice, &now.topology, &now.plan, &earlier);
+        disagreed.and_then(|()| trial.exchange(&flow, tally)).map_err(
+            |Disagreement { kind, text }| {
+                let from = trial.name(flow.from);
+                let packet = flow.packet;
+                let explained = trial.explained(&flow).map_or_else(
+                    || "cannot be asked: the source is not its own".to_owned(),
+                    |it| format!("{:?} {:?} {:?}", it.verdict, it.reason, it.direction),
+                );
+                let model = trial.network.explain(flow.from, &packet);
+                let before: String = earlier
+                    .iter()
+                    .filter(|other| other.packet.protocol == packet.protocol)
+                    .map(|other| {
+                        format!("\n  before: {} from {}", other.packet, trial.name(other.from))
+                    })
+                    .collect();
+                let text = format!(
+                    "seed {seed}, flow {number} from {from}: {packet}\n{text}\nexplanation: \
+                     {explained}\nmodel explains: {model:?}{before}\n{}",
+                    told_changes(number >= flows / 2, &now.yaml, seed)
+                );
+                Disagreement { kind, text }
+            },
+        )?;
         earlier.push(flow);
     }
     Ok(())
+}
+
+/// Makes the seed of a change out of that of a network.
+const CHANGE: u64 = 0x6368_616e_6765;
+
+/// The topology in force, and what was changed in it.
+fn told_changes(changed: bool, yaml: &str, seed: u64) -> String {
+    let mut text = yaml.to_owned();
+    if changed {
+        let before = generate::topology(seed);
+        let gone = before.lines().filter(|line| !yaml.lines().any(|other| other == *line));
+        text.push_str("before the reload:\n");
+        text.extend(gone.flat_map(|line| [line, "\n"]));
+    }
+    text
 }
 
 impl<'t> Trial<'t> {
@@ -106,7 +179,40 @@ impl<'t> Trial<'t> {
             }
         }
         let scratch = engine.scratch([u8::try_from(seed % 251).expect("less than 251"); 32]);
-        Self { plan, engine, scratch, network: Network::new(topology, plan, down) }
+        let network = Network::new(topology, plan, down);
+        Self { plan, engine, scratch, network, live: Vec::new() }
+    }
+
+    /// Another topology takes the place of the first one, in the engine and in the model.
+    fn reload(&mut self, before: &'t Loaded, after: &'t Loaded) {
+        let changes = viaduct_control_plane::changes(&before.plan, &after.plan);
+        self.engine.reload(&after.topology, &changes).expect("a reload");
+        for (attachment, host) in after.plan.attachments.iter().zip(&after.plan.hosts) {
+            if before.plan.attachments.iter().all(|other| other.id != attachment.id) {
+                self.engine.attached(attachment.id, host.device_mtu);
+            }
+        }
+        self.network.reload(&after.topology, &after.plan);
+        self.plan = &after.plan;
+    }
+
+    /// What is left of the connections after a reload: each gets packets from both of its ends.
+    fn go_on(&mut self, dice: &mut Dice, tally: &mut Tally) -> Result<(), Disagreement> {
+        for Exchange { from, request, at, reply } in std::mem::take(&mut self.live) {
+            let request = Packet { segment: Segment::Carry, ..request };
+            let reply = Packet { segment: Segment::Carry, ..reply };
+            let mut packets = [(from, request), (at, reply), (from, request), (at, reply)];
+            if dice.percent(50) {
+                packets.swap(0, 1);
+            }
+            for (from, packet) in packets {
+                if self.plan.attachments.iter().any(|host| host.id == from) {
+                    let survived = self.carry(from, &packet, tally)?.is_some();
+                    tally.went_on(survived);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A request, its reply, the request again, its reply again; and what the explanation says.
@@ -114,33 +220,133 @@ impl<'t> Trial<'t> {
         tally.flows += 1;
         self.explanation(flow, tally)?;
         let Flow { from, packet, .. } = *flow;
-        let Some((at, arrived)) = self.step(from, &packet, tally)? else { return Ok(()) };
+        if self.plan.attachments.iter().all(|host| host.id != from) {
+            return Ok(());
+        }
+        let Some(legs) = self.carry(from, &packet, tally)? else { return Ok(()) };
+        let Leg { at, arrived, .. } = *legs.last().expect("one leg at least");
         // Whose address it is has the reply, and that is another way.
         if !flow.own_source {
             return Ok(());
         }
+        if let Some(icmp) = flow.complaint {
+            self.complain(&legs, icmp, tally)?;
+        }
         let Some(answer) = arrived.answer() else {
-            tally.allowed(self.host(from), self.host(at), &packet, &arrived);
+            tally.allowed(self.host(from), self.host(at), &self.crossed(&legs));
             return Ok(());
         };
-        if self.step(at, &answer, tally)?.is_some() {
-            tally.allowed(self.host(from), self.host(at), &packet, &arrived);
+        if let Some(back) = self.carry(at, &answer, tally)? {
+            tally.allowed(self.host(from), self.host(at), &self.crossed(&legs));
+            if let Some(icmp) = flow.complaint {
+                self.complain(&back, icmp, tally)?;
+            }
         }
         let again = Packet { segment: Segment::Carry, ttl: 64, ..packet };
         let answer = Packet { segment: Segment::Carry, ..answer };
-        if self.step(from, &again, tally)?.is_some() {
-            self.step(at, &answer, tally)?;
+        let mut lives = false;
+        if self.carry(from, &again, tally)?.is_some() {
+            lives = self.carry(at, &answer, tally)?.is_some();
         }
         if packet.protocol == TCP && flow.resets {
             let reset = Packet { segment: Segment::Reset, ..again };
-            if self.step(from, &reset, tally)?.is_some() {
-                self.network.ended(from, &reset);
+            if self.carry(from, &reset, tally)?.is_some() {
                 // The connection is gone, in both directions.
-                self.step(at, &answer, tally)?;
-                self.step(from, &again, tally)?;
+                self.carry(at, &answer, tally)?;
+                self.carry(from, &again, tally)?;
+            }
+        } else if lives {
+            self.live.push(Exchange { from, request: again, at, reply: answer });
+        }
+        Ok(())
+    }
+
+    /// One packet to its end, through whatever appliances it is led. `None` if it is lost.
+    fn carry(
+        &mut self,
+        from: AttachmentId,
+        packet: &Packet,
+        tally: &mut Tally,
+    ) -> Result<Option<Vec<Leg>>, Disagreement> {
+        let (mut from, mut sent) = (from, *packet);
+        let mut legs = Vec::new();
+        while legs.len() < MOST_LEGS {
+            let Some((at, arrived)) = self.step(from, &sent, tally)? else { return Ok(None) };
+            if sent.segment == Segment::Reset {
+                self.network.ended(from, &sent);
+            }
+            legs.push(Leg { from, sent, at, arrived });
+            if !self.network.is_led_through(at, &arrived) {
+                return Ok(Some(legs));
+            }
+            // An appliance sends on what it gets, as it is.
+            (from, sent) = (at, arrived);
+        }
+        Ok(None)
+    }
+
+    /// The receiver of a packet sends an ICMP error about it, the same way back.
+    fn complain(
+        &mut self,
+        legs: &[Leg],
+        icmp: (u8, u8),
+        tally: &mut Tally,
+    ) -> Result<(), Disagreement> {
+        let Some(last) = legs.last() else { return Ok(()) };
+        // Time runs out at a router on the way, which has an address of its own.
+        let mut source = match icmp {
+            (11, 0) => ROUTER,
+            _ => last.arrived.destination,
+        };
+        for leg in legs.iter().rev() {
+            let Leg { from, at, arrived: about, .. } = *leg;
+            let complaint = Complaint { icmp, source, destination: about.source, about };
+            let right = self.network.complain(at, &complaint);
+            let outcome = self.send_complaint(at, &complaint);
+            tally.packets += 1;
+            match (outcome, right) {
+                (Ok(Err(reason)), Err(expected)) if reason == expected => {
+                    tally.reason(reason);
+                    return Ok(());
+                }
+                (Ok(Ok((there, told))), Ok((expected, right)))
+                    if there == expected && told.is_like(&right) =>
+                {
+                    tally.complaints += 1;
+                    if there != from {
+                        return Ok(());
+                    }
+                    source = told.source;
+                }
+                (outcome, right) => {
+                    return Err(Disagreement {
+                        kind: "an ICMP error".to_owned(),
+                        text: format!(
+                            "{icmp:?} from {source} at {} about {about}\nengine: {outcome:?}\n\
+                             model: {right:?}",
+                            self.name(at)
+                        ),
+                    });
+                }
             }
         }
         Ok(())
+    }
+
+    /// What the engine makes of an ICMP error.
+    fn send_complaint(
+        &mut self,
+        from: AttachmentId,
+        complaint: &Complaint,
+    ) -> Result<Result<(AttachmentId, Complaint), Reason>, String> {
+        let mut buffer = bytes::build_complaint(complaint);
+        match self.engine.forward(&mut buffer, from, NOW, &mut self.scratch) {
+            Verdict::Forward { target, length } => {
+                Ok(Ok((target, bytes::read_complaint(&buffer[..length], complaint)?)))
+            }
+            Verdict::Answer(_) => Err("an ICMP error is never answered".to_owned()),
+            Verdict::Drop(Dropped { reason, .. }) => Ok(Err(reason)),
+        }
     }
 
     /// One packet: the engine's outcome must be one of the model's fates.
@@ -193,8 +399,7 @@ impl<'t> Trial<'t> {
 
     fn send(&mut self, from: AttachmentId, packet: &Packet) -> Outcome {
         let mut buffer = bytes::build(packet);
-        let now = Moment::from_millis(1_000_000_000);
-        match self.engine.forward(&mut buffer, from, now, &mut self.scratch) {
+        match self.engine.forward(&mut buffer, from, NOW, &mut self.scratch) {
             Verdict::Forward { target, length } => match bytes::read(&buffer[..length], packet) {
                 Ok(packet) => Outcome::Delivered { at: target, packet },
                 Err(what) => Outcome::Broken(what),
@@ -229,7 +434,7 @@ impl<'t> Trial<'t> {
             if refused { None } else { found.translated_source.zip(found.translated_source_ports) };
         let has_ports = matches!(flow.packet.protocol, TCP | UDP);
         let agrees = |right: &Explained| {
-            let ip = |it: Option<(std::net::Ipv4Addr, _)>| it.map(|(ip, _)| ip);
+            let ip = |it: Option<(Ipv4Addr, _)>| it.map(|(ip, _)| ip);
             right.blocker == blocker
                 && if has_ports {
                     right.translated_source == translated_source
@@ -250,7 +455,8 @@ impl<'t> Trial<'t> {
 
     fn explained(&self, flow: &Flow) -> Option<Explanation> {
         let Flow { from, packet, own_source, .. } = *flow;
-        if !own_source {
+        let here = self.plan.attachments.iter().any(|host| host.id == from);
+        if !own_source || !here {
             return None;
         }
         let (probe, has_ports) = match packet.protocol {
@@ -269,11 +475,24 @@ impl<'t> Trial<'t> {
         self.plan.attachments.iter().find(|it| it.id == id).expect("a host of the plan")
     }
 
-    fn name(&self, id: AttachmentId) -> &'t str {
-        &self.host(id).name
+    /// What the legs of a way led through.
+    fn crossed(&self, legs: &[Leg]) -> BTreeSet<&'static str> {
+        let mut crossed = BTreeSet::new();
+        for leg in legs {
+            crossed.extend(self.network.crossed(leg.from, &leg.sent));
+        }
+        crossed
     }
 
-    fn told(&self, fate: &Fate) -> String {
+    fn name(&self, id: AttachmentId) -> &'t str {
+        self.plan
+            .attachments
+            .iter()
+            .find(|it| it.id == id)
+            .map_or("a host that is gone", |it| &it.name)
+    }
+
+    fn told(&self, fate: &Fate<'_>) -> String {
         match fate {
             Fate::Arrives { at, packet, .. } => format!("arrives at {}: {packet}", self.name(*at)),
             Fate::Dropped { reason, answer } => kind_of_drop(*reason, *answer),
@@ -281,7 +500,7 @@ impl<'t> Trial<'t> {
     }
 }
 
-fn kind_of_fate(fate: &Fate) -> String {
+fn kind_of_fate(fate: &Fate<'_>) -> String {
     match fate {
         Fate::Arrives { .. } => "arrives".to_owned(),
         Fate::Dropped { reason, answer } => kind_of_drop(*reason, *answer),

@@ -1,0 +1,100 @@
+//! ICMP errors about packets of a connection: they belong to it, but travel as ICMP.
+
+use std::net::Ipv4Addr;
+
+use viaduct_topology::{
+    Reason,
+    inventory::{AttachmentId, Host},
+};
+
+use super::{Direction, Network};
+use crate::packet::{ICMP, Packet};
+
+/// An ICMP error: somebody got a packet and could do nothing with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Its type and code.
+    pub icmp: (u8, u8),
+    /// Who sends it.
+    pub source: Ipv4Addr,
+    /// Who is to get it.
+    pub destination: Ipv4Addr,
+    /// The packet that it is about, as its sender sees that.
+    pub about: Packet,
+}
+
+impl Complaint {
+    /// Whether both say the same of the same packet.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let said = |it: &Self| (it.icmp, it.source, it.destination);
+        said(self) == said(other) && self.about.same_flow(&other.about)
+    }
+}
+
+impl Network<'_> {
+    /// What becomes of an ICMP error: where it arrives and like what, or why not.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it is dropped.
+    pub fn complain(
+        &self,
+        from: AttachmentId,
+        complaint: &Complaint,
+    ) -> Result<(AttachmentId, Complaint), Reason> {
+        // It runs the way of a reply to what it is about.
+        let reply = complaint.about.backwards();
+        let (place, direction) = self.connection_of(from, &reply).ok_or(Reason::NoConnection)?;
+        let connection = &self.connections[place];
+        // Routers of the internet speak for themselves. In a VPC only whoever forwards for others
+        // can have met a packet that was not for him (RT-21).
+        let own = complaint.source == reply.source;
+        if !own {
+            match &self.host(from).ok_or(Reason::AttachmentDown)?.host {
+                Host::Internet { .. } => {}
+                Host::Instance { eni } if !self.eni(eni).source_dest_check => {}
+                Host::Environment { .. } | Host::Service { .. } => {
+                    return Err(Reason::SpoofedSource);
+                }
+                _ => return Err(Reason::EniSourceDestCheckRestriction),
+            }
+        }
+        let standing = self.again(connection).ok_or(Reason::NoConnection)?;
+        let way = standing.way.ok_or_else(|| standing.refused.expect("why it leads nowhere"))?;
+        // Its groups count it as part of the connection (SG-29); ACLs do not (ACL-19).
+        let on_the_way = |packet: Packet| Packet { protocol: ICMP, icmp: complaint.icmp, ..packet };
+        match direction {
+            Direction::Forward => {
+                for link in &way.links {
+                    let packet = on_the_way(link.packet);
+                    self.cross(link.from, link.to, &packet)
+                        .into_iter()
+                        .collect::<Result<(), _>>()?;
+                }
+            }
+            Direction::Return => {
+                for link in way.links.iter().rev() {
+                    let packet = on_the_way(link.packet.backwards());
+                    self.cross(link.to, link.from, &packet)
+                        .into_iter()
+                        .collect::<Result<(), _>>()?;
+                }
+            }
+        }
+        // The other end is told of the packet that it sent itself.
+        let (at, about, seen_source) = match direction {
+            Direction::Forward => {
+                let received = connection.received;
+                (connection.receiver, received.backwards(), received.source)
+            }
+            Direction::Return => (connection.opener, connection.sent, connection.sent.destination),
+        };
+        if self.down.contains(&at) {
+            return Err(Reason::AttachmentDown);
+        }
+        let source = if own { seen_source } else { complaint.source };
+        let icmp = complaint.icmp;
+        Ok((at, Complaint { icmp, source, destination: about.source, about }))
+    }
+}
