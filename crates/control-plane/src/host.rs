@@ -66,6 +66,7 @@ impl HostPlan {
     pub(crate) fn instance(
         name: String,
         address: IpAddr,
+        further: Vec<IpNet>,
         gateway: IpAddr,
         forwards: bool,
         hosts: Arc<[(IpAddr, String)]>,
@@ -74,7 +75,7 @@ impl HostPlan {
             name,
             device_mtu: VPC_MTU,
             address: (address, host_prefix_len(address)),
-            further: Vec::new(),
+            further,
             gateway,
             forwards,
             hosts,

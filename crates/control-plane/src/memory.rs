@@ -69,7 +69,10 @@ impl<'p> Memory<'p> {
     /// All addresses in use in a subnet.
     pub(crate) fn addresses(&self, subnet: &ResourceId) -> BTreeSet<IpAddr> {
         let enis = self.enis.values().filter(|eni| eni.subnet == *subnet);
-        enis.map(|eni| eni.private_ip).collect()
+        enis.flat_map(|eni| {
+            [eni.private_ip].into_iter().chain(eni.secondary_private_ips.iter().copied())
+        })
+        .collect()
     }
 
     /// The interface that a NAT gateway had for a public address.

@@ -12,6 +12,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use ipnet::IpNet;
 use viaduct_topology::{
     Handle, ResourceId, Topology,
     inventory::{Attachment, Eni, EniOwner, Host},
@@ -124,9 +125,9 @@ enum Holder {
 
 impl Planner<'_> {
     /// One interface for each address; the first is the primary, whose private address may be
-    /// named (NAT-06, NAT-07).
+    /// named (NAT-06, NAT-07). A gateway that is not yet or no more there has none.
     fn nat_gateways(&mut self) {
-        for gateway in self.topology.nat_gateways.values() {
+        for gateway in self.topology.nat_gateways.values().filter(|it| it.state.is_there()) {
             let subnet = &self.topology.subnets[gateway.subnet];
             let before = |public_ip: &IpAddr| self.memory.nat_eni(&gateway.id, *public_ip);
             // Interfaces follow their public addresses, except that the first stays the first: its
@@ -182,7 +183,7 @@ impl Planner<'_> {
                     vpc: self.topology.vpcs[subnet.vpc].id.clone(),
                     subnet: subnet.id.clone(),
                     private_ip: UNASSIGNED,
-                    secondary_private_ips: Vec::new(),
+                    secondary_private_ips: instance.secondary_private_ips.clone(),
                     public_ip: instance.public_ip,
                     security_groups: groups
                         .map(|group| self.topology.security_groups[*group].id.clone())
@@ -279,9 +280,12 @@ impl Planner<'_> {
     fn assign(&mut self) -> Result<(), PlanError> {
         let wanted = std::mem::take(&mut self.wanted);
         let mut given: Vec<Option<IpAddr>> = Vec::with_capacity(wanted.len());
-        for Wanted { subnet, named, what, .. } in &wanted {
+        for Wanted { eni, subnet, named, what, .. } in &wanted {
             let named = named.map(|named| self.addresses.named(*subnet, named, what));
             given.push(named.transpose()?);
+            for secondary in &eni.secondary_private_ips {
+                self.addresses.named(*subnet, *secondary, what)?;
+            }
         }
         for (Wanted { eni, subnet, .. }, given) in wanted.iter().zip(&mut given) {
             if given.is_none() {
@@ -353,6 +357,7 @@ impl Planner<'_> {
                 HostPlan::instance(
                     self.paths[handle.index()].clone(),
                     self.private.instances[&handle],
+                    instance.secondary_private_ips.iter().copied().map(IpNet::from).collect(),
                     router(subnet.cidr_block),
                     !instance.source_dest_check,
                     hosts.of_subnet(instance.subnet),

@@ -291,6 +291,39 @@ fn lam_25_a_vpc_has_a_quota_of_hyperplane_enis() {
 }
 
 #[test]
+fn nat_22_only_a_gateway_that_is_there_has_interfaces() {
+    for (state, interfaces) in
+        [("pending", 0), ("failed", 0), ("available", 2), ("deleting", 2), ("deleted", 0)]
+    {
+        let plan = planned(&network(&format!(
+            "    nat_gateways: {{ n: {{ subnet: a, connectivity_type: private, \
+             secondary_private_ip_address_count: 1, state: {state} }} }}"
+        )));
+        assert_eq!(plan.enis.len(), interfaces, "{state}");
+    }
+}
+
+#[test]
+fn secondary_addresses_are_of_the_same_interface_and_nobody_elses() {
+    let plan = planned(&network(
+        "    instances:
+      first: { subnet: a }
+      db: { subnet: a, private_ip: 10.0.1.6, secondary_private_ips: [10.0.1.4, 10.0.1.5] }
+",
+    ));
+    assert_eq!(addresses(&plan)[1], ("10.0.1.7".to_owned(), "instance/first".to_owned()));
+    let (host, eni) = (plan.host("instance/db").unwrap().1, &plan.enis[1]);
+    let secondary: Vec<String> =
+        eni.secondary_private_ips.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (eni.private_ip.to_string(), secondary.join(" ")),
+        ("10.0.1.6".into(), "10.0.1.4 10.0.1.5".into())
+    );
+    let further: Vec<String> = host.further.iter().map(ToString::to_string).collect();
+    assert_eq!(further, ["10.0.1.4/32", "10.0.1.5/32"]);
+}
+
+#[test]
 fn rt_21_an_instance_without_the_check_is_to_forward() {
     let plan = planned(&network(
         "    instances: { db: { subnet: a }, fw: { subnet: a, source_dest_check: false } }

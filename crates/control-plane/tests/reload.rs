@@ -142,6 +142,22 @@ fn the_file_s_word_stands_above_memory() {
 }
 
 #[test]
+fn a_secondary_address_passes_from_one_to_another_and_rests_otherwise() {
+    let instances = |one: &str, other: &str, more: &str| {
+        let keys = |list: &str| format!("subnet: a, secondary_private_ips: [{list}]");
+        let (one, other) = (keys(one), keys(other));
+        network(&format!("    instances: {{ one: {{ {one} }}, other: {{ {other} }}{more} }}"), "")
+    };
+    let before = first(&instances("10.0.1.20", "10.0.1.6", ""));
+    let after = next(&before, &instances("10.0.1.6", "10.0.1.20", ""));
+    let kinds: Vec<String> = changes(&before, &after).iter().map(kind).collect();
+    assert_eq!(kinds, ["~ eni", "~ eni", "~ eni", "~ eni"], "both let go before either takes");
+    // What was a secondary address until now is given to nobody else in this reload.
+    let freed = next(&before, &instances("", "", ", new: { subnet: a }"));
+    assert_eq!(addresses(&freed)["instance/new"], "10.0.1.7");
+}
+
+#[test]
 fn a_full_subnet_gives_out_what_this_reload_frees_and_nothing_else() {
     let instances = |names: std::ops::Range<u32>| {
         let names: Vec<String> = names.map(|n| format!("h{n}: {{ subnet: tiny }}")).collect();

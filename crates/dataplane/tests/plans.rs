@@ -34,13 +34,17 @@ fn topology(numbers: &mut Numbers) -> String {
             0 => format!(", public_ip: 203.0.113.{}", 1 + draw(5)),
             _ => String::new(),
         };
+        let secondary = match draw(4) {
+            0 => format!(", secondary_private_ips: [10.0.{block}.{}]", 4 + draw(6)),
+            _ => String::new(),
+        };
         let groups = ["one", "two", "one, two"][draw(3) as usize];
         let check = draw(2) == 0;
         // An id of its own, so that it can be renamed.
         let id = ["", ", id: i-11111111111111111"]
             [usize::from(name == "old" || name == "new") * draw(2) as usize];
         instances += &format!(
-            "      {name}: {{ subnet: {subnet}{private}{public}{id}, security_groups: [{groups}], source_dest_check: {check} }}\n"
+            "      {name}: {{ subnet: {subnet}{private}{secondary}{public}{id}, security_groups: [{groups}], source_dest_check: {check} }}\n"
         );
     }
     let mut gateways = String::new();
@@ -55,6 +59,23 @@ fn topology(numbers: &mut Numbers) -> String {
             let ips = ips.join(", ");
             gateways += &format!("      {name}: {{ subnet: a, public_ips: [{ips}]{private} }}\n");
         }
+    }
+    let mut endpoints = String::new();
+    for (index, name) in ["first", "second"].into_iter().enumerate() {
+        let service = ["s3", "sqs"][draw(2) as usize];
+        let address = match draw(2) {
+            0 => format!(", private_ips: [10.0.1.{}]", 4 + draw(6)),
+            _ => String::new(),
+        };
+        endpoints += &match draw(3) {
+            0 => format!(
+                "      {name}: {{ type: gateway, service: s3, route_tables: [t{index}] }}\n"
+            ),
+            1 => format!(
+                "      {name}: {{ type: interface, service: {service}, subnets: [a]{address} }}\n"
+            ),
+            _ => continue,
+        };
     }
     let mut functions = String::new();
     for name in ["api", "job"] {
@@ -82,6 +103,7 @@ fn topology(numbers: &mut Numbers) -> String {
         }
         _ => "",
     };
+    let draw_service = draw(2);
     let or_none = |text: String| if text.is_empty() { "      {}\n".to_owned() } else { text };
     format!(
         "vpcs:
@@ -93,13 +115,20 @@ fn topology(numbers: &mut Numbers) -> String {
       tiny: {{ cidr_block: 10.0.3.0/28, availability_zone: c }}
     internet_gateway: igw
     security_groups: {{ one: {{}}, two: {{}} }}
+    route_tables: {{ t0: {{}}, t1: {{}} }}
     nat_gateways:
+{}    vpc_endpoints:
 {}    instances:
-{}{namesake}functions:
+{}{namesake}services:
+  s3: {{ prefix_list: [198.18.0.0/24], ip: 198.18.0.{} }}
+  sqs: {{ ip: 198.18.1.1 }}
+functions:
 {}internet:
 {hosts}",
         or_none(gateways),
+        or_none(endpoints),
         or_none(instances),
+        1 + draw_service,
         or_none(functions),
     )
 }

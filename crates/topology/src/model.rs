@@ -322,15 +322,29 @@ pub enum NatGatewayState {
     Deleted,
 }
 
-impl fmt::Display for NatGatewayState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl NatGatewayState {
+    /// The word for it, AWS's own.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Pending => "pending",
             Self::Failed => "failed",
             Self::Available => "available",
             Self::Deleting => "deleting",
             Self::Deleted => "deleted",
-        })
+        }
+    }
+
+    /// Whether it has its interfaces, and carries something.
+    #[must_use]
+    pub const fn is_there(self) -> bool {
+        matches!(self, Self::Available | Self::Deleting)
+    }
+}
+
+impl fmt::Display for NatGatewayState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
     }
 }
 

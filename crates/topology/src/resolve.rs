@@ -11,6 +11,7 @@
 
 pub(crate) mod names;
 
+mod account;
 mod acl;
 mod addresses;
 mod appliance;
@@ -20,11 +21,13 @@ mod endpoint;
 mod expect;
 mod function;
 mod gateway;
+mod gateway_table;
 mod instance;
 mod internet;
 mod naming;
 mod peering;
 mod prefix_list;
+mod quotas;
 mod report;
 mod routes;
 mod security_group;
@@ -79,6 +82,8 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     addresses::check(&mut context);
     service::check(&mut context);
     appliance::check(&mut context);
+    gateway::check(&mut context);
+    quotas::check(&mut context, &spec.vpcs);
     for expectation in &spec.expect {
         expect::build(&mut context, expectation);
     }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{AclAction, Connectivity, PortRange, Traffic};
+use crate::model::{AclAction, Connectivity, NatGatewayState, PortRange, Traffic};
 
 /// A place in a source: byte offsets, the end excluded. The default is no place at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +120,8 @@ pub struct Vpc {
     pub name: Spanned<String>,
     /// The id to use instead of a derived one.
     pub id: Option<Spanned<String>>,
+    /// The account that owns it, 12 digits.
+    pub account: Option<Spanned<String>>,
     /// The primary block first.
     pub cidr_blocks: Field<Vec<Spanned<IpNet>>>,
     /// Its subnets.
@@ -197,6 +199,8 @@ pub struct InternetGateway {
     pub name: Spanned<String>,
     /// The id to use instead of a derived one.
     pub id: Option<Spanned<String>>,
+    /// The table for what comes in; the VPC's local routes alone if not given.
+    pub route_table: Option<Spanned<String>>,
 }
 
 /// A NAT gateway.
@@ -216,6 +220,8 @@ pub struct NatGateway {
     pub secondary_private_ip_address_count: Option<Spanned<u32>>,
     /// Of a public one: its public addresses.
     pub public_ips: Field<Vec<Spanned<IpAddr>>>,
+    /// How far its life is; available if not given.
+    pub state: Option<Spanned<NatGatewayState>>,
 }
 
 /// A way to a service. Which keys it may have depends on its type.
@@ -320,6 +326,8 @@ pub struct Instance {
     pub subnet: Field<String>,
     /// Its private address; the lowest free one of the subnet if not given.
     pub private_ip: Option<Spanned<IpAddr>>,
+    /// Further private addresses.
+    pub secondary_private_ips: Option<Spanned<Vec<Spanned<IpAddr>>>>,
     /// Its public address.
     pub public_ip: Option<Spanned<IpAddr>>,
     /// Its groups; the VPC's default group if there are none.
@@ -346,7 +354,7 @@ pub struct VpcPeeringConnection {
 pub struct Function {
     /// The key.
     pub name: Spanned<String>,
-    /// The account that owns it, 12 digits.
+    /// The account that owns it, 12 digits; its VPC's if not given.
     pub account: Option<Spanned<String>>,
     /// Its subnets.
     pub subnets: Field<References>,

@@ -2,7 +2,7 @@
 
 use viaduct_topology::{
     Report, Spanned,
-    model::Connectivity,
+    model::{Connectivity, NatGatewayState},
     spec::{
         Destination, Instance, InternetGateway, NatGateway, NetworkAcl, PrefixList, Route,
         RouteTable, SecurityGroup, Service, Subnet, Vpc, VpcEndpoint, VpcEndpointType,
@@ -31,6 +31,7 @@ pub(super) fn prefix_list(report: &mut Report, name: Name, node: &Node) -> Prefi
 pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
     let keys = [
         "id",
+        "account",
         "cidr_blocks",
         "subnets",
         "route_tables",
@@ -43,6 +44,7 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
     ];
     let [
         id,
+        account,
         cidr_blocks,
         subnets,
         route_tables,
@@ -56,6 +58,7 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
     Vpc {
         name,
         id: optional(report, id, scalar::text),
+        account: optional(report, account, scalar::text),
         cidr_blocks: required(report, cidr_blocks, scalar::nets),
         subnets: named(report, subnets, "subnets", subnet),
         route_tables: named(report, route_tables, "route tables", route_table),
@@ -141,14 +144,19 @@ fn internet_gateway(report: &mut Report, entry: Entry<'_>) -> Option<InternetGat
     let Entry::Present(node) = entry else { return None };
     if !matches!(node.value, Value::Mapping(_)) {
         let name = Spanned::new(scalar::text(report, node)?, node.span);
-        return Some(InternetGateway { name, id: None });
+        return Some(InternetGateway { name, id: None, route_table: None });
     }
-    let [name, id] = fields(report, node, "an internet gateway", ["name", "id"]);
+    let [name, id, route_table] =
+        fields(report, node, "an internet gateway", ["name", "id", "route_table"]);
     let name = present(report, name, "name", "an internet gateway", node.span)
         .and_then(|node| scalar::text(report, node).map(|name| Spanned::new(name, node.span)));
     // Without its name it is there all the same: nothing else is to blame.
     let name = name.unwrap_or_else(|| Spanned::new("igw".to_owned(), node.span));
-    Some(InternetGateway { name, id: optional(report, id, scalar::text) })
+    Some(InternetGateway {
+        name,
+        id: optional(report, id, scalar::text),
+        route_table: optional(report, route_table, scalar::text),
+    })
 }
 
 fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
@@ -159,8 +167,9 @@ fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
         "private_ip",
         "secondary_private_ip_address_count",
         "public_ips",
+        "state",
     ];
-    let [id, subnet, connectivity, private_ip, secondary, public_ips] =
+    let [id, subnet, connectivity, private_ip, secondary, public_ips, state] =
         fields(report, node, "a NAT gateway", keys);
     NatGateway {
         name,
@@ -173,6 +182,16 @@ fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
         private_ip: optional(report, private_ip, scalar::ip),
         secondary_private_ip_address_count: optional(report, secondary, scalar::number),
         public_ips: required(report, public_ips, scalar::ips),
+        state: optional(report, state, |report, node| {
+            let states = [
+                NatGatewayState::Pending,
+                NatGatewayState::Failed,
+                NatGatewayState::Available,
+                NatGatewayState::Deleting,
+                NatGatewayState::Deleted,
+            ];
+            scalar::word(report, node, &states.map(|state| (state.word(), state)))
+        }),
     }
 }
 
@@ -229,14 +248,23 @@ fn network_acl(report: &mut Report, name: Name, node: &Node) -> NetworkAcl {
 }
 
 fn instance(report: &mut Report, name: Name, node: &Node) -> Instance {
-    let keys = ["id", "subnet", "private_ip", "public_ip", "security_groups", "source_dest_check"];
-    let [id, subnet, private_ip, public_ip, security_groups, check] =
+    let keys = [
+        "id",
+        "subnet",
+        "private_ip",
+        "secondary_private_ips",
+        "public_ip",
+        "security_groups",
+        "source_dest_check",
+    ];
+    let [id, subnet, private_ip, secondary, public_ip, security_groups, check] =
         fields(report, node, "an instance", keys);
     Instance {
         name,
         id: optional(report, id, scalar::text),
         subnet: required(report, subnet, scalar::text),
         private_ip: optional(report, private_ip, scalar::ip),
+        secondary_private_ips: optional(report, secondary, scalar::ips),
         public_ip: optional(report, public_ip, scalar::ip),
         security_groups: optional(report, security_groups, scalar::references),
         source_dest_check: optional(report, check, scalar::boolean),

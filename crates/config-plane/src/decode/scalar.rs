@@ -174,7 +174,10 @@ pub(super) fn word<T: Copy>(
     words: &[(&'static str, T)],
 ) -> Option<T> {
     let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-    let known = known.join(" or ");
+    let known = match known.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => known.concat(),
+    };
     let text = scalar(report, node, &known)?;
     let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
     if found.is_none() {

@@ -16,17 +16,17 @@ pub(super) struct Addresses {
     public: HashMap<IpAddr, String>,
     /// Public addresses in the order of the file, to be held against the VPCs' blocks.
     public_places: Vec<Spanned<IpAddr>>,
-    /// How many interfaces each subnet is to hold.
+    /// How many addresses of interfaces each subnet is to hold.
     interfaces: HashMap<Handle<Subnet>, u32>,
     /// What needs a way to the internet gateway: its subnet, place and name.
     public_interfaces: Vec<(Handle<Subnet>, Span, String)>,
 }
 
 impl Addresses {
-    /// Counts interfaces that the subnet has to hold.
-    pub(super) fn take(&mut self, subnet: Handle<Subnet>, interfaces: u32) {
+    /// Counts addresses that the subnet has to hold.
+    pub(super) fn take(&mut self, subnet: Handle<Subnet>, addresses: u32) {
         let taken = self.interfaces.entry(subnet).or_default();
-        *taken = taken.saturating_add(interfaces);
+        *taken = taken.saturating_add(addresses);
     }
 
     /// Remembers that something in the subnet has a public address.
@@ -131,7 +131,7 @@ fn subnets_hold_their_interfaces(context: &mut Context) {
         let span = context.subnet_places[subnet.index()];
         context
             .report
-            .error(span, format!("`{path}` has room for {usable} interfaces, not for {taken}"))
+            .error(span, format!("`{path}` has room for {usable} addresses, not for {taken}"))
             .help("five addresses of a subnet are reserved; give it a larger block");
     }
 }

@@ -31,6 +31,14 @@ pub(super) fn check(context: &mut Context) {
                 .warning(*span, format!("instance `{name}` drops what is not its own"))
                 .help("to forward packets of others it needs `source_dest_check: false`");
         }
+        let vpc = topology.subnets[instance.subnet].vpc;
+        let gateway = topology.vpcs[vpc].internet_gateway.map(|it| &topology.internet_gateways[it]);
+        if instance.public_ip.is_none() && gateway.is_some_and(|it| it.route_table == Some(*table))
+        {
+            report
+                .warning(*span, format!("instance `{name}` has no public address"))
+                .help("an internet gateway drops what its table leads there (RT-18)");
+        }
         if topology.subnets[instance.subnet].route_table == *table {
             let subnet = &topology.subnets[instance.subnet].name;
             report

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     arena::Handle,
-    model::{NetworkAcl, PrefixList, RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc},
+    model::{
+        NatGateway, NetworkAcl, PrefixList, RouteTable, SecurityGroup, Service, Subnet, Topology,
+        Vpc,
+    },
     path::Kind,
     spec::{Field, Span, Spanned, Spec},
 };
@@ -37,6 +40,8 @@ pub(super) struct Context {
     pub(super) peerings: Vec<Option<[Handle<Vpc>; 2]>>,
     /// Which routes lead to instances.
     pub(super) appliances: Vec<Appliance>,
+    /// Routes to NAT gateways, by the places of their targets.
+    pub(super) nat_routes: Vec<(Span, Handle<NatGateway>)>,
     /// The ENIs that the functions so far need.
     pub(super) interfaces: Interfaces,
     /// How many routes each table has, by handle, and where that is to be told.
@@ -81,6 +86,7 @@ impl Context {
             subnet_places: Vec::new(),
             peerings: Vec::new(),
             appliances: Vec::new(),
+            nat_routes: Vec::new(),
             interfaces: Interfaces::default(),
             route_counts: Vec::new(),
             list_routes: HashMap::new(),
@@ -283,6 +289,18 @@ impl Context {
     ) -> Option<Handle<RouteTable>> {
         match self.find(reference, &[Kind::RouteTable], Some(vpc))? {
             Target::RouteTable(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The same without a report.
+    pub(super) fn find_route_table_quietly(
+        &self,
+        reference: &str,
+        vpc: Handle<Vpc>,
+    ) -> Option<Handle<RouteTable>> {
+        match self.names.find(reference, &[Kind::RouteTable], Some(vpc)) {
+            Ok(Target::RouteTable(table)) => Some(table),
             _ => None,
         }
     }

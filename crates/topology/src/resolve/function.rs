@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
+    account,
     context::Context,
     names::Miss,
     security_group::{self, Limits},
@@ -13,9 +14,6 @@ use crate::{
     path::Kind,
     spec::{self, Field, References, Spanned},
 };
-
-/// The account of a function that names none: the one of AWS's own examples.
-pub(super) const DEFAULT_ACCOUNT: &str = "123456789012";
 
 /// Subnets of a function (LAM-15).
 const MOST_SUBNETS: usize = 16;
@@ -37,7 +35,7 @@ pub(super) fn build(context: &mut Context, spec: &spec::Function) {
     let groups = groups.map_or(Vec::new(), |given| self::groups(context, &noun, given, vpc));
     let function = Function {
         name: spec.name.value.clone(),
-        account: account(context, spec),
+        account: account::of_function(context, spec, vpc),
         subnets,
         security_groups: groups,
         environments: environments(context, spec),
@@ -129,17 +127,6 @@ fn group(
         context.miss(reference.span, miss);
     }
     Some(group)
-}
-
-fn account(context: &mut Context, spec: &spec::Function) -> String {
-    let Some(account) = &spec.account else { return DEFAULT_ACCOUNT.to_owned() };
-    if account.value.len() != 12 || !account.value.bytes().all(|byte| byte.is_ascii_digit()) {
-        context
-            .report
-            .error(account.span, format!("`{}` is not an account", account.value))
-            .help(format!("an account is 12 digits; {DEFAULT_ACCOUNT} if not given"));
-    }
-    account.value.clone()
 }
 
 fn environments(context: &mut Context, spec: &spec::Function) -> u32 {

@@ -23,12 +23,10 @@ pub(super) fn build_internet_gateway(
     let path = format!("{}/{}", spec.name.value, gateway.name.value);
     let id = context.ids.id(&mut context.report, "igw", &path, gateway.id.as_ref());
     let name = gateway.name.value.clone();
-    Some(context.topology.internet_gateways.push(InternetGateway {
-        id,
-        name,
-        vpc,
-        route_table: None,
-    }))
+    let route_table = gateway.route_table.as_ref();
+    let route_table = route_table.and_then(|reference| context.find_route_table(reference, vpc));
+    let gateway = InternetGateway { id, name, vpc, route_table };
+    Some(context.topology.internet_gateways.push(gateway))
 }
 
 /// Builds a NAT gateway.
@@ -42,12 +40,15 @@ pub(super) fn build_nat_gateway(
     let noun = format!("NAT gateway `{name}`");
     let path = format!("{}/{name}", vpc_spec.name.value);
     let id = context.ids.id(&mut context.report, "nat", &path, spec.id.as_ref());
+    let state = spec.state.as_ref().map_or(NatGatewayState::default(), |given| given.value);
+    // What has failed or is gone has given its addresses back (NAT-22).
+    let gone = matches!(state, NatGatewayState::Failed | NatGatewayState::Deleted);
     let connectivity = match &spec.connectivity_type {
         Field::Given(given) => Some(given.value),
         Field::Missing => Some(Connectivity::Public),
         Field::Unreadable => None,
     };
-    if connectivity == Some(Connectivity::Public) && vpc_spec.internet_gateway.is_none() {
+    if connectivity == Some(Connectivity::Public) && vpc_spec.internet_gateway.is_none() && !gone {
         context
             .report
             .error(
@@ -63,9 +64,11 @@ pub(super) fn build_nat_gateway(
     let subnet = context.report.require(&spec.subnet, "subnet", &noun, spec.name.span);
     let subnet = subnet.and_then(|reference| context.find_subnet(reference, Some(vpc)));
     let owner = Owner { noun: noun.clone(), vpc, subnet };
-    let private_ip = spec.private_ip.as_ref().and_then(|ip| context.claim_private(&owner, ip));
+    let private_ip = spec.private_ip.as_ref().filter(|_| !gone);
+    let private_ip = private_ip.and_then(|ip| context.claim_private(&owner, ip));
 
     let (addresses, public_ips) = match connectivity {
+        Some(Connectivity::Public) if gone => (1, Vec::new()),
         Some(Connectivity::Public) => {
             let public_ips = public_ips(context, spec, &owner);
             // Each public address has a private one of its own (NAT-06).
@@ -74,7 +77,7 @@ pub(super) fn build_nat_gateway(
         Some(Connectivity::Private) => (private_addresses(context, spec, &noun), Vec::new()),
         None => (1, Vec::new()),
     };
-    if let Some(subnet) = subnet {
+    if let Some(subnet) = subnet.filter(|_| state.is_there()) {
         context.addresses.take(subnet, addresses);
         if connectivity == Some(Connectivity::Public) {
             context.addresses.behind_internet_gateway(subnet, spec.name.span, noun);
@@ -87,7 +90,7 @@ pub(super) fn build_nat_gateway(
         private_ip,
         addresses,
         public_ips,
-        state: NatGatewayState::default(),
+        state,
     });
 }
 
@@ -142,4 +145,18 @@ fn public_ips(context: &mut Context, spec: &spec::NatGateway, owner: &Owner) -> 
             .help(format!("AWS allows {USUAL_ADDRESSES} unless the quota is raised"));
     }
     given.value.iter().filter_map(|ip| context.claim_public(noun, ip)).collect()
+}
+
+/// Warns of routes to NAT gateways that lead nowhere (NAT-22).
+pub(super) fn check(context: &mut Context) {
+    for (place, gateway) in &context.nat_routes {
+        let gateway = &context.topology.nat_gateways[*gateway];
+        if !gateway.state.is_there() {
+            let NatGateway { name, state, .. } = gateway;
+            context
+                .report
+                .warning(*place, format!("the state of NAT gateway `{name}` is `{state}`"))
+                .help("this route is a blackhole");
+        }
+    }
 }

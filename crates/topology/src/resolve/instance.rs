@@ -1,5 +1,7 @@
 //! Instances.
 
+use std::net::IpAddr;
+
 use super::{
     addresses::Owner,
     context::{Context, Declared},
@@ -27,6 +29,9 @@ pub(super) fn build(
     let subnet = subnet.and_then(|reference| context.find_subnet(reference, scope));
     let owner = Owner { noun, vpc: declared.vpc, subnet };
     let private_ip = spec.private_ip.as_ref().and_then(|ip| context.claim_private(&owner, ip));
+    let secondary = spec.secondary_private_ips.as_ref().map_or(&[][..], |given| &given.value);
+    let secondary_private_ips: Vec<IpAddr> =
+        secondary.iter().filter_map(|ip| context.claim_private(&owner, ip)).collect();
     let public_ip = spec.public_ip.as_ref().and_then(|ip| {
         if vpc_spec.internet_gateway.is_none() {
             context
@@ -44,7 +49,8 @@ pub(super) fn build(
     });
 
     if let Some(subnet) = subnet {
-        context.addresses.take(subnet, 1);
+        let addresses = 1 + u32::try_from(secondary.len()).unwrap_or(u32::MAX - 1);
+        context.addresses.take(subnet, addresses);
         if public_ip.is_some() {
             context.addresses.behind_internet_gateway(subnet, spec.name.span, owner.noun.clone());
         }
@@ -65,7 +71,7 @@ pub(super) fn build(
         name: name.clone(),
         subnet: subnet.unwrap_or(Handle::at(0)),
         private_ip,
-        secondary_private_ips: Vec::new(),
+        secondary_private_ips,
         public_ip,
         security_groups,
         source_dest_check: spec.source_dest_check.as_ref().is_none_or(|check| check.value),

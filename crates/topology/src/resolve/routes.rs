@@ -272,7 +272,10 @@ fn target(
         [Kind::InternetGateway, Kind::NatGateway, Kind::VpcPeeringConnection, Kind::Instance];
     match find(context, target, &kinds, declared)? {
         Target::InternetGateway(gateway) => Some(RouteTarget::InternetGateway(gateway)),
-        Target::NatGateway(gateway) => Some(RouteTarget::NatGateway(gateway)),
+        Target::NatGateway(gateway) => {
+            context.nat_routes.push((target.span, gateway));
+            Some(RouteTarget::NatGateway(gateway))
+        }
         Target::VpcPeeringConnection(peering) => {
             let ends = context.peerings[peering.index()];
             if ends.is_some_and(|ends| !ends.contains(&declared.vpc)) {

@@ -3,11 +3,9 @@
 use ipnet::IpNet;
 
 use super::{
-    acl, cidr,
+    account, acl, cidr,
     context::{Context, Declared},
-    endpoint,
-    function::DEFAULT_ACCOUNT,
-    gateway, instance, routes, security_group, subnet,
+    endpoint, gateway, gateway_table, instance, routes, security_group, subnet,
 };
 use crate::{
     model::Vpc,
@@ -28,7 +26,7 @@ pub(super) fn build(context: &mut Context, index: usize, spec: &spec::Vpc) {
     context.topology.vpcs.push(Vpc {
         id,
         name: name.clone(),
-        account: DEFAULT_ACCOUNT.to_owned(),
+        account: account::of_vpc(&mut context.report, spec.account.as_ref()),
         cidr_blocks,
         main_route_table: declared.main_route_table,
         default_network_acl: declared.default_network_acl,
@@ -51,6 +49,7 @@ fn contents(context: &mut Context, declared: Declared, spec: &spec::Vpc) {
         instance::build(context, declared, spec, instance);
     }
     endpoint::build(context, declared, spec);
+    gateway_table::check(context, declared, spec);
 }
 
 /// The VPC's blocks, canonical; empty if they were refused.

@@ -1,0 +1,58 @@
+//! Accounts: who owns a VPC, and a function in it.
+
+use super::{Report, context::Context};
+use crate::{
+    arena::Handle,
+    model::Vpc,
+    spec::{self, Spanned},
+};
+
+/// The account of a VPC that names none: the one of AWS's own examples.
+const DEFAULT: &str = "123456789012";
+
+/// The account of a VPC.
+pub(super) fn of_vpc(report: &mut Report, given: Option<&Spanned<String>>) -> String {
+    match given {
+        Some(account) => {
+            check(report, account, DEFAULT);
+            account.value.clone()
+        }
+        None => DEFAULT.to_owned(),
+    }
+}
+
+/// The account of a function in a VPC: the VPC's, unless it says otherwise.
+pub(super) fn of_function(
+    context: &mut Context,
+    spec: &spec::Function,
+    vpc: Option<Handle<Vpc>>,
+) -> String {
+    let Context { topology, report, .. } = context;
+    let vpc = vpc.map(|vpc| &topology.vpcs[vpc]);
+    let of_vpc = vpc.map_or(DEFAULT, |vpc| &vpc.account);
+    let Some(account) = &spec.account else { return of_vpc.to_owned() };
+    let valid = check(report, account, "its VPC's");
+    if let Some(vpc) = vpc.filter(|vpc| valid && vpc.account != account.value) {
+        report
+            .warning(
+                account.span,
+                format!(
+                    "function `{}` and VPC `{}` are of different accounts",
+                    spec.name.value, vpc.name
+                ),
+            )
+            .help("that its subnets would have to be shared is not modelled yet");
+    }
+    account.value.clone()
+}
+
+/// Whether it can be an account.
+fn check(report: &mut Report, account: &Spanned<String>, default: &str) -> bool {
+    let valid = account.value.len() == 12 && account.value.bytes().all(|it| it.is_ascii_digit());
+    if !valid {
+        report
+            .error(account.span, format!("`{}` is not an account", account.value))
+            .help(format!("an account is 12 digits; {default} if not given"));
+    }
+    valid
+}
