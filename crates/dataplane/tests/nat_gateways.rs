@@ -87,3 +87,21 @@ fn nat_07_a_draining_address_gives_way_to_whoever_needs_it() {
     net.pass_seconds(400);
     net.engine.trim(net.now);
 }
+#[test]
+fn nat_20_a_gateway_that_is_being_deleted_keeps_what_it_carries() {
+    let api = "function/api/1";
+    let state = |state: &str| two_addresses(&format!("public_ips: [203.0.113.1], state: {state}"));
+    let mut net = Net::load(&state("available"));
+    net.send(api, &tcp((INSIDE, 1), WEB, SYN, b"")).delivered_at("internet/web");
+
+    net.apply(&state("deleting"));
+    net.send(api, &tcp((INSIDE, 1), WEB, SYN, b"")).delivered_at("internet/web");
+    net.send(api, &tcp((INSIDE, 2), MAIL, SYN, b"")).dropped_for(Reason::BadStateRoute);
+    // NAT-22: what is deleted leaves a blackhole.
+    net.apply(&state("deleted"));
+    net.send(api, &tcp((INSIDE, 1), WEB, SYN, b"")).dropped_for(Reason::BadStateRoute);
+    for unborn in ["pending", "failed"] {
+        net.apply(&state(unborn));
+        net.send(api, &tcp((INSIDE, 3), WEB, SYN, b"")).dropped_for(Reason::BadStateRoute);
+    }
+}

@@ -60,7 +60,10 @@ fn swap_a_rule(world: &World, changed: &str) {
         let plan = plan_after(&world.plan, &topology).expect("it fits");
         let steps = changes(&world.plan, &plan);
         black_box(topology.difference(&world.topology));
-        world.engine.reload(&topology, &steps, Moment::ZERO).expect("nothing of the inventory changes")
+        world
+            .engine
+            .reload(&topology, &steps, Moment::ZERO)
+            .expect("nothing of the inventory changes")
     });
     print("apply one rule, file and all", took, None);
     world.engine.load(&world.topology);

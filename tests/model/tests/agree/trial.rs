@@ -186,7 +186,7 @@ impl<'t> Trial<'t> {
     /// Another topology takes the place of the first one, in the engine and in the model.
     fn reload(&mut self, before: &'t Loaded, after: &'t Loaded) {
         let changes = viaduct_control_plane::changes(&before.plan, &after.plan);
-        self.engine.reload(&after.topology, &changes).expect("a reload");
+        self.engine.reload(&after.topology, &changes, NOW).expect("a reload");
         for (attachment, host) in after.plan.attachments.iter().zip(&after.plan.hosts) {
             if before.plan.attachments.iter().all(|other| other.id != attachment.id) {
                 self.engine.attached(attachment.id, host.device_mtu);
