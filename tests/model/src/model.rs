@@ -51,6 +51,8 @@ pub use explain::Explained;
 pub struct Network<'t> {
     topology: &'t Topology,
     plan: &'t Plan,
+    /// The plan's interfaces, and those that drain.
+    enis: Vec<&'t Eni>,
     /// Hosts to which nothing is attached.
     down: Vec<AttachmentId>,
     connections: Vec<Connection<'t>>,
@@ -107,15 +109,30 @@ pub enum Direction {
 impl<'t> Network<'t> {
     /// A network without connections. Nothing is attached to the hosts that are `down`.
     #[must_use]
-    pub const fn new(topology: &'t Topology, plan: &'t Plan, down: Vec<AttachmentId>) -> Self {
-        Self { topology, plan, down, connections: Vec::new() }
+    pub fn new(topology: &'t Topology, plan: &'t Plan, down: Vec<AttachmentId>) -> Self {
+        let enis = plan.enis.iter().collect();
+        Self { topology, plan, enis, down, connections: Vec::new() }
     }
 
     /// Another topology and plan take the place of these. Connections are what they were; what
     /// becomes of them, their next packets find out.
-    pub const fn reload(&mut self, topology: &'t Topology, plan: &'t Plan) {
-        self.topology = topology;
-        self.plan = plan;
+    pub fn reload(&mut self, topology: &'t Topology, plan: &'t Plan) {
+        let mut enis: Vec<&'t Eni> = plan.enis.iter().collect();
+        // An address that a NAT gateway loses while it keeps others drains, unless somebody else
+        // needs it (NAT-07).
+        for before in &self.plan.enis {
+            let EniOwner::NatGateway { .. } = before.owner else { continue };
+            let stays = plan.enis.iter().any(|eni| eni.id == before.id);
+            let gateway = plan.enis.iter().any(|eni| eni.owner == before.owner);
+            let needed = plan.enis.iter().any(|eni| {
+                let private = eni.vpc == before.vpc && holds(eni, v4(before.private_ip));
+                private || (eni.public_ip.is_some() && eni.public_ip == before.public_ip)
+            });
+            if !stays && gateway && !needed {
+                enis.push(before);
+            }
+        }
+        (self.topology, self.plan, self.enis) = (topology, plan, enis);
     }
 
     /// What may become of a packet, each possibility once. Whatever finds its connection ended has
@@ -295,7 +312,7 @@ impl<'t> Network<'t> {
     }
 
     fn eni(&self, id: &ResourceId) -> &'t Eni {
-        self.plan.enis.iter().find(|eni| eni.id == *id).expect("a host's interface")
+        self.enis.iter().find(|eni| eni.id == *id).expect("a host's interface")
     }
 
     /// The subnet and the VPC of an interface.

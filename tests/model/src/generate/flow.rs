@@ -32,21 +32,21 @@ pub struct Flow {
 pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow]) -> Flow {
     if !earlier.is_empty() && dice.percent(4) {
         let again = dice.one(earlier);
-        if is_own(plan, &again) {
+        if is_own(topology, plan, &again) {
             return again;
         }
     }
     if scarce(topology) && !earlier.is_empty() && dice.percent(40) {
         // One more of the same, from another port, until there is no room for it.
         let mut again = dice.one(earlier);
-        if is_own(plan, &again) && again.packet.source_port != 0 {
+        if is_own(topology, plan, &again) && again.packet.source_port != 0 {
             again.packet.source_port = any_port(dice);
             again.resets = dice.percent(15);
             return again;
         }
     }
     let from = sender(dice, plan);
-    let own = own_address(plan, from);
+    let own = own_address(topology, plan, from);
     let (destination, destination_port) = destination(dice, topology, plan, from);
     let unchecked = |eni: &Eni| !eni.source_dest_check;
     let spoofed = dice.percent(if interface(plan, from).is_some_and(unchecked) { 20 } else { 3 });
@@ -91,9 +91,9 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
 }
 
 /// Whether its sender is still there, and has the address that it was sent from.
-fn is_own(plan: &Plan, flow: &Flow) -> bool {
+fn is_own(topology: &Topology, plan: &Plan, flow: &Flow) -> bool {
     let sender = plan.attachments.iter().find(|host| host.id == flow.from);
-    sender.is_some_and(|host| own_address(plan, host) == flow.packet.source)
+    sender.is_some_and(|host| own_address(topology, plan, host) == flow.packet.source)
 }
 
 /// A port that a host's system would choose.
@@ -122,7 +122,7 @@ fn sender<'p>(dice: &mut Dice, plan: &'p Plan) -> &'p Attachment {
     hosts[dice.below(hosts.len())]
 }
 
-fn own_address(plan: &Plan, host: &Attachment) -> Ipv4Addr {
+fn own_address(topology: &Topology, plan: &Plan, host: &Attachment) -> Ipv4Addr {
     match &host.host {
         Host::Environment { .. } => ENVIRONMENT_ADDRESS,
         Host::Instance { eni } => {
@@ -130,6 +130,10 @@ fn own_address(plan: &Plan, host: &Attachment) -> Ipv4Addr {
             v4(eni.private_ip)
         }
         Host::Internet { ip } => v4(*ip),
+        Host::Service { id } => {
+            let service = topology.services.values().find(|service| service.id == *id);
+            v4(service.expect("its service").ip)
+        }
         _ => unreachable!("no other host exists"),
     }
 }
@@ -192,7 +196,15 @@ fn destination(
         topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
 
     let pool: Vec<Ipv4Addr> = match (vpc, dice.below(100)) {
-        (_, 94..) => Vec::new(),
+        (_, 95..) => Vec::new(),
+        (Some(vpc), 82..95) if !topology.services.is_empty() => services(dice, topology, plan, vpc),
+        // What a service has of a VPC, and may not open a connection to (EP-10).
+        (None, 90..95) => plan
+            .enis
+            .iter()
+            .filter(|eni| matches!(eni.owner, EniOwner::ServiceSide { .. }))
+            .map(|eni| v4(eni.private_ip))
+            .collect(),
         // Who comes from the internet knows public addresses.
         (None, 0..81) => plan
             .enis
@@ -218,6 +230,29 @@ fn destination(
         return (out_of_the_way(dice, topology), port);
     }
     (dice.one(&pool), port)
+}
+
+/// Where a service answers, or one of its endpoints in the VPC.
+fn services(dice: &mut Dice, topology: &Topology, plan: &Plan, vpc: &ResourceId) -> Vec<Ipv4Addr> {
+    let mut pool: Vec<Ipv4Addr> = plan
+        .enis
+        .iter()
+        .filter(|eni| eni.vpc == *vpc && matches!(eni.owner, EniOwner::VpcEndpoint { .. }))
+        .map(|eni| v4(eni.private_ip))
+        .collect();
+    if pool.is_empty() || dice.percent(60) {
+        pool = topology.services.values().map(|service| v4(service.ip)).collect();
+        let lists = topology.services.values().filter_map(|service| service.prefix_list);
+        for block in lists.flat_map(|list| &topology.prefix_lists[list].entries) {
+            // Somewhere inside, the last address, and the one behind it.
+            pool.push(offset(v4(block.network()), dice.between(2, 70)));
+            pool.push(v4(block.broadcast()));
+            if dice.percent(20) {
+                pool.push(offset(v4(block.broadcast()), 1));
+            }
+        }
+    }
+    pool
 }
 
 /// The VPCs that are peered with this one.

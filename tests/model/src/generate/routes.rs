@@ -6,7 +6,10 @@ use super::{
 };
 
 /// What routes lead to, beside VPCs.
-const DESTINATIONS: [&str; 9] = [
+const DESTINATIONS: [&str; 12] = [
+    "198.18.0.0/15",
+    "198.18.0.0/24",
+    "198.18.0.0/26",
     "198.51.100.0/24",
     "198.51.100.7/32",
     "198.51.100.8/31",

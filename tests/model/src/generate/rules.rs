@@ -98,6 +98,7 @@ fn peer(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> String {
             format!("{}/security_group/{group}", peer.name)
         }
         14..42 => vpc.groups[dice.below(vpc.groups.len())].clone(),
+        42..46 if shape.services => "prefix_list/s3".to_owned(),
         42..52 => format!("prefix_list/pl{}", dice.below(PREFIX_LISTS.len())),
         _ => block(dice, vpc),
     }
@@ -119,6 +120,14 @@ fn block(dice: &mut Dice, vpc: &Vpc) -> String {
             format!("{}/{prefix}", Ipv4Addr::from(base))
         }
         10 => dice.one(&["198.51.100.0/24", "198.51.100.7/32", "198.51.100.6/31"]).into(),
-        _ => dice.one(&["203.0.113.0/24", "203.0.113.1/32", "10.1.0.0/16", "2001:db8::/32"]).into(),
+        _ => dice
+            .one(&[
+                "203.0.113.0/24",
+                "203.0.113.1/32",
+                "10.1.0.0/16",
+                "198.18.0.0/24",
+                "2001:db8::/32",
+            ])
+            .into(),
     }
 }

@@ -28,6 +28,9 @@ pub(super) const PREFIX_LISTS: [&[&str]; 4] = [
     &["2001:db8::/32"],
 ];
 
+/// What the service `s3` answers at.
+pub(super) const SERVICE_BLOCKS: [&str; 2] = ["198.18.0.0/24", "198.18.4.0/25"];
+
 /// A network.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
@@ -35,6 +38,8 @@ pub(super) struct Shape {
     /// Which VPCs are peered, by their numbers.
     pub(super) peerings: Vec<(usize, usize)>,
     pub(super) functions: usize,
+    /// Whether there are services: `s3` with a prefix list and `api` without.
+    pub(super) services: bool,
 }
 
 /// A VPC.
@@ -56,6 +61,10 @@ pub(super) struct Vpc {
     pub(super) appliances: Vec<String>,
     /// What is led through them.
     pub(super) led: Led,
+    /// Whether it has a gateway endpoint for `s3`.
+    pub(super) gateway_endpoint: bool,
+    /// Its interface endpoints.
+    pub(super) endpoints: Vec<String>,
     /// NAT gateways from this number on are private.
     public_nats: usize,
 }
@@ -85,11 +94,12 @@ impl Shape {
         let mut dice = Dice::labelled(seed, "shape");
         let peered = dice.percent(45);
         let count = if peered { dice.between(2, 3) } else { dice.between(1, 3) };
+        let services = dice.percent(50);
         let set = dice.below(PEERS.len());
         let vpcs: Vec<Vpc> = (0..count)
             .map(|number| {
                 let block = if peered { PEERS[set][number] } else { dice.one(&BLOCKS) };
-                Vpc::draw(&mut dice, number, block, peered)
+                Vpc::draw(&mut dice, number, block, peered, services)
             })
             .collect();
         let mut peerings = Vec::new();
@@ -102,7 +112,7 @@ impl Shape {
                 }
             }
         }
-        Self { vpcs, peerings, functions: dice.between(1, 3) }
+        Self { vpcs, peerings, functions: dice.between(1, 3), services }
     }
 
     /// The VPCs that are peered with this one, and by which connection.
@@ -121,7 +131,7 @@ impl Shape {
 }
 
 impl Vpc {
-    fn draw(dice: &mut Dice, number: usize, block: &str, peered: bool) -> Self {
+    fn draw(dice: &mut Dice, number: usize, block: &str, peered: bool, services: bool) -> Self {
         let gateway = dice.percent(if peered { 70 } else { 92 });
         let mut blocks = vec![block.to_owned()];
         if !peered && dice.percent(20) {
@@ -162,6 +172,8 @@ impl Vpc {
             instances: dice.between(2, 4),
             appliances,
             led,
+            gateway_endpoint: services && dice.percent(60),
+            endpoints: names("e", if services { dice.one(&[0, 1, 1, 2]) } else { 0 }),
             public_nats,
         }
     }
@@ -207,25 +219,13 @@ fn subnet(dice: &mut Dice, blocks: &[String], name: &str, index: usize) -> Subne
 }
 
 pub(super) fn parse(block: &str) -> (u32, u8) {
-    let net = block_of(block).0;
+    let net: ipnet::Ipv4Net = block.parse().expect("a block");
     (net.network().into(), net.prefix_len())
-}
-
-/// A block, to ask what is in it.
-pub(super) struct Block(ipnet::Ipv4Net);
-
-pub(super) fn block_of(text: &str) -> Block {
-    Block(text.parse().expect("a block"))
-}
-
-impl Block {
-    pub(super) fn contains(&self, address: &str) -> bool {
-        self.0.contains(&address.parse::<Ipv4Addr>().expect("an address"))
-    }
 }
 
 /// Whether a route to `destination` would lead into `block`.
 pub(super) fn inside(destination: &str, block: &str) -> bool {
-    let destination: ipnet::Ipv4Net = destination.parse().expect("a block");
-    block_of(block).0.contains(&destination)
+    let [destination, block]: [ipnet::Ipv4Net; 2] =
+        [destination, block].map(|text| text.parse().expect("a block"));
+    block.contains(&destination)
 }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use super::{
     Dice, routes, rules,
-    shape::{PREFIX_LISTS, Shape, Vpc, block_of, parse},
+    shape::{PREFIX_LISTS, SERVICE_BLOCKS, Shape, Vpc, parse},
 };
 
 /// Where hosts of the internet stand: two neighbours, one far away, one in a block that some VPC
@@ -63,6 +63,12 @@ impl File {
         }
         self.peerings(&shape);
         self.functions(&shape);
+        if shape.services {
+            let blocks = SERVICE_BLOCKS.join(", ");
+            self.line("services:");
+            self.line(&format!("  s3: {{ prefix_list: [{blocks}] }}"));
+            self.line("  api: { ip: 198.19.0.1 }");
+        }
         self.internet();
         self.text
     }
@@ -119,6 +125,7 @@ impl File {
             let directions = rules::network_acl(&mut dice, vpc);
             self.line(&format!("      {acl}: {{ {} }}", directions.join(", ")));
         }
+        self.endpoints(vpc);
         self.instances(vpc);
     }
 
@@ -169,6 +176,42 @@ impl File {
                 format!("public_ips: [{}]", ips.join(", "))
             };
             self.line(&format!("      {nat}: {{ subnet: {subnet}, {addresses} }}"));
+        }
+    }
+
+    fn endpoints(&mut self, vpc: &Vpc) {
+        if vpc.gateway_endpoint || !vpc.endpoints.is_empty() {
+            self.line("    vpc_endpoints:");
+        }
+        if vpc.gateway_endpoint {
+            let mut dice = self.dice(&format!("{}/vpc_endpoint/s3", vpc.name));
+            let mut tables = vec!["main".to_owned()];
+            tables.extend_from_slice(&vpc.tables);
+            let tables = dice.some(&tables, 1, 4).join(", ");
+            self.line(&format!(
+                "      s3: {{ type: gateway, service: s3, route_tables: [{tables}] }}"
+            ));
+        }
+        for (index, name) in vpc.endpoints.iter().enumerate() {
+            let mut dice = self.dice(&format!("{}/vpc_endpoint/{name}", vpc.name));
+            let service = if index == 0 { "api" } else { "s3" };
+            // One subnet in a zone at most (EP-09).
+            let first = dice.below(vpc.subnets.len());
+            let other = dice.below(vpc.subnets.len());
+            let mut subnets = vec![vpc.subnets[first].name.as_str()];
+            if vpc.subnets[other].zone != vpc.subnets[first].zone {
+                subnets.push(&vpc.subnets[other].name);
+            }
+            let subnets = subnets.join(", ");
+            let mut line = format!(
+                "      {name}: {{ type: interface, service: {service}, subnets: [{subnets}]"
+            );
+            let least = usize::from(dice.percent(85));
+            let groups = dice.some(&vpc.groups, least, 3);
+            if !groups.is_empty() {
+                let _ = write!(line, ", security_groups: [{}]", groups.join(", "));
+            }
+            self.line(&format!("{line} }}"));
         }
     }
 
@@ -259,7 +302,5 @@ impl File {
         for (number, ip) in INTERNET.iter().take(hosts).enumerate() {
             self.line(&format!("  host{number}: {{ ip: {ip} }}"));
         }
-        // Public addresses of instances must not be a host's.
-        debug_assert!(INTERNET.iter().all(|ip| !block_of("203.0.113.0/24").contains(ip)));
     }
 }

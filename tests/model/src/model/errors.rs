@@ -72,8 +72,10 @@ impl Network<'_> {
                         .into_iter()
                         .collect::<Result<(), _>>()?;
                 }
+                self.endpoint_returns(&way, &on_the_way(way.arrival))?;
             }
             Direction::Return => {
+                self.endpoint_returns(&way, &on_the_way(way.arrival))?;
                 for link in way.links.iter().rev() {
                     let packet = on_the_way(link.packet.backwards());
                     self.cross(link.to, link.from, &packet)

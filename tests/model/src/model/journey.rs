@@ -78,7 +78,8 @@ impl<'t> Way<'t> {
     /// Whether a connection that went the other way goes on by this one: it ends at the same place
     /// and is translated by the same (RT-30).
     pub(super) fn goes_on_like(&self, other: &Way<'_>) -> bool {
-        let id = |eni: Option<&Eni>| eni.map(|eni| eni.id.clone());
+        // With another address it is another interface, and has none of the ports.
+        let id = |eni: Option<&Eni>| eni.map(|eni| (eni.id.clone(), eni.private_ip));
         self.receiver == other.receiver
             && self.arrival.source == other.arrival.source
             && self.arrival.destination == other.arrival.destination
@@ -255,7 +256,7 @@ impl<'t> Traveller<'_, 't> {
     /// what it would meet, the gateway's own rule against private sources comes first (IGW-06).
     fn edge(&mut self, own: Ipv4Addr) {
         let Packet { source, destination, .. } = self.packet;
-        let mut interfaces = self.network.plan.enis.iter();
+        let mut interfaces = self.network.enis.iter();
         let gateway = interfaces.any(|eni| eni.public_ip.map(v4) == Some(destination));
         if gateway && rfc1918(source) {
             self.hear(Err(Reason::IgwSourceAddressNotInRfc1918Ingress));
@@ -475,14 +476,12 @@ impl<'t> Traveller<'_, 't> {
         if network.holder(vpc, self.packet.source).is_none() {
             self.hear(Err(Reason::NgwRequiresSourceInVpc));
         }
-        let own: Vec<&'t Eni> = network
-            .plan
-            .enis
-            .iter()
-            .filter(|eni| matches!(&eni.owner, EniOwner::NatGateway { id } if *id == nat.id))
-            .collect();
-        let held = own.iter().find(|eni| Some(&eni.id) == self.settled.nat_held);
-        let eni = held.unwrap_or(&own[self.settled.nat_address.min(own.len() - 1)]);
+        let its = |eni: &Eni| matches!(&eni.owner, EniOwner::NatGateway { id } if *id == nat.id);
+        let own: Vec<&'t Eni> = network.plan.enis.iter().filter(|eni| its(eni)).collect();
+        // One that drains serves the connections that it has (NAT-07).
+        let mut all = network.enis.iter().copied();
+        let held = all.find(|eni| its(eni) && Some(&eni.id) == self.settled.nat_held);
+        let eni = held.unwrap_or(own[self.settled.nat_address.min(own.len() - 1)]);
         self.link(End::Interface(from), End::Interface(eni));
         self.nat = Some(eni);
         self.packet.source = v4(eni.private_ip);
@@ -540,7 +539,7 @@ impl<'t> Traveller<'_, 't> {
                 return Ok(host.id);
             }
         }
-        for eni in &network.plan.enis {
+        for eni in network.enis.iter().copied() {
             if eni.public_ip.map(v4) == Some(destination) {
                 return self.enter_vpc(eni);
             }

@@ -260,7 +260,7 @@ impl<'t> Network<'t> {
     /// The interface in a VPC that has a private address.
     pub(super) fn holder(&self, vpc: Handle<Vpc>, ip: Ipv4Addr) -> Option<&'t Eni> {
         let id = &self.topology.vpcs[vpc].id;
-        self.plan.enis.iter().find(|eni| eni.vpc == *id && holds(eni, ip))
+        self.enis.iter().copied().find(|eni| eni.vpc == *id && holds(eni, ip))
     }
 
     /// An instance's interface.

@@ -514,11 +514,12 @@ fn kind_of_drop(reason: Reason, answer: Option<Answer>) -> String {
     }
 }
 
-/// What a host is: `function`, `instance`, `internet`.
+/// What a host is.
 pub(crate) fn kind_of_host(host: &Attachment) -> &'static str {
     match host.host {
         Host::Environment { .. } => "function",
         Host::Instance { .. } => "instance",
+        Host::Service { .. } => "service",
         _ => "internet",
     }
 }
