@@ -12,4 +12,4 @@ pub mod generate;
 pub mod model;
 mod packet;
 
-pub use packet::{ICMP, Packet, Segment, TCP, UDP};
+pub use packet::{ICMP, Oddity, Packet, Segment, TCP, UDP};

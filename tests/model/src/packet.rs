@@ -2,6 +2,8 @@
 
 use std::{fmt, net::Ipv4Addr};
 
+use viaduct_topology::Reason;
+
 /// ICMP's protocol number.
 pub const ICMP: u8 = 1;
 /// TCP's protocol number.
@@ -125,5 +127,53 @@ impl fmt::Display for Packet {
             f,
             " {source}:{source_port} > {destination}:{destination_port} ttl {ttl}, {length} bytes"
         )
+    }
+}
+
+/// What can be wrong with a packet before anybody asks where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// It ends within its IP header.
+    Truncated,
+    /// Its IP header's checksum is wrong.
+    BadChecksum,
+    /// Its IP header claims more bytes than there are.
+    TooLong,
+    /// It is of no version that there is.
+    NoVersion,
+    /// It is a fragment.
+    Fragment,
+    /// It is an IPv6 packet.
+    Ipv6,
+    /// Its device says that its checksum is still to be computed, and at the wrong place.
+    BadOffload,
+    /// Its device says that it is several UDP datagrams, and it is a TCP segment or an echo.
+    BadSegmentation,
+}
+
+impl Oddity {
+    /// All there are.
+    pub const ALL: [Self; 8] = [
+        Self::Truncated,
+        Self::BadChecksum,
+        Self::TooLong,
+        Self::NoVersion,
+        Self::Fragment,
+        Self::Ipv6,
+        Self::BadOffload,
+        Self::BadSegmentation,
+    ];
+
+    /// Why such a packet is dropped, wherever it goes.
+    #[must_use]
+    pub const fn refused(self) -> Reason {
+        match self {
+            Self::Truncated | Self::BadChecksum | Self::TooLong | Self::NoVersion => {
+                Reason::MalformedPacket
+            }
+            Self::Fragment => Reason::FragmentRestriction,
+            Self::Ipv6 => Reason::Ipv6NotForwarded,
+            Self::BadOffload | Self::BadSegmentation => Reason::BadOffloadHeader,
+        }
     }
 }

@@ -10,7 +10,7 @@ use viaduct_topology::{
 };
 
 use super::Dice;
-use crate::packet::{ICMP, Packet, Segment, TCP, UDP};
+use crate::packet::{ICMP, Oddity, Packet, Segment, TCP, UDP};
 
 /// A packet and where it comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Flow {
     pub resets: bool,
     /// The ICMP error, by its type and code, that its receiver sends about it before anything else.
     pub complaint: Option<(u8, u8)>,
+    /// What is wrong with a packet that its sender sends before.
+    pub oddity: Option<Oddity>,
 }
 
 /// A flow; `earlier` ones may come up again, as they were or turned round.
@@ -87,7 +89,9 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
     };
     // A quote is to show the whole packet.
     let complaint = (packet.payload < 500 && dice.percent(12)).then(|| dice.one(&COMPLAINTS));
-    Flow { from: from.id, packet, own_source: source == own, resets: dice.percent(15), complaint }
+    let oddity = dice.percent(2).then(|| dice.one(&Oddity::ALL));
+    let resets = dice.percent(15);
+    Flow { from: from.id, packet, own_source: source == own, resets, complaint, oddity }
 }
 
 /// Whether its sender is still there, and has the address that it was sent from.

@@ -156,6 +156,12 @@ impl<'t> Network<'t> {
         Ok(())
     }
 
+    /// Whether a packet belongs to a connection, as far as anybody has noticed.
+    #[must_use]
+    pub fn knows(&self, from: AttachmentId, packet: &Packet) -> bool {
+        self.connection_of(from, packet).is_some()
+    }
+
     /// What the way of a connection leads through.
     #[must_use]
     pub fn crossed(&self, from: AttachmentId, packet: &Packet) -> Vec<&'static str> {

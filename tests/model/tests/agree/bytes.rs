@@ -2,9 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{IpNumber, NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{
+    IpNumber, Ipv4HeaderSlice, NetSlice, PacketBuilder, SlicedPacket, TransportSlice,
+};
 use viaduct_model::{
-    ICMP, Packet, Segment, TCP, UDP,
+    ICMP, Oddity, Packet, Segment, TCP, UDP,
     model::{Answer, Complaint},
 };
 use viaduct_wire::VNET_HEADER_LEN;
@@ -47,6 +49,42 @@ pub(crate) fn build(packet: &Packet) -> Vec<u8> {
         other => builder.write(&mut bytes, IpNumber(other), &carried),
     };
     written.expect("a packet that can be built");
+    bytes
+}
+
+/// A packet with something wrong about it.
+pub(crate) fn build_odd(packet: &Packet, oddity: Oddity) -> Vec<u8> {
+    let mut bytes = build(packet);
+    let ip = VNET_HEADER_LEN;
+    match oddity {
+        Oddity::Truncated => bytes.truncate(ip + 19),
+        Oddity::BadChecksum => bytes[ip + 10] ^= 1,
+        Oddity::TooLong => drop(bytes.pop()),
+        Oddity::NoVersion => bytes[ip] = 0x55,
+        Oddity::Fragment => {
+            // More fragments follow (RFC 791); the checksum with it.
+            bytes[ip + 6] |= 0x20;
+            let header: [u8; 20] = bytes[ip..ip + 20].try_into().expect("a header");
+            let header = Ipv4HeaderSlice::from_slice(&header).expect("a header").to_header();
+            bytes[ip + 10..ip + 12].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
+        }
+        Oddity::Ipv6 => {
+            let header = PacketBuilder::ipv6([1; 16], [2; 16], 64);
+            bytes.truncate(ip);
+            header.udp(1, 2).write(&mut bytes, b"6").expect("a packet that can be built");
+        }
+        // The fields of virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset,
+        // in the byte order of the machine (VIRTIO 1.2, 5.1.6).
+        Oddity::BadOffload => {
+            bytes[0] = 1;
+            bytes[6..8].copy_from_slice(&21_u16.to_ne_bytes());
+            bytes[8..10].copy_from_slice(&16_u16.to_ne_bytes());
+        }
+        Oddity::BadSegmentation => {
+            bytes[1] = 5;
+            bytes[4..6].copy_from_slice(&4_u16.to_ne_bytes());
+        }
+    }
     bytes
 }
 

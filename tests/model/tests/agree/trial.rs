@@ -8,7 +8,7 @@ use viaduct_dataplane::{
     explain::{self, Explanation, Probe, Query, Sender, Way},
 };
 use viaduct_model::{
-    ICMP, Packet, Segment, TCP, UDP,
+    ICMP, Oddity, Packet, Segment, TCP, UDP,
     generate::{self, Dice, Flow},
     model::{Answer, Complaint, Direction, Explained, Fate, Network},
 };
@@ -223,6 +223,10 @@ impl<'t> Trial<'t> {
         if self.plan.attachments.iter().all(|host| host.id != from) {
             return Ok(());
         }
+        if let Some(oddity) = flow.oddity {
+            self.odd(from, &packet, oddity, tally)?;
+        }
+        let known = self.network.knows(from, &packet);
         let Some(legs) = self.carry(from, &packet, tally)? else { return Ok(()) };
         let Leg { at, arrived, .. } = *legs.last().expect("one leg at least");
         // Whose address it is has the reply, and that is another way.
@@ -248,7 +252,8 @@ impl<'t> Trial<'t> {
         if self.carry(from, &again, tally)?.is_some() {
             lives = self.carry(at, &answer, tally)?.is_some();
         }
-        if packet.protocol == TCP && flow.resets {
+        // In a connection from before, another flow may have counted other bytes.
+        if packet.protocol == TCP && flow.resets && !known {
             let reset = Packet { segment: Segment::Reset, ..again };
             if self.carry(from, &reset, tally)?.is_some() {
                 // The connection is gone, in both directions.
@@ -283,6 +288,29 @@ impl<'t> Trial<'t> {
             (from, sent) = (at, arrived);
         }
         Ok(None)
+    }
+
+    /// A packet that is wrong in itself.
+    fn odd(
+        &mut self,
+        from: AttachmentId,
+        packet: &Packet,
+        oddity: Oddity,
+        tally: &mut Tally,
+    ) -> Result<(), Disagreement> {
+        let mut buffer = bytes::build_odd(packet, oddity);
+        tally.packets += 1;
+        let right = oddity.refused();
+        match self.engine.forward(&mut buffer, from, NOW, &mut self.scratch) {
+            Verdict::Drop(Dropped { reason, .. }) if reason == right => {
+                tally.reason(reason);
+                Ok(())
+            }
+            other => Err(Disagreement {
+                kind: format!("{oddity:?}"),
+                text: format!("{packet}, {oddity:?}\nengine: {other:?}\nmodel: {right}"),
+            }),
+        }
     }
 
     /// The receiver of a packet sends an ICMP error about it, the same way back.
