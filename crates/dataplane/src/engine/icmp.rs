@@ -104,8 +104,8 @@ impl Engine {
     /// Why an error that is not from its attachment's own address is refused.
     fn spoofed(&self, ingress: AttachmentId) -> Reason {
         match self.inventory.attachment(ingress).as_deref().map(|attachment| &attachment.place) {
-            Some(Place::Environment { .. }) => Reason::SpoofedSource,
-            _ => Reason::EniSourceDestCheckRestriction,
+            Some(Place::Instance(_)) => Reason::EniSourceDestCheckRestriction,
+            _ => Reason::SpoofedSource,
         }
     }
 

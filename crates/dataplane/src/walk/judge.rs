@@ -187,11 +187,14 @@ impl<'a, R: Recorder> Judge<'a, R> {
             return None;
         }
         let (carried, hidden) = match other {
-            OtherEnd::Interface(other) if other.is_some_and(|other| other.holds(peer)) => {
-                (&*other?.groups, false)
+            // From the internet nobody carries groups (IGW-09).
+            OtherEnd::Interface(None) => return None,
+            OtherEnd::Interface(Some(other)) if other.holds(peer) => (&*other.groups, false),
+            // Whoever has the address, in the VPC that the packet comes from, has not sent it: an
+            // appliance has.
+            OtherEnd::Interface(Some(other)) => {
+                (&*self.view.by_address(other.vpc, peer)?.groups, true)
             }
-            // Whoever has the address has not sent it: an appliance has.
-            OtherEnd::Interface(_) => (&*self.view.by_address(interface.vpc, peer)?.groups, true),
             OtherEnd::Routed => (&*self.holder(interface, peer)?.groups, false),
         };
         self.groups(interface).find_map(|group| {

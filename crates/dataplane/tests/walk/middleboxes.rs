@@ -143,6 +143,25 @@ fn sg_10_behind_an_appliance_references_do_not_match() {
     assert_eq!(world.ask("instance/neighbour", server, "tcp/444"), mismatch);
 }
 
+/// So too where the group is one of a peered VPC (SG-09).
+#[test]
+fn sg_10_an_appliance_hides_a_sender_from_a_peered_vpc() {
+    let to_there = |target: &str| {
+        let routes = format!("[ {{ destination: 10.1.0.0/16, target: {target} }} ]");
+        Network {
+            main_routes: "[ { destination: 10.1.0.0/16, target: near } ]",
+            vpcs: "
+            there: { cidr_blocks: [10.1.0.0/16], subnets: { x: { cidr_block: 10.1.1.0/24 } }, route_tables: { main: { routes: [ { destination: 10.0.0.0/16, target: near } ] } }, security_groups: { it: { ingress: [ { protocol: tcp, ports: 443, from: main/security_group/client } ] } }, instances: { there: { subnet: x, private_ip: 10.1.1.10, security_groups: [it] } } }",
+            peerings: "near: { requester: main, accepter: there }",
+            ..network(routes.leak(), "[]")
+        }
+    };
+    let (client, there) = ("instance/client", "instance/there");
+    assert_eq!(to_there("near").world().ask(client, there, "tcp/443"), None);
+    let hidden = Some((FORWARD, Reason::SgReferencesNotPreserved));
+    assert_eq!(to_there("fw").world().ask(client, there, "tcp/443"), hidden);
+}
+
 #[test]
 fn a_route_that_leads_back_to_the_appliance_is_a_loop() {
     let world = Network {
