@@ -166,14 +166,15 @@ impl<R: Recorder> Way<'_, '_, R> {
             Some((number, policy.subnet(number)?))
         });
         let number = |end: Option<(Number<Subnet>, _)>| end.map(|(number, _)| number);
-        // Neighbours: no border lies between them (ACL-08). Who is addressed needs no route either
-        // (RT-20), but to an appliance or a gateway in the own subnet packets are led.
+        // Between neighbours lies no border (ACL-08).
         let border = number(out_of) != number(into);
         if let Some((_, subnet)) = out_of {
             if border {
                 self.judge.network_acl(header, selector, subnet, Direction::Egress)?;
             }
-            if border || !self.is_neighbour(to, header, subnet) {
+            if subnet.cidr_block.contains(&header.flow.destination) {
+                self.neighbour(to, header)?;
+            } else {
                 self.route(to, header, subnet)?;
             }
         }
@@ -188,10 +189,15 @@ impl<R: Recorder> Way<'_, '_, R> {
         Ok(())
     }
 
-    /// Whether a packet in a subnet is addressed to this node, in the same subnet.
-    fn is_neighbour(&self, to: Node, header: &Header, subnet: &Subnet) -> bool {
-        let own = self.path.interface(to).is_some_and(|end| end.holds(header.flow.destination));
-        own && subnet.cidr_block.contains(&header.flow.destination)
+    /// Whoever is addressed in the own subnet is reached without a route, and past any appliance
+    /// (RT-20).
+    fn neighbour(&mut self, to: Node, header: &Header) -> Result<(), Reason> {
+        let end = self.path.interface(to);
+        if end.is_some_and(|end| end.holds(header.flow.destination)) {
+            return Ok(());
+        }
+        let step = Step::Destination { interface: end };
+        self.judge.step(header, step, Err(Reason::AsymmetricReturnPath))
     }
 
     /// Whether the subnet's table still leads where the path goes.
