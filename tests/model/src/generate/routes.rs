@@ -65,20 +65,24 @@ pub(super) fn routes(dice: &mut Dice, shape: &Shape, vpc: &Vpc, name: &str) -> V
         let subnet = &vpc.subnets[dice.below(vpc.subnets.len())].block;
         table.add(if dice.percent(50) { subnet } else { &vpc.blocks[0] }, &nat);
     }
-    if public && dice.percent(90) {
+    if public && dice.percent(94) {
         table.add("0.0.0.0/0", "igw");
     } else if dice.percent(if vpc.gateway { 92 } else { 40 }) {
         let target = target(dice, shape, vpc);
         table.add("0.0.0.0/0", &target);
     }
+    // A NAT gateway in its own subnet's table would lead back to itself: that is a mistake, too.
+    let target = |dice: &mut Dice| {
+        if public && dice.percent(75) { "igw".to_owned() } else { target(dice, shape, vpc) }
+    };
     for _ in 0..dice.below(3) {
         let destination = dice.one(&DESTINATIONS);
-        let target = target(dice, shape, vpc);
+        let target = target(dice);
         table.outwards(destination, &target);
     }
     if dice.percent(25) {
         let list = format!("prefix_list/pl{}", dice.below(PREFIX_LISTS.len() - 1));
-        let target = target(dice, shape, vpc);
+        let target = target(dice);
         table.outwards(&list, &target);
     }
     let written = |(destination, target): &(String, String)| {

@@ -20,7 +20,7 @@ pub(super) fn security_group(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> Vec<S
             2 if dice.percent(35) => directions.push(format!("{direction}: []")),
             _ => {
                 let mut rules = Vec::new();
-                if dice.percent(if direction == "egress" { 78 } else { 66 }) {
+                if dice.percent(if direction == "egress" { 80 } else { 72 }) {
                     rules.push(format!("{{ protocol: all, {peer}: 0.0.0.0/0 }}"));
                 }
                 for _ in 0..dice.between(1, 3) {
@@ -46,7 +46,7 @@ pub(super) fn network_acl(dice: &mut Dice, vpc: &Vpc) -> Vec<String> {
         }
         let mut rules = Vec::new();
         let mut numbers: Vec<usize> = Vec::new();
-        for _ in 0..dice.between(0, 4) {
+        for _ in 0..dice.between(0, 3) {
             let number = dice.one(&[1, 99, 100, 101, 110, 200, 3000]);
             if numbers.contains(&number) {
                 continue;
@@ -57,7 +57,7 @@ pub(super) fn network_acl(dice: &mut Dice, vpc: &Vpc) -> Vec<String> {
             let block = block(dice, vpc);
             rules.push(format!("{number}: {{ action: {action}, {traffic}, cidr_block: {block} }}"));
         }
-        if dice.percent(85) {
+        if dice.percent(90) {
             rules.push("32766: { action: allow, protocol: all, cidr_block: 0.0.0.0/0 }".to_owned());
         }
         directions.push(format!("{direction}: {{ {} }}", rules.join(", ")));

@@ -137,7 +137,7 @@ impl Vpc {
         if !peered && dice.percent(20) {
             blocks.push(SECOND_BLOCK.to_owned());
         }
-        let led_through = dice.percent(35);
+        let led_through = dice.percent(30);
         let hosts = if led_through { dice.between(2, 3) } else { dice.one(&[1, 2, 2, 3, 3, 3, 4]) };
         let mut subnets: Vec<Subnet> =
             (0..hosts).map(|index| subnet(dice, &blocks, &format!("s{index}"), index)).collect();
@@ -148,9 +148,9 @@ impl Vpc {
             tables = names("t", hosts);
             appliances = names("fw", dice.one(&[1, 1, 1, 2]));
         }
-        let led = match dice.below(4) {
-            0 | 1 if hosts > 1 => Led::Pair(0, dice.between(1, hosts - 1)),
-            2 => Led::Outwards,
+        let led = match dice.below(8) {
+            0..5 if hosts > 1 => Led::Pair(0, dice.between(1, hosts - 1)),
+            5 | 6 => Led::Outwards,
             _ => Led::Everything,
         };
         let nats = names("n", dice.one(if gateway { &[0, 1, 1, 2] } else { &[0, 0, 1] }));
