@@ -185,6 +185,39 @@ fn what_was_gone_and_is_back_is_found_by_the_next_packet() {
     assert_eq!(net.engine.connection_count(), 1);
 }
 
+/// Found by fuzzing: only requests were checked anew.
+#[test]
+fn rt_21_an_interface_that_is_checked_from_now_on_takes_no_replies_for_others() {
+    let text = "
+vpcs:
+  main:
+    cidr_blocks: [10.0.0.0/16]
+    subnets:
+      hub:     { cidr_block: 10.0.1.0/24, availability_zone: a }
+      data:    { cidr_block: 10.0.2.0/24, availability_zone: a, route_table: data }
+      clients: { cidr_block: 10.0.3.0/24, availability_zone: a }
+    route_tables:
+      data: { routes: [{ destination: 10.0.3.0/24, target: instance/hub }] }
+    security_groups:
+      open: { ingress: [{ protocol: all, from: 0.0.0.0/0 }] }
+    instances:
+      hub: { subnet: hub, private_ip: 10.0.1.10, security_groups: [open], source_dest_check: false }
+      db:  { subnet: data, private_ip: 10.0.2.10, security_groups: [open] }
+";
+    let mut net = Net::load(text);
+    let (client, db) = (("10.0.3.9", 40_000), ("10.0.2.10", 53));
+    net.send("instance/hub", &udp(client, db, b"?")).delivered_at("instance/db");
+    net.send("instance/db", &udp(db, client, b"!")).delivered_at("instance/hub");
+
+    net.apply(&text.replace(", source_dest_check: false", ""));
+    let reason = Reason::EniSourceDestCheckRestriction;
+    net.send("instance/hub", &udp(client, db, b"?")).dropped_for(reason);
+    net.send("instance/db", &udp(db, client, b"!")).dropped_for(reason);
+
+    net.apply(text);
+    net.send("instance/db", &udp(db, client, b"!")).delivered_at("instance/hub");
+}
+
 #[test]
 fn an_unchanged_topology_keeps_its_generation() {
     let text = network(GROUPS, DB, "one");

@@ -4,6 +4,8 @@
 //! connection; what is judged anew is stateless: network ACLs, and whether the routes lead back the
 //! way the request came. Security groups are asked only where an end keeps no state (SG-20).
 
+use std::net::Ipv4Addr;
+
 use viaduct_topology::{Reason, model::PortRange};
 
 use super::{
@@ -91,6 +93,7 @@ struct Way<'a, 'b, R> {
 impl<R: Recorder> Way<'_, '_, R> {
     fn back(&mut self, translated: &Translated) -> Result<(), Reason> {
         let mut before = self.leave_service(translated)?;
+        self.own(Node::Destination, before.flow.source, &before)?;
         self.interface_groups(Node::Destination, &before, Direction::Egress)?;
         for (leg, seen) in self.path.legs().iter().zip(&translated.legs).rev() {
             let header = reversed(*seen);
@@ -99,8 +102,25 @@ impl<R: Recorder> Way<'_, '_, R> {
             self.cross(leg.to, leg.from, &header)?;
             before = header;
         }
+        self.own(Node::Source, before.flow.destination, &before)?;
         self.interface_groups(Node::Source, &before, Direction::Ingress)?;
         self.finish(&before)
+    }
+
+    /// An instance's interface sends and takes what has its own address, unless nobody checks that
+    /// (RT-21). The request has passed; its interface may be checked since.
+    fn own(&mut self, node: Node, address: Ipv4Addr, header: &Header) -> Result<(), Reason> {
+        let Some(interface) = self.path.interface(node) else { return Ok(()) };
+        let checked =
+            matches!(interface.owner, Owner::Instance { .. }) && interface.source_dest_check;
+        if !checked || interface.holds(address) {
+            return Ok(());
+        }
+        let step = match node {
+            Node::Source => Step::Destination { interface: Some(interface) },
+            _ => Step::Source { own: interface.ip, interface: Some(interface) },
+        };
+        self.judge.step(header, step, Err(Reason::EniSourceDestCheckRestriction))
     }
 
     fn forth(&mut self, translated: &Translated) -> Result<(), Reason> {
