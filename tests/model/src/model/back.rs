@@ -4,9 +4,11 @@
 //! border's network ACLs are asked (ACL-07), and so is the route table of whoever sends: the reply
 //! must find the interface or the gateway by which the request came.
 
+use std::net::Ipv4Addr;
+
 use viaduct_topology::{
     Handle, Reason,
-    inventory::Eni,
+    inventory::{Eni, EniOwner},
     model::{RouteTarget, Vpc},
 };
 
@@ -25,6 +27,15 @@ pub(super) struct Ports {
     pub(super) nat: u16,
 }
 
+/// An instance's interface sends and takes only what has its own address, if that is checked (RT-21).
+fn is_own(eni: &Eni, address: Ipv4Addr) -> Result<(), Reason> {
+    let instance = matches!(eni.owner, EniOwner::Instance { .. });
+    if instance && eni.source_dest_check && !holds(eni, address) {
+        return Err(Reason::EniSourceDestCheckRestriction);
+    }
+    Ok(())
+}
+
 impl Network<'_> {
     /// Lets a reply travel, these being the ports that its request got. On refusal, how many
     /// questions had been asked before.
@@ -38,6 +49,9 @@ impl Network<'_> {
         if way.endpoint.is_some() {
             answers.push(self.endpoint_returns(way, reply));
         }
+        if let Some(eni) = way.entered {
+            answers.push(is_own(eni, reply.source));
+        }
         if let Some(eni) = way.entered.filter(|_| !way.tracked.receiver) {
             answers.push(self.groups_out(eni, reply));
         }
@@ -50,6 +64,9 @@ impl Network<'_> {
                 PortOf::Nat => ports.nat,
             };
             answers.extend(self.cross(link.to, link.from, &packet));
+        }
+        if let Some(eni) = way.sender {
+            answers.push(is_own(eni, packet.destination));
         }
         if let Some(eni) = way.sender.filter(|_| !way.tracked.sender) {
             answers.push(self.groups_in(eni, way.entered, &packet));
