@@ -282,6 +282,12 @@ impl<'t> Network<'t> {
         hosts.find(|(host, _)| host.id == id).expect("a host of this plan").1
     }
 
+    /// The address that a host sends from unless it chooses another; `None` if there is no such host.
+    #[must_use]
+    pub fn primary_address(&self, id: AttachmentId) -> Option<Ipv4Addr> {
+        self.host(id).map(|host| self.own_address(host))
+    }
+
     fn own_address(&self, host: &Attachment) -> Ipv4Addr {
         match &host.host {
             Host::Environment { .. } => ENVIRONMENT_ADDRESS,

@@ -48,7 +48,10 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         }
     }
     let from = sender(dice, plan);
-    let own = own_address(topology, plan, from);
+    let own = match interface(plan, from).map(|eni| &eni.secondary_private_ips) {
+        Some(more) if !more.is_empty() && dice.percent(25) => v4(more[0]),
+        _ => own_address(topology, plan, from),
+    };
     let (destination, destination_port) = destination(dice, topology, plan, from);
     let unchecked = |eni: &Eni| !eni.source_dest_check;
     let spoofed = dice.percent(if interface(plan, from).is_some_and(unchecked) { 20 } else { 3 });
@@ -97,7 +100,11 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
 /// Whether its sender is still there, and has the address that it was sent from.
 fn is_own(topology: &Topology, plan: &Plan, flow: &Flow) -> bool {
     let sender = plan.attachments.iter().find(|host| host.id == flow.from);
-    sender.is_some_and(|host| own_address(topology, plan, host) == flow.packet.source)
+    sender.is_some_and(|host| {
+        let more = interface(plan, host).map_or(&[][..], |eni| &eni.secondary_private_ips);
+        let primary = own_address(topology, plan, host);
+        primary == flow.packet.source || more.iter().any(|ip| v4(*ip) == flow.packet.source)
+    })
 }
 
 /// A port that a host's system would choose.
@@ -193,7 +200,12 @@ fn destination(
             .enis
             .iter()
             .filter(|eni| matches!(eni.owner, EniOwner::Instance { .. }) && eni.vpc == *vpc);
-        there.map(|eni| v4(eni.private_ip)).collect()
+        there
+            .flat_map(|eni| {
+                std::iter::once(eni.private_ip).chain(eni.secondary_private_ips.clone())
+            })
+            .map(v4)
+            .collect()
     };
     let public: Vec<Ipv4Addr> = plan.enis.iter().filter_map(|eni| eni.public_ip.map(v4)).collect();
     let internet: Vec<Ipv4Addr> =

@@ -85,10 +85,32 @@ pub(super) fn routes(dice: &mut Dice, shape: &Shape, vpc: &Vpc, name: &str) -> V
         let target = target(dice);
         table.outwards(&list, &target);
     }
-    let written = |(destination, target): &(String, String)| {
+    written(&table)
+}
+
+/// The routes of an internet gateway's own table: what comes in for a subnet, or for the whole VPC,
+/// may be led through an appliance (RT-16).
+pub(super) fn of_gateway(dice: &mut Dice, vpc: &Vpc) -> Vec<String> {
+    let mut table = Table { vpc, routes: Vec::new() };
+    for subnet in &vpc.subnets[..vpc.host_subnets()] {
+        if dice.percent(40) {
+            let appliance = vpc.appliances[dice.below(vpc.appliances.len())].as_str();
+            // Some instance is as good as another for leading what it does not forward astray.
+            let target = if dice.percent(90) { appliance } else { "i0" };
+            table.add(&subnet.block, &format!("instance/{target}"));
+        }
+    }
+    if dice.percent(8) {
+        table.add(&vpc.blocks[0], &format!("instance/{}", vpc.appliances[0]));
+    }
+    written(&table)
+}
+
+fn written(table: &Table<'_>) -> Vec<String> {
+    let route = |(destination, target): &(String, String)| {
         format!("{{ destination: {destination}, target: {target} }}")
     };
-    table.routes.iter().map(written).collect()
+    table.routes.iter().map(route).collect()
 }
 
 fn through_appliances(dice: &mut Dice, vpc: &Vpc, name: &str, table: &mut Table<'_>) {

@@ -61,6 +61,8 @@ pub(super) struct Vpc {
     pub(super) appliances: Vec<String>,
     /// What is led through them.
     pub(super) led: Led,
+    /// Whether the internet gateway has a table of its own, called `edge`.
+    pub(super) edge_table: bool,
     /// Whether it has a gateway endpoint for `s3`.
     pub(super) gateway_endpoint: bool,
     /// Its interface endpoints.
@@ -172,6 +174,7 @@ impl Vpc {
             instances: dice.between(2, 4),
             appliances,
             led,
+            edge_table: led_through && gateway && dice.percent(45),
             gateway_endpoint: services && dice.percent(60),
             endpoints: names("e", if services { dice.one(&[0, 1, 1, 2]) } else { 0 }),
             public_nats,

@@ -101,10 +101,16 @@ impl File {
         self.line(&format!("  {}:", vpc.name));
         self.line(&format!("    cidr_blocks: [{}]", vpc.blocks.join(", ")));
         if vpc.gateway {
-            self.line("    internet_gateway: igw");
+            let table = if vpc.edge_table { ", route_table: edge" } else { "" };
+            self.line(&format!("    internet_gateway: {{ name: igw{table} }}"));
         }
         self.subnets(vpc);
         self.line("    route_tables:");
+        if vpc.edge_table {
+            let mut dice = self.dice(&format!("{}/route_table/edge", vpc.name));
+            let routes = routes::of_gateway(&mut dice, vpc);
+            self.line(&format!("      edge: {{ routes: [{}] }}", routes.join(", ")));
+        }
         for table in std::iter::once("main").chain(vpc.tables.iter().map(String::as_str)) {
             let mut dice = self.dice(&format!("{}/route_table/{table}", vpc.name));
             let routes = routes::routes(&mut dice, shape, vpc, table);
@@ -175,7 +181,12 @@ impl File {
                     (0..count).map(|number| vpc.public_ip(16 + 4 * index + number)).collect();
                 format!("public_ips: [{}]", ips.join(", "))
             };
-            self.line(&format!("      {nat}: {{ subnet: {subnet}, {addresses} }}"));
+            let mut line = format!("      {nat}: {{ subnet: {subnet}, {addresses}");
+            if dice.percent(14) {
+                let state = dice.one(&["deleting", "deleting", "deleted", "failed", "pending"]);
+                let _ = write!(line, ", state: {state}");
+            }
+            self.line(&format!("{line} }}"));
         }
     }
 
@@ -230,6 +241,11 @@ impl File {
                 let ip = std::net::Ipv4Addr::from(base + 8 + u32::try_from(index).unwrap_or(0));
                 let _ = write!(line, ", private_ip: {ip}");
             }
+            if dice.percent(15) {
+                let (base, _) = parse(&subnet.block);
+                let ip = std::net::Ipv4Addr::from(base + 20 + u32::try_from(index).unwrap_or(0));
+                let _ = write!(line, ", secondary_private_ips: [{ip}]");
+            }
             if public {
                 let _ = write!(line, ", public_ip: {}", vpc.public_ip(index));
             }
@@ -254,7 +270,7 @@ impl File {
                 "      {appliance}: {{ subnet: {subnet}, security_groups: [{groups}], \
                  source_dest_check: {check}"
             );
-            if vpc.gateway && dice.percent(20) {
+            if vpc.gateway && dice.percent(60) {
                 let slot = if appliance == "fw0" { 12 } else { 13 };
                 let _ = write!(line, ", public_ip: {}", vpc.public_ip(slot));
             }
@@ -288,9 +304,11 @@ impl File {
             let subnets = dice.some(&subnets, 1, 2).join(", ");
             let groups = dice.some(&groups, 1, 2).join(", ");
             let environments = dice.between(1, 2);
+            // Functions of two accounts share no ENI (LAM-05).
+            let account = if dice.percent(10) { ", account: \"210987654321\"" } else { "" };
             self.line(&format!(
                 "  f{index}: {{ subnets: [{subnets}], security_groups: [{groups}], \
-                 environments: {environments} }}"
+                 environments: {environments}{account} }}"
             ));
         }
     }

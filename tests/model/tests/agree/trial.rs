@@ -483,8 +483,8 @@ impl<'t> Trial<'t> {
 
     fn explained(&self, flow: &Flow) -> Option<Explanation> {
         let Flow { from, packet, own_source, .. } = *flow;
-        let here = self.plan.attachments.iter().any(|host| host.id == from);
-        if !own_source || !here {
+        // An explanation is about the sender's primary address.
+        if !own_source || self.network.primary_address(from) != Some(packet.source) {
             return None;
         }
         let (probe, has_ports) = match packet.protocol {
