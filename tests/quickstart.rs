@@ -23,7 +23,16 @@ fn every_expectation_agrees_with_explain_and_with_packets() {
     if !permitted() {
         return;
     }
-    for file in ["quickstart", "two-subnets", "hundred", "peering", "middlebox"] {
+    for file in [
+        "quickstart",
+        "two-subnets",
+        "hundred",
+        "peering",
+        "middlebox",
+        "ingress-inspection",
+        "endpoints",
+        "two-tenants",
+    ] {
         let name = common::unique(&format!("expect-{file}"));
         let path = repository(&format!("config/{file}.yaml"));
         let output =

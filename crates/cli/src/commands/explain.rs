@@ -24,7 +24,7 @@ pub(crate) struct Explain {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Who opens the connection: function/api, function/api/2, instance/db, internet/web
+    /// Who opens the connection: function/api, function/api/2, instance/db, internet/web, service/s3
     #[arg(long, value_name = "HOST")]
     from: String,
 

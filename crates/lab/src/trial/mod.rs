@@ -153,11 +153,11 @@ pub fn run(
             line: line(expectation.span),
             from: case.from_name.clone(),
             to: match (&case.to_name, &expectation.to) {
-                (Some(name), _) => name.clone(),
-                // Nobody answers there, but it has a name all the same: a function's ENI.
-                (None, Endpoint::Function(..)) => {
+                // The interface itself, whoever answers behind it.
+                (None, Endpoint::Function(..)) | (Some(_), Endpoint::VpcEndpoint(_)) => {
                     format!("{} ({})", topology.endpoint(&expectation.to), case.to)
                 }
+                (Some(name), _) => name.clone(),
                 (None, _) => case.to.to_string(),
             },
             traffic: expectation.traffic.to_string(),
@@ -178,6 +178,9 @@ struct Trial {
     namespaces: HashMap<String, Namespace>,
     /// The names of hosts that pass on what is not their own.
     appliances: HashSet<String>,
+    /// The private addresses of public ones: what an internet gateway lets in goes on to those, and
+    /// that is what an appliance behind it passes on.
+    private: HashMap<IpAddr, IpAddr>,
     /// Drop events up to here were looked at.
     seen: u64,
 }
@@ -192,7 +195,8 @@ impl Trial {
         let seen = api.drops_so_far()?;
         let appliances = plan.hosts.iter().filter(|host| host.forwards);
         let appliances = appliances.map(|host| host.name.clone()).collect();
-        Ok(Self { api, namespaces, appliances, seen })
+        let public = plan.enis.iter().filter_map(|eni| Some((eni.public_ip?, eni.private_ip)));
+        Ok(Self { api, namespaces, appliances, private: public.collect(), seen })
     }
 
     fn try_packet(&mut self, case: &Case, traffic: Traffic) -> Result<Answer, Error> {
@@ -231,10 +235,16 @@ impl Trial {
         self.seen = drops.next;
         // What an appliance passes on is still the same flow, and can be dropped on its way from
         // there.
+        let let_in = self.private.get(&flow.destination);
+        let let_in = let_in.map(|private| Flow { destination: *private, ..*flow });
+        let passed_on = |event: &DropEvent, flow: &Flow| {
+            event.request == Some(*flow)
+                || self.appliances.contains(&event.attachment) && event.flow == Some(*flow)
+        };
         let on_the_way = |event: &&DropEvent| {
             is_about(event, from, flow)
-                || self.appliances.contains(&event.attachment)
-                    && is_about(event, &event.attachment, flow)
+                || passed_on(event, flow)
+                || let_in.as_ref().is_some_and(|flow| passed_on(event, flow))
         };
         let event = drops.events.iter().find(|event| on_the_way(event));
         Ok(event.map(|event| event.reason))

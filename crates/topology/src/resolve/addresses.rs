@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use super::{cidr, context::Context, service::Place};
 use crate::{
     arena::Handle,
-    model::{RouteTarget, Subnet, Vpc},
+    model::{Route, RouteTarget, Subnet, Vpc},
     spec::{Span, Spanned},
 };
 
@@ -156,11 +156,14 @@ fn public_interfaces_have_a_way_out(context: &mut Context) {
     for (subnet, place, noun) in &context.addresses.public_interfaces {
         let subnet = &topology.subnets[*subnet];
         let table = &topology.route_tables[subnet.route_table];
-        let to_gateway = table
-            .routes
-            .iter()
-            .any(|route| matches!(route.target, RouteTarget::InternetGateway(_)));
-        if !to_gateway {
+        let blocks = &topology.vpcs[subnet.vpc].cidr_blocks;
+        // Through an appliance is a way, too.
+        let leads_out = |route: &Route| match route.target {
+            RouteTarget::InternetGateway(_) => true,
+            RouteTarget::Instance(_) => !blocks.iter().any(|it| it.contains(&route.destination)),
+            _ => false,
+        };
+        if !table.routes.iter().any(leads_out) {
             context
                 .report
                 .warning(
