@@ -1,0 +1,273 @@
+//! An ENI and a NAT gateway's address filled to the last connection, with real ones: several client
+//! and several server processes, every connection echoes once the last is open, and one more is
+//! refused with the limit that it met.
+//!
+//! In plain tests the limits are lowered in the file. With `VIADUCT_CONNECTIONS=full` they are AWS's:
+//! that is `scripts/soak-connections`.
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{ChildStdin, ChildStdout, Stdio},
+    time::Instant,
+};
+
+use common::{Killed, Lab, eventually, has, permitted, repository, said, viaduct};
+use serde_json::Value;
+
+/// What fills up, and when.
+struct Limits {
+    settings: &'static str,
+    /// Ports of an address, which is how many connections to one destination an ENI carries.
+    ports: usize,
+    /// Connections of an ENI.
+    eni: usize,
+    /// Connections of a NAT gateway's address to one destination.
+    nat: usize,
+}
+
+const LOWERED: Limits = Limits {
+    settings: "{ source_ports: 20000-21983, eni_connections: 2000, \
+               nat_gateway_connections_per_destination: 1700 }",
+    ports: 1_984,
+    eni: 2_000,
+    nat: 1_700,
+};
+
+/// LAM-07, LAM-09, NAT-05.
+const FULL: Limits = Limits { settings: "{}", ports: 64_512, eni: 65_000, nat: 55_000 };
+
+fn limits() -> Limits {
+    match std::env::var("VIADUCT_CONNECTIONS").as_deref() {
+        Ok("full") => FULL,
+        _ => LOWERED,
+    }
+}
+
+/// Four environments behind one ENI, four instances, a NAT gateway and two hosts of the internet.
+fn topology(limits: &Limits, public_ips: &str) -> String {
+    format!(
+        "
+settings: {}
+vpcs:
+  main:
+    cidr_blocks: [10.0.0.0/16]
+    subnets:
+      public:  {{ cidr_block: 10.0.0.0/24, route_table: public }}
+      private: {{ cidr_block: 10.0.1.0/24 }}
+      data:    {{ cidr_block: 10.0.2.0/24 }}
+    route_tables:
+      main:   {{ routes: [ {{ destination: 0.0.0.0/0, target: nat_gateway/egress }} ] }}
+      public: {{ routes: [ {{ destination: 0.0.0.0/0, target: internet_gateway/igw }} ] }}
+    internet_gateway: igw
+    nat_gateways:
+      egress: {{ subnet: public, private_ip: 10.0.0.5, public_ips: {public_ips} }}
+    security_groups:
+      function: {{}}
+      server: {{ ingress: [ {{ protocol: tcp, ports: 7, from: security_group/function }} ] }}
+    instances:
+      one:   {{ subnet: data, private_ip: 10.0.2.11, security_groups: [server] }}
+      two:   {{ subnet: data, private_ip: 10.0.2.12, security_groups: [server] }}
+      three: {{ subnet: data, private_ip: 10.0.2.13, security_groups: [server] }}
+      four:  {{ subnet: data, private_ip: 10.0.2.14, security_groups: [server] }}
+functions:
+  api: {{ subnets: [main/private], security_groups: [main/function], environments: 4 }}
+internet:
+  red:  {{ ip: 198.51.100.7 }}
+  blue: {{ ip: 198.51.100.8 }}
+",
+        limits.settings
+    )
+}
+
+const ENVIRONMENTS: [&str; 4] =
+    ["function/api/1", "function/api/2", "function/api/3", "function/api/4"];
+
+const INSTANCES: [(&str, &str); 4] = [
+    ("instance/one", "10.0.2.11"),
+    ("instance/two", "10.0.2.12"),
+    ("instance/three", "10.0.2.13"),
+    ("instance/four", "10.0.2.14"),
+];
+
+/// A process of many connections at a host: `crowd.py`.
+struct Process {
+    _child: Killed,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(lab: &Lab, host: &str, role: &[&str]) -> Self {
+        let driver = repository("tests/common/crowd.py");
+        let driver = driver.canonicalize().unwrap();
+        let mut command = vec!["python3", driver.to_str().unwrap()];
+        command.extend(role);
+        let mut child =
+            lab.exec(host, &command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let commands = child.stdin.take().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { _child: Killed(child), commands, answers }
+    }
+
+    fn clients(lab: &Lab, hosts: &[&str]) -> Vec<Self> {
+        hosts.iter().map(|host| Self::start(lab, host, &["connect"])).collect()
+    }
+
+    fn servers(lab: &Lab, hosts: &[&str]) -> Vec<Self> {
+        let start = |host: &&str| {
+            let mut server = Self::start(lab, host, &["serve", "7"]);
+            server.hear();
+            server
+        };
+        hosts.iter().map(start).collect()
+    }
+
+    fn tell(&mut self, command: &str) {
+        writeln!(self.commands, "{command}").unwrap();
+    }
+
+    /// The next answer. A process that cannot go on says why on its standard error, and ends.
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the process has ended");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn ask(&mut self, command: &str) -> Value {
+        self.tell(command);
+        self.hear()
+    }
+}
+
+/// Has each client do its part, all at once; returns the sum of a number of their answers.
+fn all(clients: &mut [Process], number: &str, command: impl Fn(usize) -> String) -> usize {
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.tell(&command(index));
+    }
+    let count = |client: &mut Process| client.hear()[number].as_u64().unwrap() as usize;
+    clients.iter_mut().map(count).sum()
+}
+
+/// What the servers have seen: connections, and peers they can tell apart.
+fn seen(servers: &mut [Process]) -> Vec<(usize, usize, Vec<String>)> {
+    let report = |server: &mut Process| {
+        let report = server.ask("report");
+        let number = |what: &str| report[what].as_u64().unwrap() as usize;
+        let addresses = report["addresses"].as_array().unwrap().iter();
+        let addresses = addresses.map(|address| address.as_str().unwrap().to_owned()).collect();
+        (number("connections"), number("peers"), addresses)
+    };
+    servers.iter_mut().map(report).collect()
+}
+
+/// How many connections the interface at this address carries.
+fn carried(lab: &Lab, ip: &str) -> usize {
+    let enis = lab.get("enis");
+    let eni = enis.as_array().unwrap().iter().find(|eni| eni["private_ip"] == ip);
+    let eni = eni.unwrap_or_else(|| panic!("no interface has {ip}: {enis:#}"));
+    eni["connections"].as_u64().unwrap() as usize
+}
+
+/// One more connection, which is refused for this reason, and counted.
+fn refused(lab: &Lab, client: &mut Process, to: &str, reason: &str) {
+    let before = lab.dropped(reason);
+    let port = client.ask(&format!("try {to} 7"))["tried"].as_u64().unwrap();
+    let event = lab.wait_for_drop(|event| {
+        event["flow"]["source_port"] == port && event["flow"]["destination"] == to
+    });
+    assert_eq!(event["reason"], reason, "{event:#}");
+    let counted = eventually(|| (lab.dropped(reason) > before).then_some(()));
+    assert!(counted.is_some(), "{reason} was not counted");
+    client.ask("forget");
+}
+
+/// Says how long a step of a long run took.
+struct Steps(Instant);
+
+impl Steps {
+    fn done(&mut self, what: &str) {
+        println!("{what}: {:.1} s", self.0.elapsed().as_secs_f64());
+        self.0 = Instant::now();
+    }
+}
+
+#[test]
+fn lam_07_lam_09_an_eni_carries_its_connections_and_no_more() {
+    if !permitted() || !has("python3") {
+        return;
+    }
+    let limits = limits();
+    let lab = Lab::of("crowd-eni", &topology(&limits, "[203.0.113.10]"));
+    let mut servers = Process::servers(&lab, &INSTANCES.map(|(host, _)| host));
+    let mut clients = Process::clients(&lab, &ENVIRONMENTS);
+    let mut steps = Steps(Instant::now());
+
+    let share = limits.ports / clients.len();
+    let open = all(&mut clients, "open", |_| format!("open {share} {} 7", INSTANCES[0].1));
+    assert_eq!((open, carried(&lab, "10.0.1.4")), (limits.ports, limits.ports));
+    steps.done("every port taken, to one destination");
+    refused(&lab, &mut clients[0], INSTANCES[0].1, "PORTS_EXHAUSTED");
+
+    // Towards other destinations the ports serve again (D-11), until the ENI is full.
+    let share = (limits.eni - limits.ports) / clients.len();
+    let open =
+        all(&mut clients, "open", |index| format!("open {share} {} 7", INSTANCES[1 + index % 3].1));
+    assert_eq!((open, carried(&lab, "10.0.1.4")), (limits.eni, limits.eni));
+    for (client, (_, server)) in clients.iter_mut().zip(INSTANCES) {
+        refused(&lab, client, server, "QUOTA_EXCEEDED");
+    }
+    steps.done("as many as it carries");
+
+    assert_eq!(all(&mut clients, "echoed", |_| "echo".to_owned()), limits.eni);
+    steps.done("every one has echoed");
+    let seen = seen(&mut servers);
+    assert_eq!(seen.iter().map(|(connections, ..)| connections).sum::<usize>(), limits.eni);
+    assert_eq!(seen.iter().map(|(_, peers, _)| peers).sum::<usize>(), limits.eni);
+    assert!(seen.iter().all(|(.., addresses)| addresses == &["10.0.1.4"]), "{seen:?}");
+    assert_eq!(carried(&lab, "10.0.1.4"), limits.eni);
+}
+
+#[test]
+fn nat_05_nat_09_a_nat_address_carries_its_connections_to_each_destination_and_no_more() {
+    const RED: &str = "198.51.100.7";
+    const BLUE: &str = "198.51.100.8";
+    if !permitted() || !has("python3") {
+        return;
+    }
+    let limits = limits();
+    let lab = Lab::of("crowd-nat", &topology(&limits, "[203.0.113.10]"));
+    let mut servers = Process::servers(&lab, &["internet/red", "internet/blue"]);
+    let mut clients = Process::clients(&lab, &INSTANCES.map(|(host, _)| host));
+    let mut steps = Steps(Instant::now());
+
+    let share = limits.nat / clients.len();
+    for destination in [RED, BLUE] {
+        all(&mut clients, "open", |_| format!("open {share} {destination} 7"));
+        steps.done("every connection to one destination");
+    }
+    assert_eq!(carried(&lab, "10.0.0.5"), 2 * limits.nat);
+    for destination in [RED, BLUE] {
+        refused(&lab, &mut clients[0], destination, "PORTS_EXHAUSTED");
+    }
+
+    // A second address carries as many again (NAT-06).
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(file.path(), topology(&limits, "[203.0.113.10, 203.0.113.11]")).unwrap();
+    let mut apply = viaduct();
+    let output = apply.args(["apply", "--lab", &lab.name]).arg(file.path()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let open = all(&mut clients, "open", |_| format!("open {share} {RED} 7"));
+    assert_eq!(open, 3 * limits.nat);
+    steps.done("as many again through a second address");
+    refused(&lab, &mut clients[0], RED, "PORTS_EXHAUSTED");
+
+    assert_eq!(all(&mut clients, "echoed", |_| "echo".to_owned()), 3 * limits.nat);
+    steps.done("every one has echoed");
+    let addresses = ["203.0.113.10", "203.0.113.11"].map(str::to_owned);
+    let [red, blue] = &seen(&mut servers)[..] else { panic!("there are two servers") };
+    assert_eq!(red, &(2 * limits.nat, 2 * limits.nat, addresses.to_vec()));
+    assert_eq!(blue, &(limits.nat, limits.nat, addresses[..1].to_vec()));
+}
