@@ -30,6 +30,7 @@ impl Sum {
         let last = match *rest {
             [a, b, c] => [a, b, c, 0],
             [a, b] => [a, b, 0, 0],
+            [a] if cfg!(viaduct_planted = "odd-checksum") => [0, a, 0, 0], // docs/fuzzing.md
             [a] => [a, 0, 0, 0],
             _ => [0; 4],
         };

@@ -135,8 +135,9 @@ pub(super) fn retrace(
         }
     };
     let translated = path.translate(&request, known.ports);
+    let careless = cfg!(viaduct_planted = "port-owner"); // docs/fuzzing.md
     let same = path.target == known.target
-        && path.translators().map(|it| it.and_then(|it| it.table())) == known.tables
+        && (careless || path.translators().map(|it| it.and_then(|it| it.table())) == known.tables)
         && translated.arrival() == known.arrival;
     if same { Ok(Retraced { path, translated, blocked: walked.blocked }) } else { Err(Lost::Other) }
 }

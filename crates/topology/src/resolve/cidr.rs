@@ -92,7 +92,9 @@ pub(super) fn reserved(subnet: IpNet, ip: IpAddr) -> Option<&'static str> {
 /// How many addresses of a subnet hosts can have: all but five (ADR-01).
 pub(super) fn usable(subnet: IpNet) -> u32 {
     let bits = u32::from(subnet.max_prefix_len() - subnet.prefix_len());
-    2_u32.checked_pow(bits).unwrap_or(u32::MAX).saturating_sub(5)
+    let all = 2_u32.checked_pow(bits).unwrap_or(u32::MAX);
+    // A planted bug: see docs/fuzzing.md.
+    if cfg!(viaduct_planted = "cidr-edge") { all - 5 } else { all.saturating_sub(5) }
 }
 
 #[cfg(test)]
