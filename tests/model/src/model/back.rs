@@ -182,29 +182,34 @@ impl Network<'_> {
     }
 
     /// The first thing on the way back that blocks the reply to some port that the request may
-    /// have: its sender's, one of these, and whatever is given to it on its way (ACL-18).
+    /// have (ACL-18): its sender's, one of these, and whatever is given to it on its way. And
+    /// whether the reply to another port passes.
     pub(super) fn first_blocker_back(
         &self,
         way: &Way<'_>,
-        request: &Packet,
         senders: &[u16],
-    ) -> Option<Reason> {
-        request.answer()?;
+    ) -> (Option<Reason>, bool) {
         let given = if way.translates_port() { self.ports_worth_trying() } else { vec![0] };
         let mut first: Option<(usize, Reason)> = None;
+        let mut passes = false;
         for sender in senders {
             for given in &given {
                 let seen = if way.translates_port() { *given } else { *sender };
-                let reply = Packet { source_port: seen, ..way.arrival }.answer()?;
+                let Some(reply) = (Packet { source_port: seen, ..way.arrival }).answer() else {
+                    return (None, true);
+                };
                 let ports = Ports { sender: *sender, hyperplane: *given, nat: *given };
-                if let Err((asked, reason)) = self.way_back(way, &reply, ports)
-                    && first.is_none_or(|(earliest, _)| asked < earliest)
-                {
-                    first = Some((asked, reason));
+                match self.way_back(way, &reply, ports) {
+                    Ok(()) => passes = true,
+                    Err((asked, reason)) => {
+                        if first.is_none_or(|(earliest, _)| asked < earliest) {
+                            first = Some((asked, reason));
+                        }
+                    }
                 }
             }
         }
-        first.map(|(_, reason)| reason)
+        (first.map(|(_, reason)| reason), passes)
     }
 
     /// The port of one who translates is seen only where nobody behind him translates too.

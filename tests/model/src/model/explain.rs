@@ -19,16 +19,17 @@ use crate::packet::{Packet, Segment};
 pub struct Explained {
     /// The first blocker, if there is one, and whether it is the reply that it blocks.
     pub blocker: Option<(Reason, Direction)>,
+    /// Whether the reply passes all the same if the request got another source port.
+    pub by_chance: bool,
     /// The source that the receiver sees, if it is not the sender's own address; `None` too if the
     /// request does not arrive.
     pub translated_source: Option<(Ipv4Addr, PortRange)>,
 }
 
-/// The way to the next one who has the packet, and the packet that set out on it.
+/// The way to the next one who has the packet.
 struct Stage<'t> {
-    packet: Packet,
     way: Way<'t>,
-    /// The source ports that it may have set out with.
+    /// The source ports that the packet may have set out with.
     ports: Vec<u16>,
 }
 
@@ -53,7 +54,7 @@ impl<'t> Network<'t> {
             Ok(stages) => stages,
             Err(reason) => {
                 let blocker = Some((reason, Direction::Forward));
-                return Explained { blocker, translated_source: None };
+                return Explained { blocker, by_chance: false, translated_source: None };
             }
         };
         let settings = self.topology.settings;
@@ -64,12 +65,15 @@ impl<'t> Network<'t> {
         let seen = stages.last().expect("one stage at least").way.arrival.source;
         let translated_source = (seen != own).then_some((seen, ports));
         // The reply takes the stages backwards.
-        let blocker = stages
-            .iter()
-            .rev()
-            .find_map(|Stage { packet, way, ports }| self.first_blocker_back(way, packet, ports));
+        let mut blocker = None;
+        let mut by_chance = false;
+        for Stage { way, ports } in stages.iter().rev() {
+            let (first, passes) = self.first_blocker_back(way, ports);
+            blocker = blocker.or(first);
+            by_chance |= first.is_some() && passes;
+        }
         let blocker = blocker.map(|reason| (reason, Direction::Return));
-        Explained { blocker, translated_source }
+        Explained { blocker, by_chance, translated_source }
     }
 
     /// The whole way of a request; an appliance sends on what it gets.
@@ -93,7 +97,7 @@ impl<'t> Network<'t> {
             let translates = way.translates_port();
             let next = way.appliance().map(|eni| eni.id.clone());
             let (receiver, arrival) = (way.receiver, way.arrival);
-            stages.push(Stage { packet, way, ports: ports.clone() });
+            stages.push(Stage { way, ports: ports.clone() });
             let Some(next) = next else { return Ok(stages) };
             if visited.contains(&next) {
                 return Err(Reason::RoutingLoop);
