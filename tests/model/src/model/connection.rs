@@ -148,7 +148,7 @@ impl<'t> Network<'t> {
             self.nat_port_is_free(nat, &connection.sent, port)?;
             connection.nat_port = Some(port);
         } else if let Some(v2n) = connection.way.v2n {
-            self.v2n_port_is_free(v2n, &connection.sent, port)?;
+            self.v2n_port_is_free(v2n, &connection, port)?;
             connection.v2n_port = Some(port);
         }
         connection.received = *seen;

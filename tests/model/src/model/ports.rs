@@ -30,9 +30,10 @@ impl Network<'_> {
     pub(super) fn v2n_port_is_free(
         &self,
         eni: &Eni,
-        packet: &Packet,
+        connection: &Connection<'_>,
         port: u16,
     ) -> Result<(), String> {
+        let packet = &connection.sent;
         let range = self.topology.settings.source_ports;
         if !range.contains(port) {
             return Err(format!("port {port} is outside of {range:?}"));
@@ -47,9 +48,16 @@ impl Network<'_> {
             return Err(format!("port {port} has a connection to this destination already"));
         }
         // While there are free ports, each belongs to one connection. Connections whose port could
-        // not be seen may have any.
+        // not be seen may have any. A port is of no use if replies to it belong to a connection of
+        // another interface, which had the address before.
         let unseen = carried.iter().any(|other| other.v2n_port.is_none());
-        if holders.count() > 0 && !unseen && carried.len() < count(range) {
+        let mut ports = range.first..=range.last;
+        let free = ports.any(|port| {
+            let reply = Packet { source_port: port, ..connection.received }.backwards();
+            carried.iter().all(|other| other.v2n_port != Some(port))
+                && self.connection_of(connection.receiver, &reply).is_none()
+        });
+        if holders.count() > 0 && !unseen && free {
             return Err(format!("port {port} has a connection already, and others have none"));
         }
         Ok(())
@@ -127,9 +135,9 @@ impl Network<'_> {
     }
 }
 
-/// Whether that interface is this one.
+/// Whether that interface is this one; under another address it had other ports.
 fn is(one: Option<&Eni>, other: &Eni) -> bool {
-    one.is_some_and(|one| one.id == other.id)
+    one.is_some_and(|one| one.id == other.id && one.private_ip == other.private_ip)
 }
 
 /// Whether a connection goes where this packet goes: address, port and protocol (NAT-05), as the
