@@ -1,6 +1,7 @@
 //! From the tree to a specification.
 
 mod fields;
+pub(crate) mod keys;
 mod network;
 mod rules;
 mod scalar;
@@ -15,23 +16,13 @@ use fields::{Entry, Name, fields, items, named, optional, required};
 
 /// Reads a whole topology.
 pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
-    let keys = [
-        "settings",
-        "prefix_lists",
-        "vpcs",
-        "vpc_peering_connections",
-        "functions",
-        "services",
-        "internet",
-        "expect",
-    ];
     if let Value::Null = root.value {
         report
             .warning(root.span, "the topology is empty")
-            .help(format!("it has the keys {}", fields::quoted(&keys)));
+            .help(format!("it has the keys {}", fields::quoted(&keys::TOPOLOGY.keys)));
     }
     let [settings, prefix_lists, vpcs, peerings, functions, services, internet, expect] =
-        fields(report, root, "a topology", keys);
+        fields(report, root, &keys::TOPOLOGY);
     Spec {
         settings: self::settings(report, settings),
         prefix_lists: named(report, prefix_lists, "prefix lists", network::prefix_list),
@@ -51,14 +42,7 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
 
 fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
     let Entry::Present(node) = entry else { return Settings::default() };
-    let keys = [
-        "eni_connections",
-        "source_ports",
-        "nat_gateway_connections_per_destination",
-        "enis_per_vpc",
-    ];
-    let [connections, ports, per_destination, enis] =
-        fields(report, node, "the section `settings`", keys);
+    let [connections, ports, per_destination, enis] = fields(report, node, &keys::SETTINGS);
     Settings {
         eni_connections: optional(report, connections, scalar::number),
         source_ports: optional(report, ports, scalar::ports),
@@ -68,8 +52,7 @@ fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
 }
 
 fn function(report: &mut Report, name: Name, node: &Node) -> Function {
-    let keys = ["subnets", "security_groups", "account", "environments"];
-    let [subnets, groups, account, environments] = fields(report, node, "a function", keys);
+    let [subnets, groups, account, environments] = fields(report, node, &keys::FUNCTION);
     Function {
         name,
         account: optional(report, account, scalar::text),
@@ -80,13 +63,12 @@ fn function(report: &mut Report, name: Name, node: &Node) -> Function {
 }
 
 fn internet_host(report: &mut Report, name: Name, node: &Node) -> InternetHost {
-    let [ip] = fields(report, node, "an internet host", ["ip"]);
+    let [ip] = fields(report, node, &keys::INTERNET_HOST);
     InternetHost { name, ip: required(report, ip, scalar::ip) }
 }
 
 fn expectation(report: &mut Report, node: &Node) -> Option<Expectation> {
-    let keys = ["from", "to", "port", "verdict", "because"];
-    let [from, to, port, verdict, because] = fields(report, node, "an expectation", keys);
+    let [from, to, port, verdict, because] = fields(report, node, &keys::EXPECTATION);
     Some(Expectation {
         span: node.span,
         from: required(report, from, scalar::text),

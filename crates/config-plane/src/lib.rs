@@ -16,9 +16,11 @@
 mod decode;
 mod load;
 mod problems;
+mod schema;
 mod source;
 mod tree;
 
 pub use load::{LONGEST_SOURCE, LoadError, Loaded, load, load_file};
 pub use problems::{Diagnostic, Problems};
+pub use schema::SCHEMA;
 pub use source::{Place, Source};

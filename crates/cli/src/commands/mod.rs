@@ -10,3 +10,4 @@ pub(crate) mod get;
 pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod run;
+pub(crate) mod schema;

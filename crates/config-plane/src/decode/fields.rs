@@ -2,6 +2,7 @@
 
 use viaduct_topology::{Report, Span, Spanned, spec::Field, suggest::suggest};
 
+use super::keys::Object;
 use crate::tree::{Key, Node, Value};
 
 /// What a mapping has under a key.
@@ -25,28 +26,26 @@ const NOT_YET: [(&str, &str); 3] = [
     ("ipv6_cidr_block", "IPv6 is not forwarded yet"),
 ];
 
-/// Takes a mapping apart into the values of these keys, in their order. `owner` is what it is, such
-/// as `a subnet`.
+/// Takes a mapping apart into the values of an object's keys, in their order.
 ///
 /// Other keys are reported. One that is a slip of a known key is read as that key, so that what is
 /// under it is checked too and can be referred to.
 pub(super) fn fields<'n, const N: usize>(
     report: &mut Report,
     node: &'n Node,
-    owner: &str,
-    known: [&'static str; N],
+    object: &Object<N>,
 ) -> [Entry<'n>; N] {
-    fields_or(report, node, owner, known, &[])
+    fields_or(report, node, object, &[])
 }
 
 /// Like [`fields`], with words that are always taken for one of the keys: (wrong, right).
 pub(super) fn fields_or<'n, const N: usize>(
     report: &mut Report,
     node: &'n Node,
-    owner: &str,
-    known: [&'static str; N],
+    object: &Object<N>,
     synonyms: &[(&str, &str)],
 ) -> [Entry<'n>; N] {
+    let Object { owner, keys: known } = object;
     let mut values = [Entry::Absent; N];
     let entries = match &node.value {
         Value::Mapping(entries) => entries,
@@ -56,7 +55,7 @@ pub(super) fn fields_or<'n, const N: usize>(
         other => {
             report
                 .error(node.span, format!("expected a mapping, found {}", other.noun()))
-                .help(format!("{owner} has the keys {}", quoted(&known)));
+                .help(format!("{owner} has the keys {}", quoted(known)));
             return [Entry::Unreadable; N];
         }
     };
@@ -75,8 +74,9 @@ pub(super) fn fields_or<'n, const N: usize>(
             continue;
         }
         let synonym = synonyms.iter().find(|(wrong, _)| *wrong == key.text);
-        let meant = synonym.map(|(_, right)| *right).or_else(|| suggest(&key.text, known));
-        let keys = format!("{owner} has the keys {}", quoted(&known));
+        let meant =
+            synonym.map(|(_, right)| *right).or_else(|| suggest(&key.text, known.iter().copied()));
+        let keys = format!("{owner} has the keys {}", quoted(known));
         report.error(key.span, format!("unknown key `{}`", key.text)).help(match meant {
             Some(meant) => format!("did you mean `{meant}`? {keys}"),
             None => keys,

@@ -12,14 +12,14 @@ use viaduct_topology::{
 
 use super::{
     fields::{Entry, Name, fields, items, named, optional, present, required},
+    keys,
     rules::{self, Direction},
     scalar::{self, BlockOrReference},
 };
 use crate::tree::{Node, Value};
 
 pub(super) fn prefix_list(report: &mut Report, name: Name, node: &Node) -> PrefixList {
-    let [id, entries, max_entries] =
-        fields(report, node, "a prefix list", ["id", "entries", "max_entries"]);
+    let [id, entries, max_entries] = fields(report, node, &keys::PREFIX_LIST);
     PrefixList {
         name,
         id: optional(report, id, scalar::text),
@@ -29,19 +29,6 @@ pub(super) fn prefix_list(report: &mut Report, name: Name, node: &Node) -> Prefi
 }
 
 pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
-    let keys = [
-        "id",
-        "account",
-        "cidr_blocks",
-        "subnets",
-        "route_tables",
-        "internet_gateway",
-        "nat_gateways",
-        "vpc_endpoints",
-        "security_groups",
-        "network_acls",
-        "instances",
-    ];
     let [
         id,
         account,
@@ -54,7 +41,7 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
         security_groups,
         network_acls,
         instances,
-    ] = fields(report, node, "a VPC", keys);
+    ] = fields(report, node, &keys::VPC);
     Vpc {
         name,
         id: optional(report, id, scalar::text),
@@ -72,9 +59,7 @@ pub(super) fn vpc(report: &mut Report, name: Name, node: &Node) -> Vpc {
 }
 
 pub(super) fn service(report: &mut Report, name: Name, node: &Node) -> Service {
-    let keys = ["id", "ip", "prefix_list", "prefix_list_id", "max_entries"];
-    let [id, ip, prefix_list, prefix_list_id, max_entries] =
-        fields(report, node, "a service", keys);
+    let [id, ip, prefix_list, prefix_list_id, max_entries] = fields(report, node, &keys::SERVICE);
     Service {
         name,
         id: optional(report, id, scalar::text),
@@ -90,8 +75,7 @@ pub(super) fn vpc_peering_connection(
     name: Name,
     node: &Node,
 ) -> VpcPeeringConnection {
-    let [id, requester, accepter] =
-        fields(report, node, "a peering connection", ["id", "requester", "accepter"]);
+    let [id, requester, accepter] = fields(report, node, &keys::VPC_PEERING_CONNECTION);
     VpcPeeringConnection {
         name,
         id: optional(report, id, scalar::text),
@@ -101,8 +85,7 @@ pub(super) fn vpc_peering_connection(
 }
 
 fn subnet(report: &mut Report, name: Name, node: &Node) -> Subnet {
-    let keys = ["id", "cidr_block", "availability_zone", "route_table", "network_acl"];
-    let [id, cidr_block, zone, route_table, network_acl] = fields(report, node, "a subnet", keys);
+    let [id, cidr_block, zone, route_table, network_acl] = fields(report, node, &keys::SUBNET);
     Subnet {
         name,
         id: optional(report, id, scalar::text),
@@ -114,7 +97,7 @@ fn subnet(report: &mut Report, name: Name, node: &Node) -> Subnet {
 }
 
 fn route_table(report: &mut Report, name: Name, node: &Node) -> RouteTable {
-    let [id, main, routes] = fields(report, node, "a route table", ["id", "main", "routes"]);
+    let [id, main, routes] = fields(report, node, &keys::ROUTE_TABLE);
     RouteTable {
         name,
         id: optional(report, id, scalar::text),
@@ -124,7 +107,7 @@ fn route_table(report: &mut Report, name: Name, node: &Node) -> RouteTable {
 }
 
 fn route(report: &mut Report, node: &Node) -> Option<Route> {
-    let [destination, target] = fields(report, node, "a route", ["destination", "target"]);
+    let [destination, target] = fields(report, node, &keys::ROUTE);
     Some(Route {
         span: node.span,
         destination: required(report, destination, self::destination),
@@ -146,9 +129,8 @@ fn internet_gateway(report: &mut Report, entry: Entry<'_>) -> Option<InternetGat
         let name = Spanned::new(scalar::text(report, node)?, node.span);
         return Some(InternetGateway { name, id: None, route_table: None });
     }
-    let [name, id, route_table] =
-        fields(report, node, "an internet gateway", ["name", "id", "route_table"]);
-    let name = present(report, name, "name", "an internet gateway", node.span)
+    let [name, id, route_table] = fields(report, node, &keys::INTERNET_GATEWAY);
+    let name = present(report, name, "name", keys::INTERNET_GATEWAY.owner, node.span)
         .and_then(|node| scalar::text(report, node).map(|name| Spanned::new(name, node.span)));
     // Without its name it is there all the same: nothing else is to blame.
     let name = name.unwrap_or_else(|| Spanned::new("igw".to_owned(), node.span));
@@ -160,17 +142,8 @@ fn internet_gateway(report: &mut Report, entry: Entry<'_>) -> Option<InternetGat
 }
 
 fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
-    let keys = [
-        "id",
-        "subnet",
-        "connectivity_type",
-        "private_ip",
-        "secondary_private_ip_address_count",
-        "public_ips",
-        "state",
-    ];
     let [id, subnet, connectivity, private_ip, secondary, public_ips, state] =
-        fields(report, node, "a NAT gateway", keys);
+        fields(report, node, &keys::NAT_GATEWAY);
     NatGateway {
         name,
         id: optional(report, id, scalar::text),
@@ -196,18 +169,8 @@ fn nat_gateway(report: &mut Report, name: Name, node: &Node) -> NatGateway {
 }
 
 fn vpc_endpoint(report: &mut Report, name: Name, node: &Node) -> VpcEndpoint {
-    let keys = [
-        "id",
-        "type",
-        "service",
-        "route_tables",
-        "subnets",
-        "private_ips",
-        "security_groups",
-        "private_dns_enabled",
-    ];
     let [id, kind, service, route_tables, subnets, private_ips, security_groups, private_dns] =
-        fields(report, node, "an endpoint", keys);
+        fields(report, node, &keys::VPC_ENDPOINT);
     VpcEndpoint {
         name,
         id: optional(report, id, scalar::text),
@@ -227,8 +190,7 @@ fn vpc_endpoint(report: &mut Report, name: Name, node: &Node) -> VpcEndpoint {
 }
 
 fn security_group(report: &mut Report, name: Name, node: &Node) -> SecurityGroup {
-    let [id, ingress, egress] =
-        fields(report, node, "a security group", ["id", "ingress", "egress"]);
+    let [id, ingress, egress] = fields(report, node, &keys::SECURITY_GROUP);
     SecurityGroup {
         name,
         id: optional(report, id, scalar::text),
@@ -238,7 +200,7 @@ fn security_group(report: &mut Report, name: Name, node: &Node) -> SecurityGroup
 }
 
 fn network_acl(report: &mut Report, name: Name, node: &Node) -> NetworkAcl {
-    let [id, ingress, egress] = fields(report, node, "a network ACL", ["id", "ingress", "egress"]);
+    let [id, ingress, egress] = fields(report, node, &keys::NETWORK_ACL);
     NetworkAcl {
         name,
         id: optional(report, id, scalar::text),
@@ -248,17 +210,8 @@ fn network_acl(report: &mut Report, name: Name, node: &Node) -> NetworkAcl {
 }
 
 fn instance(report: &mut Report, name: Name, node: &Node) -> Instance {
-    let keys = [
-        "id",
-        "subnet",
-        "private_ip",
-        "secondary_private_ips",
-        "public_ip",
-        "security_groups",
-        "source_dest_check",
-    ];
     let [id, subnet, private_ip, secondary, public_ip, security_groups, check] =
-        fields(report, node, "an instance", keys);
+        fields(report, node, &keys::INSTANCE);
     Instance {
         name,
         id: optional(report, id, scalar::text),

@@ -9,6 +9,7 @@ use viaduct_topology::{
 
 use super::{
     fields::{Entry, fields, fields_or, items, mapping, present},
+    keys,
     scalar::{self, BlockOrReference},
 };
 use crate::tree::{Node, Value};
@@ -30,13 +31,13 @@ pub(super) fn security_group(
 }
 
 fn sg_rule(report: &mut Report, node: &Node, direction: Direction) -> Option<SgRule> {
-    let (peer_key, owner, synonym) = match direction {
-        Direction::Ingress => ("from", "an ingress rule", ("to", "from")),
-        Direction::Egress => ("to", "an egress rule", ("from", "to")),
+    let (object, peer_key, synonym) = match direction {
+        Direction::Ingress => (keys::INGRESS_RULE, "from", ("to", "from")),
+        Direction::Egress => (keys::EGRESS_RULE, "to", ("from", "to")),
     };
-    let keys = ["protocol", "ports", "icmp_type", "icmp_code", peer_key];
     let [protocol, ports, icmp_type, icmp_code, peer] =
-        fields_or(report, node, owner, keys, &[synonym, ("cidr_block", peer_key)]);
+        fields_or(report, node, &object, &[synonym, ("cidr_block", peer_key)]);
+    let owner = object.owner;
     let traffic =
         traffic(report, owner, node.span, Parts { protocol, ports, icmp_type, icmp_code });
     let peer = present(report, peer, peer_key, owner, node.span)
@@ -79,10 +80,9 @@ pub(super) fn network_acl(report: &mut Report, entry: Entry<'_>) -> Option<Vec<A
 }
 
 fn acl_rule(report: &mut Report, number: Spanned<u32>, node: &Node) -> Option<AclRule> {
-    const OWNER: &str = "a rule of a network ACL";
-    let keys = ["action", "protocol", "ports", "icmp_type", "icmp_code", "cidr_block"];
+    const OWNER: &str = keys::ACL_RULE.owner;
     let [action, protocol, ports, icmp_type, icmp_code, cidr_block] =
-        fields(report, node, OWNER, keys);
+        fields(report, node, &keys::ACL_RULE);
     let place = number.span;
     let action = present(report, action, "action", OWNER, place).and_then(|node| {
         let words = [("allow", AclAction::Allow), ("deny", AclAction::Deny)];
