@@ -35,6 +35,7 @@ pub use self::{
 };
 pub(crate) use self::{
     back::{along_within, back_within},
+    gateways::admitted,
     path::{NAT, V2N},
     steps::{Origin, Walk, Walked},
 };

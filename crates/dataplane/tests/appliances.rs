@@ -85,6 +85,35 @@ fn an_appliances_icmp_errors_reach_the_sender() {
     net.send("instance/server", &forged).dropped_for(Reason::EniSourceDestCheckRestriction);
 }
 
+/// RFC 5508 REQ-5: a router behind a translator has the translator's address outside.
+#[test]
+fn an_appliances_icmp_errors_leave_the_vpc_under_its_public_address() {
+    let mut net = Net::load(
+        "
+vpcs:
+  main:
+    cidr_blocks: [10.0.0.0/16]
+    subnets: { public: { cidr_block: 10.0.0.0/24 } }
+    route_tables:
+      main: { main: true, routes: [{ destination: 0.0.0.0/0, target: internet_gateway/igw }] }
+    internet_gateway: igw
+    security_groups: { open: {} }
+    instances:
+      hub: { subnet: public, private_ip: 10.0.0.10, public_ip: 203.0.113.20, source_dest_check: false }
+internet:
+  web: { ip: 198.51.100.7 }
+",
+    );
+    let (hub, web) = (("10.0.0.10", 40_000), ("198.51.100.7", 443));
+    net.send("instance/hub", &tcp(hub, web, SYN, b"")).delivered_at("internet/web");
+    let reply = tcp(web, ("203.0.113.20", 40_000), SYN_ACK, b"");
+    let reply = net.send("internet/web", &reply).delivered_at("instance/hub");
+    let error = icmp_error("10.0.0.77", web.0, 3, 1, reply.ip());
+    let told = net.send("instance/hub", &error).delivered_at("internet/web");
+    assert_eq!(told.flow(), "203.0.113.20 > 198.51.100.7");
+    assert_eq!(told.icmp().2.flow(), "198.51.100.7:443 > 203.0.113.20:40000");
+}
+
 /// The same network before somebody led its routes through the inspection.
 fn without_routes() -> String {
     let lines = TOPOLOGY.lines().filter(|line| !line.contains("target: instance/inspector"));

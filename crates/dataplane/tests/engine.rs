@@ -298,6 +298,21 @@ fn icmp_errors_are_translated_with_the_packet_they_quote() {
     net.send("internet/host", &error).dropped_for(Reason::NoConnection);
 }
 
+/// Found by fuzzing: errors may have any source, and had this one, too.
+#[test]
+fn igw_06_icmp_errors_from_private_addresses_stay_outside() {
+    let mut net = Net::load(TOPOLOGY);
+    let host = ("198.51.100.7", 53);
+    let request = net.send(API, &udp((INSIDE, 40_000), host, b"?")).delivered_at("internet/host");
+    for (from, reason) in [
+        ("10.0.2.10", Reason::IgwSourceAddressNotInRfc1918Ingress),
+        ("100.64.0.4", Reason::IgwSourceAddressNotInRfc6598Ingress),
+    ] {
+        let error = icmp_error(from, "203.0.113.10", 11, 0, request.ip());
+        net.send("internet/host", &error).dropped_for(reason);
+    }
+}
+
 #[test]
 fn an_environment_s_icmp_error_reaches_who_sent_the_packet() {
     let mut net = Net::load(TOPOLOGY);

@@ -62,6 +62,10 @@ impl Engine {
         if !own && scope != EDGE && !self.forwards_for_others(ingress) {
             return Err(refused(self.spoofed(ingress)));
         }
+        // Of these, too, a VPC's internet gateway lets none in that comes from inside of something.
+        if !own && scope == EDGE && self.ports.port(target).scope != EDGE {
+            walk::admitted(frame.source()).map_err(refused)?;
+        }
         // Gone before anything else looks at the inventory: readers do not nest.
         {
             let view = self.view(scratch);
@@ -85,11 +89,17 @@ impl Engine {
             return Err(Refusal { request, ..self.unfit(frame, misfit, ingress, None, scratch) });
         }
         // What the other end sends is what the error must be about; its address, the receiver.
-        let (sent, seen_source) = match direction {
-            Direction::Request => (known.arrival.reversed(), known.arrival.source),
-            Direction::Reply => (known.request, known.request.destination),
+        let (sent, end, seen) = match direction {
+            Direction::Request => {
+                (known.arrival.reversed(), known.request.source, known.arrival.source)
+            }
+            Direction::Reply => {
+                (known.request, known.arrival.destination, known.request.destination)
+            }
         };
-        let source = if own { seen_source } else { frame.source() };
+        // What is translated for its end is for the routers before it, whose own addresses mean
+        // nothing behind the translator (RFC 5508, REQ-5).
+        let source = if own || end != seen { seen } else { frame.source() };
         frame.rewrite_icmp_error(source, sent.source, &sent);
         Ok(target)
     }

@@ -131,11 +131,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.path.push(Leg { from: Node::InternetGateway(number), to: Node::Destination });
         self.path.mtu = self.path.mtu.min(INTERNET_GATEWAY_MTU);
         let before = self.header;
-        let verdict = match private(before.flow.source) {
-            Some(Private::Rfc1918) => Err(Reason::IgwSourceAddressNotInRfc1918Ingress),
-            Some(Private::Rfc6598) => Err(Reason::IgwSourceAddressNotInRfc6598Ingress),
-            None => Ok(()),
-        };
+        let verdict = admitted(before.flow.source);
         self.header.flow.destination = interface.ip;
         self.path.private_destination = Some(interface.ip);
         let step = Step::InternetGateway { gateway, direction: Direction::Ingress };
@@ -194,6 +190,15 @@ pub(super) fn sent_by(header: Header, interface: &Interface) -> Header {
 pub(super) enum Private {
     Rfc1918,
     Rfc6598,
+}
+
+/// Whether an internet gateway lets packets from this address in (IGW-06).
+pub(crate) fn admitted(source: Ipv4Addr) -> Result<(), Reason> {
+    match private(source) {
+        Some(Private::Rfc1918) => Err(Reason::IgwSourceAddressNotInRfc1918Ingress),
+        Some(Private::Rfc6598) => Err(Reason::IgwSourceAddressNotInRfc6598Ingress),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn private(address: Ipv4Addr) -> Option<Private> {
