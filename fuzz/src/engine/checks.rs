@@ -89,6 +89,12 @@ fn is_for(network: &Network, sent: &Sent, to: &Station, flow: &Flow, quoted: Opt
         _ => false,
     };
     assert!(!inside || !unseen(flow.source), "{flow} to {to:?}, sent as {}", sent.flow);
+    // What an internet gateway lets in (IGW-06).
+    if !inside && matches!(to.place, Place::Environment | Place::Instance { .. }) {
+        let [a, b, ..] = flow.source.octets();
+        let shared = (a, b & 0xc0) == (100, 64);
+        assert!(!flow.source.is_private() && !shared, "{flow} from the internet to {to:?}");
+    }
     let Some(quoted) = quoted else { return };
     if !matches!(to.place, Place::Instance { forwards: true } | Place::Service) {
         assert_eq!(quoted.source, to.address, "{flow} quotes {quoted}, which is not of {to:?}");
