@@ -111,3 +111,33 @@ fn a_handle_has_a_path_and_an_id() {
     assert_eq!(topology.short_path(web), "instance/web");
     assert!(topology.instances[db].id.as_str().starts_with("i-0"));
 }
+
+#[test]
+fn an_endpoint_of_a_service_that_does_not_exist_is_no_end_either() {
+    let text = "
+vpcs:
+  main:
+    cidr_blocks: [10.0.0.0/16]
+    subnets: { a: { cidr_block: 10.0.0.0/24 } }
+    route_tables: { main: {} }
+    instances: { db: { subnet: a } }
+    vpc_endpoints:
+      store: { type: gateway, service: nowhere, route_tables: [main] }
+      neither: { service: nowhere }
+expect:
+  - { from: instance/db, to: vpc_endpoint/store, port: tcp/443, verdict: allow }
+  - { from: instance/db, to: vpc_endpoint/neither, port: tcp/443, verdict: allow }
+";
+    let problems = load("nowhere.yaml", text).expect_err("there is no such service");
+    let told: Vec<String> =
+        problems.iter().map(|it| format!("{} {:?}", it.message, it.help)).collect();
+    assert_eq!(
+        told,
+        [
+            "there is no service `nowhere` Some(\"no service is declared\")",
+            "endpoint `neither` has no `type` None",
+            "there is no service `nowhere` Some(\"no service is declared\")",
+            "`vpc_endpoint/store` is a gateway endpoint, which has no address None",
+        ]
+    );
+}

@@ -25,7 +25,7 @@ impl Topology {
                 return Some(subnet);
             }
             if host.is_some_and(|host| zone(host) == zone(subnet)) {
-                nearest = Some(subnet);
+                nearest.get_or_insert(subnet);
             }
         }
         nearest.or_else(|| subnets.first().map(|first| first.subnet))

@@ -104,10 +104,14 @@ fn at_interfaces(
     let VpcEndpoint { kind, service, .. } = &topology.vpc_endpoints[endpoint];
     match kind {
         VpcEndpointKind::Interface { .. } => Ok(Endpoint::VpcEndpoint(endpoint)),
-        VpcEndpointKind::Gateway { .. } => Err(FlowError::new(
-            format!("`{path}` is a gateway endpoint, which has no address"),
-            format!("name the service: `{}`", topology.path(*service)),
-        )),
+        VpcEndpointKind::Gateway { .. } => {
+            // While a file is read, the service may be one that does not exist.
+            let exists = service.index() < topology.services.len();
+            Err(FlowError {
+                message: format!("`{path}` is a gateway endpoint, which has no address"),
+                help: exists.then(|| format!("name the service: `{}`", topology.path(*service))),
+            })
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, net::Ipv4Addr, sync::Arc};
 use viaduct_topology::{
     Handle, ResourceId, Topology,
     inventory::{AttachmentId, HyperplaneKey},
-    model::{Endpoint, Function, Subnet, Traffic, VpcEndpoint, VpcEndpointKind},
+    model::{Endpoint, Function, Subnet, Traffic, VpcEndpoint},
 };
 
 use crate::{
@@ -232,31 +232,21 @@ fn destination(
     }
 }
 
-/// Where an interface endpoint is for this sender: in its subnet, else in its zone, else the first.
+/// Where an interface endpoint is for this sender.
 fn endpoint_address(
     topology: &Topology,
     inventory: &Inventory,
     endpoint: Handle<VpcEndpoint>,
     sender: Option<&Interface>,
 ) -> Option<Ipv4Addr> {
-    let endpoint = &topology.vpc_endpoints[endpoint];
-    let VpcEndpointKind::Interface { subnets, .. } = &endpoint.kind else { return None };
-    let enis = inventory.enis_of_endpoint(&endpoint.id);
     let number = |subnet: Handle<Subnet>| inventory.subnet_number(&topology.subnets[subnet].id);
-    let at = |subnet: Handle<Subnet>| {
-        enis.iter().find(|eni| number(subnet) == Some(eni.subnet)).map(|eni| eni.ip)
+    let is_home = |subnet: &Handle<Subnet>| {
+        sender.is_some_and(|sender| number(*subnet) == Some(sender.subnet))
     };
-    let zone = |subnet: Handle<Subnet>| &topology.subnets[subnet].availability_zone;
-
-    let places = || subnets.iter().map(|place| place.subnet);
-    let home = topology
-        .subnets
-        .iter()
-        .map(|(handle, _)| handle)
-        .find(|subnet| sender.is_some_and(|sender| number(*subnet) == Some(sender.subnet)));
-    let in_subnet = places().find(|place| Some(*place) == home);
-    let in_zone = || places().find(|place| home.is_some_and(|home| zone(home) == zone(*place)));
-    in_subnet.or_else(in_zone).or_else(|| places().next()).and_then(at)
+    let home = topology.subnets.iter().map(|(handle, _)| handle).find(is_home);
+    let subnet = number(topology.endpoint_subnet(endpoint, home)?);
+    let enis = inventory.enis_of_endpoint(&topology.vpc_endpoints[endpoint].id);
+    enis.iter().find(|eni| subnet == Some(eni.subnet)).map(|eni| eni.ip)
 }
 
 /// The attachment of an endpoint, by its name.
