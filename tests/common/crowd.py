@@ -1,6 +1,7 @@
 """One process of many TCP connections, for tests/connections.rs; told what to do line by line.
 
-    crowd.py serve PORT    accepts whatever comes and sends back what it is sent
+    crowd.py serve PORT    accepts whatever comes and sends back what it is sent; several processes
+                           may share a port
     crowd.py connect       opens connections and keeps them
 
 Commands on standard input, each answered with a line of JSON:
@@ -9,7 +10,7 @@ Commands on standard input, each answered with a line of JSON:
     try HOST PORT          begins to open one more, and answers at once
     forget                 no longer tries
     echo                   sends 16 random bytes over each, and answers when all came back
-    report                 what a server has seen: connections, distinct peers, their addresses
+    report                 the connections that a server has, by the addresses and ports of their peers
 
 The end of standard input ends the process.
 """
@@ -38,6 +39,16 @@ def allow_files():
     except (PermissionError, ValueError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def allow_ports():
+    """All the ports there are for this namespace's clients: the system looks for a free one by
+    trying, and takes long when few are left."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as range_of_ports:
+            range_of_ports.write("1024 65535")
+    except OSError:
+        pass  # slower, and as good
 
 
 def answer(**fields):
@@ -130,12 +141,12 @@ class Client:
 
 
 def serve(port):
-    listener = socket.create_server(("0.0.0.0", port), backlog=4096)
+    listener = socket.create_server(("0.0.0.0", port), backlog=4096, reuse_port=True)
     listener.setblocking(False)
     poll = select.epoll()
     poll.register(listener.fileno(), select.EPOLLIN)
     poll.register(sys.stdin.fileno(), select.EPOLLIN)
-    connections, peers = {}, set()
+    connections, peers = {}, {}
     answer(listening=port)
     while True:
         for number, _ in poll.poll():
@@ -146,13 +157,12 @@ def serve(port):
                     continue
                 connection.setblocking(False)
                 connections[connection.fileno()] = connection
-                peers.add(peer)
+                peers[connection.fileno()] = peer
                 poll.register(connection.fileno(), select.EPOLLIN)
             elif number == sys.stdin.fileno():
                 if not sys.stdin.readline():
                     return
-                addresses = sorted({address for address, _ in peers})
-                answer(connections=len(connections), peers=len(peers), addresses=addresses)
+                answer(peers=list(peers.values()))
             else:
                 try:
                     said = connections[number].recv(1 << 16)
@@ -162,10 +172,12 @@ def serve(port):
                     connections[number].sendall(said)
                 else:
                     connections.pop(number).close()
+                    del peers[number]
 
 
 allow_files()
 if sys.argv[1] == "serve":
     serve(int(sys.argv[2]))
 else:
+    allow_ports()
     Client().run()
