@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use support::{ACK, INSIDE, Net, Packet, SYN, SYN_ACK, Target, tcp, udp};
+use support::{ACK, INSIDE, Net, Packet, SYN, SYN_ACK, Target, icmp_error, tcp, udp};
 use viaduct_dataplane::Verdict;
 use viaduct_topology::{Reason, inventory::Change};
 
@@ -207,11 +207,14 @@ vpcs:
     let mut net = Net::load(text);
     let (client, db) = (("10.0.3.9", 40_000), ("10.0.2.10", 53));
     net.send("instance/hub", &udp(client, db, b"?")).delivered_at("instance/db");
-    net.send("instance/db", &udp(db, client, b"!")).delivered_at("instance/hub");
+    let reply = net.send("instance/db", &udp(db, client, b"!")).delivered_at("instance/hub");
+    let error = icmp_error(client.0, db.0, 3, 3, reply.ip());
+    net.send("instance/hub", &error).delivered_at("instance/db");
 
     net.apply(&text.replace(", source_dest_check: false", ""));
     let reason = Reason::EniSourceDestCheckRestriction;
     net.send("instance/hub", &udp(client, db, b"?")).dropped_for(reason);
+    net.send("instance/hub", &error).dropped_for(reason);
     net.send("instance/db", &udp(db, client, b"!")).dropped_for(reason);
 
     net.apply(text);

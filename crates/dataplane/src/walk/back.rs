@@ -90,10 +90,10 @@ struct Way<'a, 'b, R> {
     icmp: Option<(u8, u8)>,
 }
 
-impl<R: Recorder> Way<'_, '_, R> {
+impl<'a, R: Recorder> Way<'a, '_, R> {
     fn back(&mut self, translated: &Translated) -> Result<(), Reason> {
         let mut before = self.leave_service(translated)?;
-        self.own(Node::Destination, before.flow.source, &before)?;
+        self.sends(Node::Destination, &before)?;
         self.interface_groups(Node::Destination, &before, Direction::Egress)?;
         for (leg, seen) in self.path.legs().iter().zip(&translated.legs).rev() {
             let header = reversed(*seen);
@@ -102,31 +102,40 @@ impl<R: Recorder> Way<'_, '_, R> {
             self.cross(leg.to, leg.from, &header)?;
             before = header;
         }
-        self.own(Node::Source, before.flow.destination, &before)?;
+        self.takes(Node::Source, &before)?;
         self.interface_groups(Node::Source, &before, Direction::Ingress)?;
         self.finish(&before)
     }
 
-    /// An instance's interface sends and takes what has its own address, unless nobody checks that
-    /// (RT-21). The request has passed; its interface may be checked since.
-    fn own(&mut self, node: Node, address: Ipv4Addr, header: &Header) -> Result<(), Reason> {
-        let Some(interface) = self.path.interface(node) else { return Ok(()) };
-        let checked =
-            matches!(interface.owner, Owner::Instance { .. }) && interface.source_dest_check;
-        if !checked || interface.holds(address) {
-            return Ok(());
-        }
-        let step = match node {
-            Node::Source => Step::Destination { interface: Some(interface) },
-            _ => Step::Source { own: interface.ip, interface: Some(interface) },
-        };
+    /// Whether an instance's interface sends what has this source (RT-21). The connection's request
+    /// has passed; the interface may be checked since.
+    fn sends(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
+        let Some(interface) = self.checked(node, header.flow.source) else { return Ok(()) };
+        let step = Step::Source { own: interface.ip, interface: Some(interface) };
         self.judge.step(header, step, Err(Reason::EniSourceDestCheckRestriction))
     }
 
+    /// Whether it takes what has this destination (RT-21).
+    fn takes(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
+        let Some(interface) = self.checked(node, header.flow.destination) else { return Ok(()) };
+        let step = Step::Destination { interface: Some(interface) };
+        self.judge.step(header, step, Err(Reason::EniSourceDestCheckRestriction))
+    }
+
+    /// An instance's interface that is checked and does not hold this address.
+    fn checked(&self, node: Node, address: Ipv4Addr) -> Option<&'a Interface> {
+        let interface = self.path.interface(node)?;
+        let checked =
+            matches!(interface.owner, Owner::Instance { .. }) && interface.source_dest_check;
+        (checked && !interface.holds(address)).then_some(interface)
+    }
+
     fn forth(&mut self, translated: &Translated) -> Result<(), Reason> {
+        self.sends(Node::Source, &translated.legs[0])?;
         for (leg, header) in self.path.legs().iter().zip(&translated.legs) {
             self.cross(leg.from, leg.to, header)?;
         }
+        self.takes(Node::Destination, &translated.arrival)?;
         self.endpoint(&translated.arrival, &translated.arrival)
     }
 
