@@ -77,6 +77,8 @@ fn problems_are_shown(problems: &Problems) {
         assert_eq!((shown.line, shown.column), (line, column), "{problem:?}");
         assert_eq!(problems.locate(problem.span), format!("{}:{line}:{column}", shown.file));
     }
+    assert_eq!(problems.summary() == "no problems", problems.is_empty());
+    assert_eq!(problems.render(false).trim_end(), problems.to_string());
     assert_eq!(problems.render(false).is_empty(), problems.is_empty());
     assert_eq!(problems.render(true).is_empty(), problems.is_empty());
 }
