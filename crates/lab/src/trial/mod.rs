@@ -234,12 +234,18 @@ impl Trial {
         let drops = self.api.drops(self.seen, LOOK)?;
         self.seen = drops.next;
         // What an appliance passes on is still the same flow, and can be dropped on its way from
-        // there.
+        // there; if a function has sent it, with the address and a port of its ENI (LAM-02).
+        let translated = from.starts_with("function/");
         let let_in = self.private.get(&flow.destination);
         let let_in = let_in.map(|private| Flow { destination: *private, ..*flow });
+        let same = |other: Option<Flow>, flow: &Flow| {
+            let Some(other) = other else { return false };
+            let Flow { source, source_port, .. } = if translated { other } else { *flow };
+            other == Flow { source, source_port, ..*flow }
+        };
         let passed_on = |event: &DropEvent, flow: &Flow| {
-            event.request == Some(*flow)
-                || self.appliances.contains(&event.attachment) && event.flow == Some(*flow)
+            same(event.request, flow)
+                || self.appliances.contains(&event.attachment) && same(event.flow, flow)
         };
         let on_the_way = |event: &&DropEvent| {
             is_about(event, from, flow)

@@ -172,7 +172,12 @@ fn advance_tcp(
 }
 
 fn udp(from: &Namespace, to: Option<&Namespace>, destination: SocketAddrV4) -> io::Result<Probe> {
-    let server = listen(to, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, destination.port())))?;
+    // A datagram is answered from the address that its socket is bound to: the one that was asked,
+    // where the host has it, be it one of several.
+    let server = listen(to, || {
+        UdpSocket::bind(destination)
+            .or_else(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, destination.port())))
+    })?;
     let client = inside(from, || {
         let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         client.connect(destination)?;
