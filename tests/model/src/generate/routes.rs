@@ -60,7 +60,7 @@ pub(super) fn routes(dice: &mut Dice, shape: &Shape, vpc: &Vpc, name: &str) -> V
     }
     peers(dice, shape, vpc, &mut table);
     // NAT gateways can be put in the way too (RT-09, RT-10).
-    if !vpc.nats.is_empty() && dice.percent(5) {
+    if !vpc.nats.is_empty() && dice.percent(8) {
         let nat = format!("nat_gateway/{}", vpc.nats[dice.below(vpc.nats.len())]);
         let subnet = &vpc.subnets[dice.below(vpc.subnets.len())].block;
         table.add(if dice.percent(50) { subnet } else { &vpc.blocks[0] }, &nat);

@@ -254,7 +254,7 @@ impl File {
             if !groups.is_empty() {
                 let _ = write!(line, ", security_groups: [{}]", groups.join(", "));
             }
-            if dice.percent(12) {
+            if dice.percent(if self.change.is_some() { 6 } else { 12 }) {
                 line.push_str(", source_dest_check: false");
             }
             self.line(&format!("{line} }}"));
@@ -263,9 +263,10 @@ impl File {
             let mut dice = self.dice(&format!("{}/instance/{appliance}", vpc.name));
             let any = dice.below(vpc.subnets.len());
             let last = vpc.subnets.len() - 1;
-            let subnet = &vpc.subnets[if dice.percent(90) { last } else { any }].name;
+            let subnet = &vpc.subnets[if dice.percent(84) { last } else { any }].name;
             let groups = dice.some(&vpc.groups, 1, 3).join(", ");
-            let check = dice.percent(6);
+            // After a change, more often: connections are there that it no longer forwards.
+            let check = dice.percent(if self.change.is_some() { 40 } else { 6 });
             let mut line = format!(
                 "      {appliance}: {{ subnet: {subnet}, security_groups: [{groups}], \
                  source_dest_check: {check}"

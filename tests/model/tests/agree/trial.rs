@@ -446,6 +446,7 @@ impl<'t> Trial<'t> {
     fn explanation(&self, flow: &Flow, tally: &mut Tally) -> Result<(), Disagreement> {
         let Some(found) = self.explained(flow) else { return Ok(()) };
         tally.explained += 1;
+        told_without_gaps(&found)?;
         let right = self.network.explain(flow.from, &flow.packet);
         let blocker = found.reason.zip(found.direction).map(|(reason, way)| {
             let direction = match way {
@@ -526,6 +527,24 @@ impl<'t> Trial<'t> {
             Fate::Dropped { reason, answer } => kind_of_drop(*reason, *answer),
         }
     }
+}
+
+/// Each hop begins with the packet that the one before it left.
+fn told_without_gaps(explanation: &Explanation) -> Result<(), Disagreement> {
+    for hops in [&explanation.forward, &explanation.back] {
+        for pair in hops.windows(2) {
+            if pair[0].after != pair[1].before {
+                return Err(Disagreement {
+                    kind: "an explanation with a gap".to_owned(),
+                    text: format!(
+                        "{}: {}\n{}: {}",
+                        pair[0].check, pair[0].after, pair[1].check, pair[1].before
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn kind_of_fate(fate: &Fate<'_>) -> String {
