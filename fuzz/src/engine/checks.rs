@@ -116,7 +116,7 @@ fn belongs(
 ) {
     let about = |flow: &Flow| quoted.map_or(*flow, Flow::reversed);
     let out = about(flow);
-    let found = connections.iter().any(|entry| {
+    let found = connections.iter().filter(|entry| !entry.lost).any(|entry| {
         let info = &entry.info;
         if sent.key == Some(super::ledger::key(info)) {
             let opener = info.from_internet || info.opener == sent.ingress;

@@ -27,6 +27,9 @@ pub(super) struct Entry {
     pub(super) reply: Key,
     /// The interfaces that it holds a port of; without those that are gone.
     holds: Vec<ResourceId>,
+    /// Whether one is gone: whoever has its address now knows nothing of the port, so that no packet
+    /// may pass any more.
+    pub(super) lost: bool,
 }
 
 #[derive(Default)]
@@ -72,7 +75,9 @@ impl Ledger {
         let there: Vec<ResourceId> = network.engine.enis().into_iter().map(|eni| eni.id).collect();
         let left = if let Step::Reload { left } = step { *left } else { &[] };
         for entry in self.entries.values_mut() {
+            let held = entry.holds.len();
             entry.holds.retain(|eni| !left.contains(eni) && there.contains(eni));
+            entry.lost |= entry.holds.len() < held;
         }
 
         let newborn = self.newborn(&live, step, opened);
@@ -85,7 +90,7 @@ impl Ledger {
                     let holds = holds.clone();
                     check_birth(network, &info, &holds);
                     let reply = (scope(network, info.target), info.translated.reversed());
-                    self.entries.insert(key, Entry { info, reply, holds });
+                    self.entries.insert(key, Entry { info, reply, holds, lost: false });
                 }
             }
         }
