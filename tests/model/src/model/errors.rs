@@ -84,18 +84,24 @@ impl Network<'_> {
                 }
             }
         }
-        // The other end is told of the packet that it sent itself.
-        let (at, about, seen_source) = match direction {
+        // The other end is told of the packet that it sent itself. A router's own address means
+        // nothing to it if this end has another one for it (RFC 5508, REQ-5).
+        let received = connection.received;
+        let (at, about, hidden, seen) = match direction {
             Direction::Forward => {
-                let received = connection.received;
-                (connection.receiver, received.backwards(), received.source)
+                let hidden = connection.sent.source != received.source;
+                (connection.receiver, received.backwards(), hidden, received.source)
             }
-            Direction::Return => (connection.opener, connection.sent, connection.sent.destination),
+            Direction::Return => {
+                let sent = connection.sent;
+                let hidden = received.destination != sent.destination;
+                (connection.opener, sent, hidden, sent.destination)
+            }
         };
         if self.down.contains(&at) {
             return Err(Reason::AttachmentDown);
         }
-        let source = if own { seen_source } else { complaint.source };
+        let source = if own || hidden { seen } else { complaint.source };
         let icmp = complaint.icmp;
         Ok((at, Complaint { icmp, source, destination: about.source, about }))
     }
