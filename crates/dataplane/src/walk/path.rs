@@ -152,24 +152,6 @@ impl Path {
         interface.as_deref()
     }
 
-    /// Whether packets on both ways meet the same translations and end at the same place: a
-    /// connection goes on when it is walked anew and this holds.
-    #[must_use]
-    pub fn is_same_way(&self, other: &Self) -> bool {
-        let id = |interface: &Option<Arc<Interface>>| {
-            interface.as_ref().map(|interface| (interface.vpc, interface.ip))
-        };
-        self.target == other.target
-            && self.public_source == other.public_source
-            && self.private_destination == other.private_destination
-            && self.service_ip == other.service_ip
-            && id(&self.source) == id(&other.source)
-            && id(&self.destination) == id(&other.destination)
-            && id(&self.nat) == id(&other.nat)
-            && id(&self.service_side) == id(&other.service_side)
-            && self.legs() == other.legs()
-    }
-
     /// What a request looks like on each leg and on arrival, given the ports that the translators
     /// lend it. A port that the way has no use for is not looked at.
     #[must_use]

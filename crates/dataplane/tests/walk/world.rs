@@ -334,3 +334,16 @@ fn lines(text: &mut String, indent: usize, lines: &str) {
 
 /// A group that admits everything, in both directions.
 pub(crate) const OPEN: &str = "open: { ingress: [ { protocol: all, from: 0.0.0.0/0 } ] }";
+
+/// Whether packets of both ways meet the same borders and translations, and end at the same place.
+pub(crate) fn same_way(one: &Path, other: &Path) -> bool {
+    let flow = Flow {
+        protocol: 6,
+        source: ENVIRONMENT_ADDRESS,
+        destination: Ipv4Addr::new(192, 0, 2, 1),
+        source_port: 1,
+        destination_port: 2,
+    };
+    let seen = |path: &Path| path.translate(&flow, [1024, 2048, 3072]);
+    one.target == other.target && one.legs() == other.legs() && seen(one) == seen(other)
+}
