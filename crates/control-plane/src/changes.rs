@@ -5,8 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use viaduct_topology::ResourceId;
-use viaduct_topology::inventory::{Attachment, AttachmentId, Change, Eni, EniOwner, Host};
+use viaduct_topology::{
+    ResourceId,
+    inventory::{Attachment, AttachmentId, Change, Eni, EniOwner, Host},
+};
 
 use crate::plan::Plan;
 

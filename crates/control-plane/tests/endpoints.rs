@@ -1,23 +1,12 @@
 //! Plans of endpoints and services: interfaces on both sides, hosts, and who calls whom by what name.
 
+mod common;
+
 use std::net::IpAddr;
 
+use common::{planned, topology};
 use viaduct_control_plane::{HostPlan, Plan, SERVICE_MTU, changes, plan, plan_after};
-use viaduct_topology::{
-    Topology,
-    inventory::{Change, Eni, EniOwner, Host},
-};
-
-fn topology(text: &str) -> Topology {
-    match viaduct_config_plane::load("test.yaml", text) {
-        Ok(loaded) => loaded.topology,
-        Err(problems) => panic!("{problems}"),
-    }
-}
-
-fn planned(text: &str) -> Plan {
-    plan(&topology(text)).unwrap()
-}
+use viaduct_topology::inventory::{Change, Eni, EniOwner, Host};
 
 /// Two tenants with the same block, and the services; `endpoints` are those of `one` and `two`.
 fn network(endpoints: [&str; 2], functions: &str) -> String {

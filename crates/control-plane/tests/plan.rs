@@ -1,24 +1,13 @@
 //! Plans of small topologies: addresses, names, ids and hosts files, as somebody would check them
 //! against the file.
 
+mod common;
+
 use std::net::IpAddr;
 
+use common::{planned, topology};
 use viaduct_control_plane::{HostPlan, Plan, PlanError, plan};
-use viaduct_topology::{
-    Topology,
-    inventory::{Eni, EniOwner, Host},
-};
-
-fn topology(text: &str) -> Topology {
-    match viaduct_config_plane::load("test.yaml", text) {
-        Ok(loaded) => loaded.topology,
-        Err(problems) => panic!("{problems}"),
-    }
-}
-
-fn planned(text: &str) -> Plan {
-    plan(&topology(text)).unwrap()
-}
+use viaduct_topology::inventory::{Eni, EniOwner, Host};
 
 /// A VPC with two subnets in two zones, and whatever `rest` adds.
 fn network(rest: &str) -> String {

@@ -1,23 +1,12 @@
 //! Plans that follow another: what stays keeps what it has, and the steps between two plans.
 
+mod common;
+
 use std::collections::HashMap;
 
-use viaduct_control_plane::{Plan, changes, plan, plan_after};
-use viaduct_topology::{
-    Topology,
-    inventory::{Change, Eni, EniOwner, Host},
-};
-
-fn topology(text: &str) -> Topology {
-    match viaduct_config_plane::load("test.yaml", text) {
-        Ok(loaded) => loaded.topology,
-        Err(problems) => panic!("{problems}"),
-    }
-}
-
-fn first(text: &str) -> Plan {
-    plan(&topology(text)).unwrap()
-}
+use common::{planned, topology};
+use viaduct_control_plane::{Plan, changes, plan_after};
+use viaduct_topology::inventory::{Change, Eni, EniOwner, Host};
 
 fn next(previous: &Plan, text: &str) -> Plan {
     plan_after(previous, &topology(text)).unwrap()
@@ -60,7 +49,7 @@ fn ids(plan: &Plan) -> HashMap<&str, u32> {
 
 #[test]
 fn whatever_stays_keeps_address_interface_and_identity_and_new_ones_go_round_them() {
-    let before = first(&network(
+    let before = planned(&network(
         "    instances: { web: { subnet: a }, db: { subnet: a } }",
         "functions: { api: { subnets: [main/a], security_groups: [main/one] } }",
     ));
@@ -107,7 +96,7 @@ fn the_same_file_changes_nothing() {
         "functions: { api: { subnets: [main/a, main/b], security_groups: [main/one], environments: 3 } }
 internet: { web: { ip: 198.51.100.7 } }",
     );
-    let before = first(&text);
+    let before = planned(&text);
     let after = next(&before, &text);
     assert_eq!(before, after);
     assert_eq!(changes(&before, &after), []);
@@ -115,7 +104,7 @@ internet: { web: { ip: 198.51.100.7 } }",
 
 #[test]
 fn the_file_s_word_stands_above_memory() {
-    let before = first(&network(
+    let before = planned(&network(
         "    instances: { web: { subnet: a }, db: { subnet: a, private_ip: 10.0.1.9 } }",
         "",
     ));
@@ -148,7 +137,7 @@ fn a_secondary_address_passes_from_one_to_another_and_rests_otherwise() {
         let (one, other) = (keys(one), keys(other));
         network(&format!("    instances: {{ one: {{ {one} }}, other: {{ {other} }}{more} }}"), "")
     };
-    let before = first(&instances("10.0.1.20", "10.0.1.6", ""));
+    let before = planned(&instances("10.0.1.20", "10.0.1.6", ""));
     let after = next(&before, &instances("10.0.1.6", "10.0.1.20", ""));
     let kinds: Vec<String> = changes(&before, &after).iter().map(kind).collect();
     assert_eq!(kinds, ["~ eni", "~ eni", "~ eni", "~ eni"], "both let go before either takes");
@@ -164,7 +153,7 @@ fn a_full_subnet_gives_out_what_this_reload_frees_and_nothing_else() {
         network(&format!("    instances: {{ {} }}", names.join(", ")), "")
     };
     // ADR-01: a /28 has eleven usable addresses.
-    let before = first(&instances(0..11));
+    let before = planned(&instances(0..11));
     let after = next(&before, &instances(1..12));
     let (before, after) = (addresses(&before), addresses(&after));
     assert_eq!(before["instance/h0"], after["instance/h11"]);
@@ -191,7 +180,7 @@ fn lam_18_environments_stay_in_their_subnet_while_the_function_has_it() {
         };
         hosts.map(third).collect()
     };
-    let before = first(&function("main/a", 2));
+    let before = planned(&function("main/a", 2));
     assert_eq!(stand(&before), ["10.0.1", "10.0.1"]);
     // The third is new, and in its turn in `a` again; the fourth in `b`.
     let more = next(&before, &function("main/a, main/b", 4));
@@ -209,7 +198,7 @@ fn nat_gateway_addresses_keep_their_interfaces_and_the_primary_stays_first() {
             "",
         )
     };
-    let before = first(&gateway("203.0.113.1, 203.0.113.2, 203.0.113.3"));
+    let before = planned(&gateway("203.0.113.1, 203.0.113.2, 203.0.113.3"));
     // One of the further ones goes: the other keeps its private address.
     let fewer = next(&before, &gateway("203.0.113.1, 203.0.113.3"));
     assert_eq!(addresses(&fewer)["nat 203.0.113.3"], "10.0.1.6");
@@ -242,7 +231,7 @@ fn a_private_nat_gateway_keeps_its_interfaces_and_addresses() {
             plan.enis.iter().filter(|eni| matches!(eni.owner, EniOwner::NatGateway { .. }));
         gateways.map(|eni| (eni.id.to_string(), eni.private_ip.to_string())).collect()
     };
-    let before = first(&gateway(1, "web: { subnet: a }"));
+    let before = planned(&gateway(1, "web: { subnet: a }"));
     let more = next(&before, &gateway(2, "web: { subnet: a }, db: { subnet: a }"));
     let less = next(&more, &gateway(0, "db: { subnet: a }"));
 
@@ -260,7 +249,7 @@ fn nat_07_an_address_that_a_gateway_loses_drains_and_a_lost_gateway_does_not() {
             "inner: {{ subnet: a, connectivity_type: private, secondary_private_ip_address_count: {secondary} }}"
         )
     };
-    let two = first(&gateways(&inner(1)));
+    let two = planned(&gateways(&inner(1)));
     let kinds = |to: &Plan| changes(&two, to).iter().map(kind).collect::<Vec<_>>();
     assert_eq!(kinds(&next(&two, &gateways(&inner(0)))), ["drain eni"]);
     assert_eq!(kinds(&next(&two, &gateways(""))), ["- eni", "- eni"]);
@@ -276,7 +265,7 @@ fn public_addresses_can_be_exchanged() {
             "",
         )
     };
-    let before = first(&instances("203.0.113.1", "203.0.113.2"));
+    let before = planned(&instances("203.0.113.1", "203.0.113.2"));
     let after = next(&before, &instances("203.0.113.2", "203.0.113.1"));
     let steps = changes(&before, &after);
     let public: Vec<_> = steps
@@ -299,7 +288,7 @@ fn a_namesake_elsewhere_renames_a_host_and_no_more() {
     instances: { db: { subnet: a } }
 ";
     let one = network("    instances: { db: { subnet: a } }", "");
-    let before = first(&one);
+    let before = planned(&one);
     let after = next(&before, &format!("{one}{other}"));
     assert_eq!(ids(&before), [("instance/db", 1)].into());
     assert_eq!(ids(&after), [("main/instance/db", 1), ("other/instance/db", 2)].into());

@@ -198,8 +198,8 @@ impl Engine {
     /// policy is as it was and nothing was taken out of the inventory or changed in it.
     ///
     /// Interfaces that stay keep their ports, and with them the limits they were made with. A host
-    /// that is removed and added under its identity keeps what is attached to it. What is to drain has its
-    /// time from `now` on; [`trim`](Self::trim) ends it.
+    /// that is removed and added under its identity keeps what is attached to it. What is to drain
+    /// has its time from `now` on; [`trim`](Self::trim) ends it.
     ///
     /// # Errors
     ///

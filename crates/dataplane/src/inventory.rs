@@ -106,6 +106,12 @@ impl Interface {
         self.ip == address || self.secondary_ips.contains(&address)
     }
 
+    /// Whether its source/destination check refuses packets under this address (RT-21).
+    #[must_use]
+    pub fn refuses(&self, address: Ipv4Addr) -> bool {
+        self.source_dest_check && !self.holds(address)
+    }
+
     /// Which table its ports are from, if it gives any.
     #[must_use]
     pub fn table(&self) -> Option<TableId> {

@@ -10,8 +10,10 @@ use viaduct_topology::{
 };
 
 use super::{Attachment, EniSet, Interface, InventoryError, Owner, Place, ipv4};
-use crate::moment::Moment;
-use crate::policy::{Instance, NatGateway, Number, Numbers, Service, Vpc, VpcEndpoint};
+use crate::{
+    moment::Moment,
+    policy::{Instance, NatGateway, Number, Numbers, Service, Vpc, VpcEndpoint},
+};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 

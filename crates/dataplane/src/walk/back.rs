@@ -110,24 +110,23 @@ impl<'a, R: Recorder> Way<'a, '_, R> {
     /// Whether an instance's interface sends what has this source (RT-21). The connection's request
     /// has passed; the interface may be checked since.
     fn sends(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
-        let Some(interface) = self.checked(node, header.flow.source) else { return Ok(()) };
+        let Some(interface) = self.refusing(node, header.flow.source) else { return Ok(()) };
         let step = Step::Source { own: interface.ip, interface: Some(interface) };
         self.judge.step(header, step, Err(Reason::EniSourceDestCheckRestriction))
     }
 
     /// Whether it takes what has this destination (RT-21).
     fn takes(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
-        let Some(interface) = self.checked(node, header.flow.destination) else { return Ok(()) };
+        let Some(interface) = self.refusing(node, header.flow.destination) else { return Ok(()) };
         let step = Step::Destination { interface: Some(interface) };
         self.judge.step(header, step, Err(Reason::EniSourceDestCheckRestriction))
     }
 
-    /// An instance's interface that is checked and does not hold this address.
-    fn checked(&self, node: Node, address: Ipv4Addr) -> Option<&'a Interface> {
+    /// An instance's interface that refuses packets under this address.
+    fn refusing(&self, node: Node, address: Ipv4Addr) -> Option<&'a Interface> {
         let interface = self.path.interface(node)?;
-        let checked =
-            matches!(interface.owner, Owner::Instance { .. }) && interface.source_dest_check;
-        (checked && !interface.holds(address)).then_some(interface)
+        let instance = matches!(interface.owner, Owner::Instance { .. });
+        (instance && interface.refuses(address)).then_some(interface)
     }
 
     fn forth(&mut self, translated: &Translated) -> Result<(), Reason> {

@@ -375,10 +375,9 @@ impl<'a, R: Recorder> Walk<'a, R> {
             // In a VPC, nothing has its address.
             Owner::ServiceSide(_) => return Err(self.end(step, Reason::NoPossibleDestination)),
             Owner::Instance { .. } | Owner::VpcEndpoint(_) => {
-                let others = !interface.holds(self.destination());
-                let checked = interface.source_dest_check && others;
+                let refused = interface.refuses(self.destination());
                 let reason = Reason::EniSourceDestCheckRestriction;
-                self.step(step, if checked { Err(reason) } else { Ok(()) })?;
+                self.step(step, if refused { Err(reason) } else { Ok(()) })?;
             }
         }
         self.tracking.destination = self.judge.security_groups(
