@@ -139,7 +139,8 @@ impl State {
 
     fn syn(&mut self, direction: Direction, segment: &Segment) {
         let own = direction as usize;
-        if direction == Direction::Request && self.phase() == Phase::Closing {
+        let begins = direction == Direction::Request && !segment.flags.ack();
+        if begins && self.phase() == Phase::Closing {
             // The opener uses the port again before we saw the last acknowledgment.
             *self = Self::default();
         }
@@ -356,6 +357,7 @@ mod tests {
 
         watched.sees(Request, F, 1, 1, 0);
         assert_eq!(watched.sees(Reply, F, 1, 2, 0), Phase::Closing);
+        assert_eq!(watched.sees(Request, S.union(A), 80_000, 1, 0), Phase::Closing, "is a reply");
         assert_eq!(watched.sees(Request, S, 90_000, 0, 0), Phase::Opening);
         assert_eq!(watched.sees(Reply, S.union(A), 40_000, 90_001, 0), Phase::Opening);
         assert_eq!(watched.sees(Request, A, 90_001, 40_001, 0), Phase::Established);

@@ -20,13 +20,16 @@
 //! be seen (the port of a Hyperplane ENI behind a NAT gateway) and ports matter, there is more than
 //! one right answer, and [`Network::fates`] returns all of them.
 //!
-//! Nothing here knows time: connections last.
+//! Time is what the caller says it is. A connection whose time is over is none any more, but its ports
+//! are free only when whoever has them notices, with its next packet or at the latest after
+//! [`NOTICED`].
 
 mod back;
 mod connection;
 mod errors;
 mod explain;
 mod journey;
+mod life;
 mod ports;
 mod rules;
 
@@ -42,9 +45,17 @@ use viaduct_topology::{
 use crate::packet::Packet;
 use connection::Connection;
 use journey::{Journey, Settled, Way};
+use ports::{Desk, Freed, Want};
 
 pub use errors::Complaint;
 pub use explain::Explained;
+
+/// How long it takes at most to notice that the time of a connection is over, in milliseconds.
+pub const NOTICED: u64 = 128;
+
+/// How long an address goes on with the connections that it has after a NAT gateway has lost it
+/// (NAT-07), in milliseconds.
+const DRAIN: u64 = 350_000;
 
 /// A network in which packets are judged.
 #[derive(Debug)]
@@ -56,6 +67,16 @@ pub struct Network<'t> {
     /// Hosts to which nothing is attached.
     down: Vec<AttachmentId>,
     connections: Vec<Connection<'t>>,
+    /// In milliseconds.
+    now: u64,
+    /// Interfaces that drain, and until when.
+    draining: Vec<(&'t Eni, u64)>,
+    /// Ports that were in use and are not.
+    freed: Vec<Freed>,
+    /// Ports in use of which some connection ended without a close.
+    unseen: Vec<(Desk, u16)>,
+    /// Where such a port could never be seen.
+    hidden: Vec<Desk>,
 }
 
 /// What may become of a packet.
@@ -110,8 +131,59 @@ impl<'t> Network<'t> {
     /// A network without connections. Nothing is attached to the hosts that are `down`.
     #[must_use]
     pub fn new(topology: &'t Topology, plan: &'t Plan, down: Vec<AttachmentId>) -> Self {
-        let enis = plan.enis.iter().collect();
-        Self { topology, plan, enis, down, connections: Vec::new() }
+        Self {
+            topology,
+            plan,
+            enis: plan.enis.iter().collect(),
+            down,
+            connections: Vec::new(),
+            now: 0,
+            draining: Vec::new(),
+            freed: Vec::new(),
+            unseen: Vec::new(),
+            hidden: Vec::new(),
+        }
+    }
+
+    /// So many milliseconds have passed since some beginning, never less than before.
+    pub fn at(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// Everybody looks for connections whose time is over, and finds all but the latest.
+    pub fn sweep(&mut self) {
+        let noticed = |it: &Connection<'_>| it.deadline() + NOTICED <= self.now;
+        let all = std::mem::take(&mut self.connections);
+        let (ended, living) = all.into_iter().partition(noticed);
+        self.connections = living;
+        for connection in ended {
+            self.give_back(&connection, connection.deadline());
+        }
+    }
+
+    /// What has drained goes, and everybody looks at the clock.
+    pub fn trim(&mut self) {
+        let now = self.now;
+        self.draining.retain(|(eni, until)| {
+            let stays = *until > now;
+            self.enis.retain(|other| stays || other.id != eni.id);
+            stays
+        });
+        for freed in &mut self.freed {
+            freed.notice(now);
+        }
+    }
+
+    /// The moments at which something will happen if nothing else does: connections end, ports have
+    /// rested.
+    #[must_use]
+    pub fn borders(&self) -> Vec<u64> {
+        let ends = self.connections.iter().map(Connection::deadline);
+        let mut borders: Vec<u64> = ends.chain(self.freed.iter().map(Freed::rested)).collect();
+        borders.retain(|border| *border > self.now);
+        borders.sort_unstable();
+        borders.dedup();
+        borders
     }
 
     /// Another topology and plan take the place of these. Connections are what they were; what
@@ -130,6 +202,7 @@ impl<'t> Network<'t> {
             });
             if !stays && gateway && !needed {
                 enis.push(before);
+                self.draining.push((before, self.now + DRAIN));
             }
         }
         (self.topology, self.plan, self.enis) = (topology, plan, enis);
@@ -138,6 +211,7 @@ impl<'t> Network<'t> {
     /// What may become of a packet, each possibility once. Whatever finds its connection ended has
     /// it forgotten.
     pub fn fates(&mut self, from: AttachmentId, packet: &Packet) -> Vec<Fate<'t>> {
+        self.notice(from, packet);
         if let Some((place, direction)) = self.connection_of(from, packet) {
             let connection = self.connections[place].clone();
             match self.again(&connection) {
@@ -145,23 +219,50 @@ impl<'t> Network<'t> {
                     self.connections[place].way.tracked = standing.tracked;
                     return self.follow(&connection, &standing, direction, from, packet);
                 }
-                None => drop(self.connections.remove(place)),
+                None => self.end(place),
             }
         }
         let mut fates = Vec::new();
+        let mut refusals = Vec::new();
+        let mut surely = false;
         for nat_address in 0..self.nat_addresses() {
-            match self.open(from, packet, nat_address) {
-                Ok(fate) => fates.push(fate),
-                Err(reason) => fates.push(Fate::Dropped { reason, answer: None }),
+            let fate = match self.open(from, packet, nat_address) {
+                Ok(fate) => fate,
+                Err(reason) => Fate::Dropped { reason, answer: None },
+            };
+            let Fate::Arrives { opened: Some(Opened(connection)), .. } = &fate else {
+                fates.push(fate);
+                continue;
+            };
+            let mut want = self.want(connection);
+            match self.is_taken(connection) {
+                Some(true) => want.surely = Some(Reason::NoConnection),
+                Some(false) => want.perhaps.push(Reason::NoConnection),
+                None => {}
+            }
+            self.found_wanting(&want);
+            let Want { perhaps, surely: refused, .. } = want;
+            surely |= perhaps.is_empty() && refused.is_none();
+            refusals.extend(perhaps.into_iter().chain(refused));
+            if refused.is_none() {
+                fates.push(fate);
             }
         }
         // One address of a NAT gateway that has no port left is no reason while another one has.
-        let full =
-            |fate: &Fate<'_>| matches!(fate, Fate::Dropped { reason: Reason::PortsExhausted, .. });
-        if fates.iter().any(|fate| matches!(fate, Fate::Arrives { .. })) {
-            fates.retain(|fate| !full(fate));
+        if !surely {
+            let refused = |reason| Fate::Dropped { reason, answer: None };
+            fates.extend(refusals.into_iter().map(refused));
         }
         distinct(fates)
+    }
+
+    /// Whoever gets a packet of a connection whose time is over notices that.
+    fn notice(&mut self, from: AttachmentId, packet: &Packet) {
+        if let Some((place, _)) = self.connection_of(from, packet)
+            && self.is_over(&self.connections[place])
+        {
+            self.end(place);
+        }
     }
 
     /// How many walks it takes to try each address of each NAT gateway.
@@ -187,45 +288,35 @@ impl<'t> Network<'t> {
             Journey { refused, .. } => return Err(refused.expect("why it leads nowhere")),
         };
         if packet.late() {
-            // Only a NAT gateway says so, and only TCP has the means (NAT-10).
-            let resets = way.nat.is_some() && packet.late_segment();
+            // Only a NAT gateway says so, and only TCP has the means (NAT-10), except that nobody
+            // answers a RST (RFC 9293, section 3.10.7.1).
+            let resets = way.nat.is_some() && packet.late_segment() && !packet.segment.resets();
             let answer = resets.then_some(Answer::Reset);
             return Ok(Fate::Dropped { reason: Reason::NoConnection, answer });
         }
         match self.deliver(from, packet, (way.receiver, way.arrival), &way) {
             Fate::Arrives { at, packet: arrival, opened: _ } => {
-                self.has_room(from, packet, &way)?;
-                let connection = Connection::new(from, *packet, way);
+                let connection = Connection::new(from, *packet, way, self.now);
                 Ok(Fate::Arrives { at, packet: arrival, opened: Some(Opened(connection)) })
             }
             dropped @ Fate::Dropped { .. } => Ok(dropped),
         }
     }
 
-    /// Whether everything that a connection needs can be had.
-    fn has_room(&self, from: AttachmentId, packet: &Packet, way: &Way<'_>) -> Result<(), Reason> {
-        if !way.translates_port() && self.is_taken(from, packet, way) {
-            return Err(Reason::NoConnection);
-        }
-        if let Some(v2n) = way.v2n {
-            self.v2n_room(v2n, packet)?;
-        }
-        if let Some(nat) = way.nat {
-            self.nat_room(nat, packet)?;
-        }
-        if let Some(side) = way.endpoint {
-            self.endpoint_room(side, &way.arrival)?;
-        }
-        Ok(())
-    }
-
     /// Whether the packets that would be replies belong to another connection: somebody uses an
     /// address that is not his, or talks to himself and would be his own reply. Where ports are
-    /// translated another one helps.
-    fn is_taken(&self, from: AttachmentId, packet: &Packet, way: &Way<'_>) -> bool {
-        let reply = way.arrival.backwards();
-        let own = self.same_ingress(from, way.receiver) && packet.same_flow(&reply);
-        own || self.connection_of(way.receiver, &reply).is_some()
+    /// translated another one helps. `Some(false)` if that connection's time is over.
+    fn is_taken(&self, connection: &Connection<'_>) -> Option<bool> {
+        if connection.way.translates_port() {
+            return None;
+        }
+        let reply = connection.received.backwards();
+        let receiver = connection.receiver;
+        if self.same_ingress(connection.opener, receiver) && connection.sent.same_flow(&reply) {
+            return Some(true);
+        }
+        let (place, _) = self.connection_of(receiver, &reply)?;
+        Some(!self.is_over(&self.connections[place]))
     }
 
     /// The end of the way, for a packet that nobody refused: somebody must be there to take it, a

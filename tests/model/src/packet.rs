@@ -20,8 +20,22 @@ pub enum Segment {
     Accept,
     /// It belongs to one (ACK); also what is no TCP.
     Carry,
-    /// It ends one (RST).
+    /// Its sender has nothing more to say (FIN and ACK).
+    Finish,
+    /// Its sender has heard that the other end has nothing more to say (ACK).
+    Heard,
+    /// It ends one (RST and ACK).
     Reset,
+    /// It would end one if its sender knew where the connection is (RST).
+    Guess,
+}
+
+impl Segment {
+    /// Whether it has the RST flag.
+    #[must_use]
+    pub const fn resets(self) -> bool {
+        matches!(self, Self::Reset | Self::Guess)
+    }
 }
 
 /// A packet.
@@ -87,6 +101,20 @@ impl Packet {
             _ => 0,
         };
         20 + header + self.payload
+    }
+
+    /// The numbers of a TCP segment: of its first byte, and of what it acknowledges, if it does. Both
+    /// ends count from 100, and say the same again and again: what they said with their SYN.
+    #[must_use]
+    pub const fn numbers(&self) -> (u32, Option<u32>) {
+        match self.segment {
+            Segment::Open => (100, None),
+            Segment::Accept => (100, Some(101)),
+            Segment::Carry | Segment::Finish | Segment::Reset => (101, Some(101)),
+            // Behind the other end's FIN, which follows as many bytes.
+            Segment::Heard => (101, Some(102 + self.payload as u32)),
+            Segment::Guess => (1 << 31, None),
+        }
     }
 
     /// Whether it is a TCP segment that opens nothing.

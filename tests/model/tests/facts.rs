@@ -132,7 +132,7 @@ fn acl_18_an_acl_that_lacks_some_source_ports_blocks_the_reply() {
         let fates = network.fates(api, &request);
         let [fate @ Fate::Arrives { packet, .. }] = &fates[..] else { panic!("{fates:?}") };
         let seen = Packet { source_port: port, ..*packet };
-        network.settle(fate.clone(), &seen).expect("a port that may be chosen");
+        network.settle(fate.clone(), api, &request, &seen).expect("a port that may be chosen");
         let fates = network.fates(db, &seen.answer().expect("an answer"));
         let right = if passes {
             Ok((api, "10.0.2.10 > 169.254.100.2".to_owned()))

@@ -73,17 +73,27 @@ impl File {
         self.text
     }
 
-    /// In some networks ports and connections are few, so that they run out. Interfaces keep the
-    /// limits that they were made with, so no change touches these.
+    /// In some networks ports and connections are few, so that they run out: a handful, or as many
+    /// as somebody may keep count of in another way from then on. Interfaces keep the limits that
+    /// they were made with, so no change touches these.
     fn settings(&mut self) {
         let mut dice = Dice::labelled(self.seed, "settings");
-        if !dice.percent(16) {
-            return;
-        }
-        let first = dice.one(&[1024, 32_768, 40_000]);
-        let last = first + dice.below(4);
-        let connections = dice.one(&[2, 5, 9, 65_000, 65_000]);
-        let per_destination = dice.between(1, 3);
+        let first: usize = dice.one(&[1024, 32_768, 40_000]);
+        let (count, connections, per_destination) = match dice.below(200) {
+            0..32 => {
+                let connections = dice.one(&[2, 5, 9, 65_000, 65_000]);
+                (dice.between(1, 4), connections, dice.between(1, 3))
+            }
+            32..46 => {
+                let near = dice.one(&[6, 33, 64, 128, 128, 192]);
+                let count = near + dice.below(5) - 2;
+                let connections = dice.one(&[count - 1, count, count + 3, 65_000, 65_000]);
+                (count, connections, dice.one(&[count - 1, count, 55_000, 55_000]))
+            }
+            46 => (4096 + dice.below(200) - 3, 65_000, 55_000),
+            _ => return,
+        };
+        let last = first + count - 1;
         self.line(&format!(
             "settings: {{ source_ports: {first}-{last}, eni_connections: {connections}, \
              nat_gateway_connections_per_destination: {per_destination} }}"

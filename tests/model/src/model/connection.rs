@@ -10,6 +10,7 @@ use super::{
     back::Ports,
     distinct,
     journey::{End, Journey, Settled, Tracked, Way},
+    life::Life,
 };
 use crate::packet::Packet;
 
@@ -28,6 +29,7 @@ pub(super) struct Connection<'t> {
     pub(super) v2n_port: Option<u16>,
     /// The source port at the NAT gateway, if there is one on the way and it could be seen.
     pub(super) nat_port: Option<u16>,
+    pub(super) life: Life,
 }
 
 /// How a connection stands now.
@@ -42,9 +44,10 @@ pub(super) struct Standing<'t> {
 }
 
 impl<'t> Connection<'t> {
-    pub(super) const fn new(opener: AttachmentId, sent: Packet, way: Way<'t>) -> Self {
+    pub(super) fn new(opener: AttachmentId, sent: Packet, way: Way<'t>, now: u64) -> Self {
         let (receiver, received) = (way.receiver, way.arrival);
-        Self { opener, receiver, sent, received, way, v2n_port: None, nat_port: None }
+        let life = Life::begin(&sent, now);
+        Self { opener, receiver, sent, received, way, v2n_port: None, nat_port: None, life }
     }
 }
 
@@ -56,12 +59,12 @@ impl<'t> Network<'t> {
         packet: &Packet,
     ) -> Option<(usize, Direction)> {
         self.connections.iter().enumerate().find_map(|(place, connection)| {
-            if self.same_ingress(connection.opener, from) && connection.sent.same_flow(packet) {
+            if connection.sent.same_flow(packet) && self.same_ingress(connection.opener, from) {
                 return Some((place, Direction::Forward));
             }
             // Whether anybody answers such a packet does not matter: what runs backwards is a reply.
             let reply = connection.received.backwards();
-            let replies = self.same_ingress(connection.receiver, from) && reply.same_flow(packet);
+            let replies = reply.same_flow(packet) && self.same_ingress(connection.receiver, from);
             replies.then_some((place, Direction::Return))
         })
     }
@@ -127,39 +130,54 @@ impl<'t> Network<'t> {
     /// # Errors
     ///
     /// When it should not look like this.
-    pub fn settle(&mut self, fate: Fate<'t>, seen: &Packet) -> Result<(), String> {
+    pub fn settle(
+        &mut self,
+        fate: Fate<'t>,
+        from: AttachmentId,
+        sent: &Packet,
+        seen: &Packet,
+    ) -> Result<(), String> {
         let Fate::Arrives { packet, opened, .. } = fate else {
             return Err("it should not have arrived".to_owned());
         };
         let Some(Opened(mut connection)) = opened else {
-            return if packet == *seen { Ok(()) } else { Err(format!("expected {packet}")) };
+            if packet != *seen {
+                return Err(format!("expected {packet}"));
+            }
+            self.passes(from, sent);
+            return Ok(());
         };
         let port = seen.source_port;
         if (Packet { source_port: port, ..packet }) != *seen {
             return Err(format!("expected {packet}, the source port aside"));
         }
-        if !connection.way.translates_port() {
-            if packet.source_port != port {
-                return Err(format!("expected {packet}"));
-            }
-        } else if let Some(side) = connection.way.endpoint {
-            self.endpoint_port_is_free(side, &connection, port)?;
-        } else if let Some(nat) = connection.way.nat {
-            self.nat_port_is_free(nat, &connection.sent, port)?;
-            connection.nat_port = Some(port);
-        } else if let Some(v2n) = connection.way.v2n {
-            self.v2n_port_is_free(v2n, &connection, port)?;
-            connection.v2n_port = Some(port);
+        if !connection.way.translates_port() && packet.source_port != port {
+            return Err(format!("expected {packet}"));
         }
         connection.received = *seen;
+        self.take_ports(&mut connection, port)?;
         self.connections.push(connection);
         Ok(())
     }
 
-    /// Whether a packet belongs to a connection, as far as anybody has noticed.
-    #[must_use]
-    pub fn knows(&self, from: AttachmentId, packet: &Packet) -> bool {
-        self.connection_of(from, packet).is_some()
+    /// A packet of a connection in being passes.
+    fn passes(&mut self, from: AttachmentId, sent: &Packet) {
+        let (place, direction) = self.connection_of(from, sent).expect("its connection");
+        self.connections[place].life.pass(direction, sent, self.now);
+        if self.connections[place].is_closed() {
+            self.end(place);
+        }
+    }
+
+    /// A connection is no more.
+    pub(super) fn end(&mut self, place: usize) {
+        let connection = self.connections.remove(place);
+        self.give_back(&connection, self.now.min(connection.deadline()));
+    }
+
+    /// Whether a connection's time is over.
+    pub(super) fn is_over(&self, connection: &Connection<'_>) -> bool {
+        connection.deadline() <= self.now
     }
 
     /// What the way of a connection leads through.
@@ -190,15 +208,5 @@ impl<'t> Network<'t> {
             crossed.push("service at its public address");
         }
         crossed
-    }
-
-    /// Takes note that a packet ended the connection that it belongs to.
-    ///
-    /// # Panics
-    ///
-    /// When it belongs to none.
-    pub fn ended(&mut self, from: AttachmentId, packet: &Packet) {
-        let (place, _) = self.connection_of(from, packet).expect("the connection that it ended");
-        self.connections.remove(place);
     }
 }

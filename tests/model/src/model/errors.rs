@@ -39,12 +39,13 @@ impl Network<'_> {
     ///
     /// The reason for which it is dropped.
     pub fn complain(
-        &self,
+        &mut self,
         from: AttachmentId,
         complaint: &Complaint,
     ) -> Result<(AttachmentId, Complaint), Reason> {
         // It runs the way of a reply to what it is about.
         let reply = complaint.about.backwards();
+        self.notice(from, &reply);
         let (place, direction) = self.connection_of(from, &reply).ok_or(Reason::NoConnection)?;
         let connection = &self.connections[place];
         // Routers of the internet speak for themselves. In a VPC only whoever forwards for others

@@ -1,160 +1,317 @@
 //! Source ports of translated connections: who has room, and which port is right.
+//!
+//! Whoever translates gives each connection a port: a free one while there is any, else one that
+//! has connections to other destinations only. A free port whose last connection was not seen to
+//! close is given only if there is no other (RFC 6888, REQ-8).
+//!
+//! Two things are hidden from here: a port behind which another translates, and whether a connection
+//! whose time is over was missed already by whoever has its ports. Where they matter, several
+//! answers are right.
 
-use viaduct_topology::{Reason, inventory::Eni, model::PortRange};
+use std::net::Ipv4Addr;
 
-use super::{Connection, Network};
+use viaduct_topology::{Reason, ResourceId, inventory::Eni, model::PortRange};
+
+use super::{Connection, Network, journey::Way, v4};
 use crate::packet::Packet;
 
-impl Network<'_> {
-    /// Whether a Hyperplane ENI can carry one more connection, to this destination.
-    pub(super) fn v2n_room(&self, eni: &Eni, packet: &Packet) -> Result<(), Reason> {
+/// How long a port rests, in milliseconds. Those that begin within a second of each other may rest
+/// a second longer.
+const REST: u64 = 120_000;
+const REST_AT_MOST: u64 = REST + 1000;
+
+/// Who translates, in the order in which a request meets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Translator {
+    Hyperplane,
+    Nat,
+    Endpoint,
+}
+
+const TRANSLATORS: [Translator; 3] =
+    [Translator::Hyperplane, Translator::Nat, Translator::Endpoint];
+
+/// Where ports are given: at an address, for a protocol. Under another address an interface has
+/// other ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Desk {
+    eni: ResourceId,
+    address: Ipv4Addr,
+    protocol: u8,
+}
+
+/// A port that is free, and was not always.
+#[derive(Clone, Debug)]
+pub(super) struct Freed {
+    desk: Desk,
+    port: u16,
+    /// Since when it is.
+    since: u64,
+    /// When somebody there first looked at the clock afterwards.
+    noticed: Option<u64>,
+    rest: Rest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Its connection was seen to close.
+    None,
+    /// It was not.
+    Due,
+    /// Nobody can tell.
+    Unclear,
+}
+
+/// What becomes of an opening for want of a port.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Want {
+    /// Reasons for which it may be refused, if the time of some connection is not noticed to be over.
+    pub(super) perhaps: Vec<Reason>,
+    /// The reason for which it is, if nothing before it was.
+    pub(super) surely: Option<Reason>,
+    /// Where it may have got a port before it was refused.
+    before: Vec<Desk>,
+}
+
+impl Translator {
+    fn eni<'t>(self, way: &Way<'t>) -> Option<&'t Eni> {
+        match self {
+            Self::Hyperplane => way.v2n,
+            Self::Nat => way.nat,
+            Self::Endpoint => way.endpoint,
+        }
+    }
+
+    /// The port that it gave to a connection, if that could be seen.
+    fn port(self, connection: &Connection<'_>) -> Option<u16> {
+        match self {
+            Self::Hyperplane => connection.v2n_port,
+            Self::Nat => connection.nat_port,
+            Self::Endpoint => Some(connection.received.source_port),
+        }
+    }
+
+    /// Where it sees a connection go (NAT-05).
+    const fn destination(self, connection: &Connection<'_>) -> (Ipv4Addr, u16) {
+        let packet = match self {
+            Self::Hyperplane | Self::Nat => &connection.sent,
+            Self::Endpoint => &connection.received,
+        };
+        (packet.destination, packet.destination_port)
+    }
+}
+
+impl Desk {
+    fn of(eni: &Eni, protocol: u8) -> Self {
+        Self { eni: eni.id.clone(), address: v4(eni.private_ip), protocol }
+    }
+
+    /// Whether it is this one that gives a connection its port.
+    fn serves(&self, connection: &Connection<'_>, translator: Translator) -> bool {
+        connection.sent.protocol == self.protocol
+            && translator.eni(&connection.way).is_some_and(|eni| self.is_at(eni))
+    }
+
+    fn is_at(&self, eni: &Eni) -> bool {
+        self.eni == eni.id && self.address == v4(eni.private_ip)
+    }
+}
+
+impl Freed {
+    /// Somebody looks at the clock.
+    pub(super) fn notice(&mut self, now: u64) {
+        self.noticed.get_or_insert(now);
+    }
+
+    /// When it has rested.
+    pub(super) const fn rested(&self) -> u64 {
+        self.since + REST
+    }
+}
+
+impl<'t> Network<'t> {
+    /// Whether everybody who translates on a way can carry one more connection.
+    pub(super) fn want(&self, connection: &Connection<'t>) -> Want {
         let settings = self.topology.settings;
-        let carried = self.connections.iter().filter(|other| is(other.way.v2n, eni));
-        // LAM-07: TCP and UDP together.
-        if carried.count() >= settings.eni_connections as usize {
-            return Err(Reason::QuotaExceeded);
+        let ports = count(settings.source_ports);
+        let mut want = Want::default();
+        let mut passed = Vec::new();
+        for translator in TRANSLATORS {
+            let Some(eni) = translator.eni(&connection.way) else { continue };
+            let desk = Desk::of(eni, connection.sent.protocol);
+            let destination = translator.destination(connection);
+            let mut limits: Vec<(usize, Reason, Vec<&Connection<'t>>)> = Vec::new();
+            let everywhere = |other: &&Connection<'t>| {
+                translator.eni(&other.way).is_some_and(|eni| desk.is_at(eni))
+            };
+            let there = |other: &&Connection<'t>| {
+                desk.serves(other, translator) && translator.destination(other) == destination
+            };
+            if translator == Translator::Hyperplane {
+                // LAM-07: all protocols together.
+                let all = self.connections.iter().filter(everywhere).collect();
+                limits.push((settings.eni_connections as usize, Reason::QuotaExceeded, all));
+            }
+            // NAT-05, NAT-09.
+            let limit = match translator {
+                Translator::Nat => settings.nat_gateway_connections_per_destination as usize,
+                _ => ports,
+            };
+            let to_it = self.connections.iter().filter(there).collect();
+            limits.push((limit.min(ports), Reason::PortsExhausted, to_it));
+            for (limit, reason, carried) in limits {
+                let alive = carried.iter().filter(|other| !self.is_over(other)).count();
+                if carried.len() >= limit {
+                    want.before.clone_from(&passed);
+                }
+                if alive >= limit {
+                    want.surely = Some(reason);
+                    return want;
+                }
+                if carried.len() >= limit {
+                    want.perhaps.push(reason);
+                }
+            }
+            passed.push(desk);
         }
-        // Past the last free port, ports are shared between destinations: a destination is full
-        // when it has a connection on every port.
-        let to_it = self
-            .connections
-            .iter()
-            .filter(|other| is(other.way.v2n, eni) && same_destination(other, packet));
-        if to_it.count() >= count(settings.source_ports) {
-            return Err(Reason::PortsExhausted);
-        }
-        Ok(())
+        want
     }
 
-    /// Whether a port is one that the ENI may give to a connection.
-    pub(super) fn v2n_port_is_free(
-        &self,
-        eni: &Eni,
-        connection: &Connection<'_>,
+    /// Notes the port that a new connection got from the last one who translates it, and what is to
+    /// be known of the others.
+    ///
+    /// # Errors
+    ///
+    /// When it should have got another one.
+    pub(super) fn take_ports(
+        &mut self,
+        connection: &mut Connection<'t>,
         port: u16,
     ) -> Result<(), String> {
-        let packet = &connection.sent;
-        let range = self.topology.settings.source_ports;
-        if !range.contains(port) {
-            return Err(format!("port {port} is outside of {range:?}"));
-        }
-        let carried: Vec<&Connection<'_>> = self
-            .connections
-            .iter()
-            .filter(|other| is(other.way.v2n, eni) && other.sent.protocol == packet.protocol)
-            .collect();
-        let holders = carried.iter().filter(|other| other.v2n_port == Some(port));
-        if holders.clone().any(|other| same_destination(other, packet)) {
-            return Err(format!("port {port} has a connection to this destination already"));
-        }
-        // While there are free ports, each belongs to one connection. Connections whose port could
-        // not be seen may have any. A port is of no use if replies to it belong to a connection of
-        // another interface, which had the address before.
-        let unseen = carried.iter().any(|other| other.v2n_port.is_none());
-        let mut ports = range.first..=range.last;
-        let free = ports.any(|port| {
-            let reply = Packet { source_port: port, ..connection.received }.backwards();
-            carried.iter().all(|other| other.v2n_port != Some(port))
-                && self.connection_of(connection.receiver, &reply).is_none()
-        });
-        if holders.count() > 0 && !unseen && free {
-            return Err(format!("port {port} has a connection already, and others have none"));
+        let all = TRANSLATORS.map(|it| (it, it.eni(&connection.way)));
+        let seen = all.iter().filter(|(_, eni)| eni.is_some()).count();
+        let present = all.into_iter().filter_map(|(it, eni)| Some((it, eni?)));
+        for (number, (translator, eni)) in present.enumerate() {
+            let desk = Desk::of(eni, connection.sent.protocol);
+            if number + 1 == seen {
+                self.may_give(translator, &desk, connection, port)?;
+                match translator {
+                    Translator::Hyperplane => connection.v2n_port = Some(port),
+                    Translator::Nat => connection.nat_port = Some(port),
+                    Translator::Endpoint => {}
+                }
+                self.freed.retain(|freed| freed.port != port || freed.desk != desk);
+            }
+            for freed in self.freed.iter_mut().filter(|freed| freed.desk == desk) {
+                freed.notice(self.now);
+            }
         }
         Ok(())
     }
 
-    /// Whether an address of a NAT gateway can carry one more connection to this destination.
-    pub(super) fn nat_room(&self, eni: &Eni, packet: &Packet) -> Result<(), Reason> {
-        let settings = self.topology.settings;
-        let limit = settings.nat_gateway_connections_per_destination as usize;
-        let to_it = self
-            .connections
-            .iter()
-            .filter(|other| is(other.way.nat, eni) && same_destination(other, packet));
-        // NAT-05, NAT-09.
-        if to_it.count() >= limit.min(count(settings.source_ports)) {
-            return Err(Reason::PortsExhausted);
-        }
-        Ok(())
-    }
-
-    /// Whether an endpoint's address at the service has a port left for this destination there.
-    pub(super) fn endpoint_room(&self, side: &Eni, arrival: &Packet) -> Result<(), Reason> {
-        let to_it = self
-            .connections
-            .iter()
-            .filter(|other| is(other.way.endpoint, side) && same_arrival(other, arrival));
-        if to_it.count() >= count(self.topology.settings.source_ports) {
-            return Err(Reason::PortsExhausted);
-        }
-        Ok(())
-    }
-
-    /// Whether a port is one that the endpoint may give to a connection.
-    pub(super) fn endpoint_port_is_free(
+    /// Whether a translator may give this port to a connection.
+    fn may_give(
         &self,
-        side: &Eni,
-        connection: &Connection<'_>,
+        translator: Translator,
+        desk: &Desk,
+        connection: &Connection<'t>,
         port: u16,
     ) -> Result<(), String> {
         let range = self.topology.settings.source_ports;
         if !range.contains(port) {
             return Err(format!("port {port} is outside of {range:?}"));
         }
-        let taken = self.connections.iter().any(|other| {
-            is(other.way.endpoint, side)
-                && other.received.source_port == port
-                && same_arrival(other, &connection.received)
-        });
-        if taken {
+        let destination = translator.destination(connection);
+        let carried = || self.connections.iter().filter(|it| desk.serves(it, translator));
+        let holders =
+            || carried().filter(|it| translator.port(it) == Some(port) && !self.is_over(it));
+        if holders().any(|other| translator.destination(other) == destination) {
             return Err(format!("port {port} has a connection to this destination already"));
         }
-        Ok(())
-    }
-
-    /// Whether a port is one that the NAT gateway may give to a connection.
-    pub(super) fn nat_port_is_free(
-        &self,
-        eni: &Eni,
-        packet: &Packet,
-        port: u16,
-    ) -> Result<(), String> {
-        let range = self.topology.settings.source_ports;
-        if !range.contains(port) {
-            return Err(format!("port {port} is outside of {range:?}"));
-        }
-        let taken = self.connections.iter().any(|other| {
-            is(other.way.nat, eni)
-                && other.nat_port == Some(port)
-                && same_destination(other, packet)
+        let shared = holders().next().is_some();
+        let resting = self.freed.iter().any(|freed| {
+            freed.desk == *desk
+                && freed.port == port
+                && freed.rest == Rest::Due
+                && self.now < freed.rested()
         });
-        if taken {
-            return Err(format!("port {port} has a connection to this destination already"));
+        // Connections whose port could not be seen may have any.
+        if !(shared || resting) || carried().any(|other| translator.port(other).is_none()) {
+            return Ok(());
         }
-        Ok(())
+        let mut taken = vec![false; 1 << 16];
+        carried()
+            .filter_map(|other| translator.port(other))
+            .for_each(|port| taken[usize::from(port)] = true);
+        // A port is of no use if replies to it belong to a connection of another interface, which
+        // had the address before.
+        let other =
+            (range.first..=range.last).filter(|port| !taken[usize::from(*port)]).find(|port| {
+                let reply = Packet { source_port: *port, ..connection.received }.backwards();
+                (shared || self.has_rested(desk, *port))
+                    && self.connection_of(connection.receiver, &reply).is_none()
+            });
+        match other {
+            Some(free) if shared => {
+                Err(format!("port {port} has a connection already, and {free} has none"))
+            }
+            Some(free) => Err(format!("port {port} is to rest, and {free} need not")),
+            None => Ok(()),
+        }
     }
-}
 
-/// Whether that interface is this one; under another address it had other ports.
-fn is(one: Option<&Eni>, other: &Eni) -> bool {
-    one.is_some_and(|one| one.id == other.id && one.private_ip == other.private_ip)
-}
+    /// Whether a free port need not rest, beyond doubt.
+    fn has_rested(&self, desk: &Desk, port: u16) -> bool {
+        if self.hidden.contains(desk) {
+            return false;
+        }
+        let freed = self.freed.iter().find(|freed| freed.desk == *desk && freed.port == port);
+        freed.is_none_or(|freed| match freed.rest {
+            Rest::None => true,
+            Rest::Due => freed.noticed.is_some_and(|noticed| self.now >= noticed + REST_AT_MOST),
+            Rest::Unclear => false,
+        })
+    }
 
-/// Whether a connection goes where this packet goes: address, port and protocol (NAT-05), as the
-/// one who translates sees them.
-fn same_destination(connection: &Connection<'_>, packet: &Packet) -> bool {
-    let sent = &connection.sent;
-    sent.protocol == packet.protocol
-        && sent.destination == packet.destination
-        && sent.destination_port == packet.destination_port
-}
+    /// Takes back the ports of a connection that is no more, since then.
+    pub(super) fn give_back(&mut self, connection: &Connection<'t>, since: u64) {
+        for translator in TRANSLATORS {
+            let Some(eni) = translator.eni(&connection.way) else { continue };
+            let desk = Desk::of(eni, connection.sent.protocol);
+            let unseen = !connection.is_closed();
+            let Some(port) = translator.port(connection) else {
+                if unseen && !self.hidden.contains(&desk) {
+                    self.hidden.push(desk);
+                }
+                continue;
+            };
+            let key = (desk, port);
+            if unseen && !self.unseen.contains(&key) {
+                self.unseen.push(key.clone());
+            }
+            let shared = self.connections.iter().any(|other| {
+                key.0.serves(other, translator) && translator.port(other) == Some(port)
+            });
+            if shared {
+                continue;
+            }
+            // One of those that shared it is enough for it to rest.
+            let rest = if self.unseen.contains(&key) { Rest::Due } else { Rest::None };
+            self.unseen.retain(|other| *other != key);
+            let (desk, port) = key;
+            // Two may have ended at once.
+            self.freed.retain(|freed| freed.port != port || freed.desk != desk);
+            self.freed.push(Freed { desk, port, since, noticed: None, rest });
+        }
+    }
 
-/// The same as its receiver sees it.
-fn same_arrival(connection: &Connection<'_>, packet: &Packet) -> bool {
-    let received = &connection.received;
-    received.protocol == packet.protocol
-        && received.destination == packet.destination
-        && received.destination_port == packet.destination_port
+    /// An opening may have been refused for want of a port. Those that it got before were given back,
+    /// and need not rest any more.
+    pub(super) fn found_wanting(&mut self, want: &Want) {
+        for freed in self.freed.iter_mut().filter(|freed| want.before.contains(&freed.desk)) {
+            freed.rest = Rest::Unclear;
+        }
+    }
 }
 
 const fn count(range: PortRange) -> usize {

@@ -24,19 +24,17 @@ pub(crate) fn build(packet: &Packet) -> Vec<u8> {
     let carried = payload(packet);
     let written = match packet.protocol {
         TCP => {
-            // Both sides count from 100, and each sends one segment before the connection ends.
-            let length = u32::from(packet.payload);
-            let sequence = match packet.segment {
-                Segment::Open | Segment::Accept => 100,
-                Segment::Carry => 101 + length,
-                Segment::Reset => 101 + 2 * length,
-            };
+            let (sequence, acknowledged) = packet.numbers();
             let builder = builder.tcp(source_port, destination_port, sequence, 64_000);
             let builder = match packet.segment {
-                Segment::Open => builder.syn(),
-                Segment::Accept => builder.syn().ack(101 + length),
-                Segment::Carry => builder.ack(101 + length),
-                Segment::Reset => builder.rst(),
+                Segment::Open | Segment::Accept => builder.syn(),
+                Segment::Carry | Segment::Heard => builder,
+                Segment::Finish => builder.fin(),
+                Segment::Reset | Segment::Guess => builder.rst(),
+            };
+            let builder = match acknowledged {
+                Some(number) => builder.ack(number),
+                None => builder,
             };
             builder.write(&mut bytes, &carried)
         }
@@ -142,7 +140,11 @@ pub(crate) fn read(bytes: &[u8], sent: &Packet) -> Result<Packet, String> {
             check("TCP's checksum", tcp.checksum(), sum)?;
             check("the payload", tcp.payload(), &carried)?;
             check("SYN", tcp.syn(), matches!(sent.segment, Segment::Open | Segment::Accept))?;
-            check("RST", tcp.rst(), sent.segment == Segment::Reset)?;
+            check("FIN", tcp.fin(), sent.segment == Segment::Finish)?;
+            check("RST", tcp.rst(), sent.segment.resets())?;
+            check("the sequence number", tcp.sequence_number(), sent.numbers().0)?;
+            let acknowledged = tcp.ack().then(|| tcp.acknowledgment_number());
+            check("the acknowledgment", acknowledged, sent.numbers().1)?;
             packet.source_port = tcp.source_port();
             packet.destination_port = tcp.destination_port();
         }

@@ -5,7 +5,9 @@
 //! for the same seeds, and a disagreement names the seed that shows it:
 //! `VIADUCT_DIFFERENTIAL_SEED=12345 VIADUCT_DIFFERENTIAL_TOPOLOGIES=1 cargo test -p viaduct-model`.
 
+mod burst;
 mod bytes;
+mod session;
 mod tally;
 mod trial;
 

@@ -39,8 +39,11 @@ pub(crate) struct Disagreement {
     pub(crate) text: String,
 }
 
-/// Nothing here waits.
-const NOW: Moment = Moment::from_millis(1_000_000_000);
+/// When a trial begins, in milliseconds.
+const BEGINNING: u64 = 1_000_000_000;
+
+/// Packets that a disagreement tells of.
+const TOLD: usize = 60;
 
 /// Legs of a way at most: a packet that is led round goes no further.
 const MOST_LEGS: usize = 6;
@@ -49,31 +52,44 @@ const MOST_LEGS: usize = 6;
 const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 250);
 
 /// A network and who judges it.
-struct Trial<'t> {
-    plan: &'t Plan,
-    engine: Engine,
-    scratch: Scratch,
-    network: Network<'t>,
-    /// Exchanges that worked, and whose connections nobody has ended.
-    live: Vec<Exchange>,
+pub(crate) struct Trial<'t> {
+    pub(crate) plan: &'t Plan,
+    pub(crate) engine: Engine,
+    pub(crate) scratch: Scratch,
+    pub(crate) network: Network<'t>,
+    /// Milliseconds.
+    pub(crate) now: u64,
+    /// Exchanges that worked.
+    pub(crate) live: Vec<Exchange>,
+    /// Every packet so far.
+    history: Vec<Sent>,
+}
+
+/// A packet that was sent, and what arrived of it.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    now: u64,
+    from: AttachmentId,
+    packet: Packet,
+    arrived: Option<Packet>,
 }
 
 /// A packet on one side of an appliance, or all the way.
 #[derive(Clone, Copy, Debug)]
-struct Leg {
-    from: AttachmentId,
-    sent: Packet,
-    at: AttachmentId,
-    arrived: Packet,
+pub(crate) struct Leg {
+    pub(crate) from: AttachmentId,
+    pub(crate) sent: Packet,
+    pub(crate) at: AttachmentId,
+    pub(crate) arrived: Packet,
 }
 
 /// A request and its reply, both as their senders sent them.
 #[derive(Clone, Copy, Debug)]
-struct Exchange {
-    from: AttachmentId,
-    request: Packet,
-    at: AttachmentId,
-    reply: Packet,
+pub(crate) struct Exchange {
+    pub(crate) from: AttachmentId,
+    pub(crate) request: Packet,
+    pub(crate) at: AttachmentId,
+    pub(crate) reply: Packet,
 }
 
 /// A topology and its plan.
@@ -111,49 +127,41 @@ pub(crate) fn run(seed: u64, flows: usize, tally: &mut Tally) -> Result<(), Disa
     let mut now = &before;
     for number in 0..flows {
         let mut disagreed = Ok(());
-        if number == flows / 2 {
+        if number == flows / 4 {
+            disagreed = trial.session(&mut dice, ROUNDS / 3, tally);
+        } else if number == flows / 2 {
             trial.reload(&before, &after);
             now = &after;
             disagreed = trial.go_on(&mut dice, tally);
         }
         let flow = generate::flow(&mut dice, &now.topology, &now.plan, &earlier);
-        disagreed.and_then(|()| trial.exchange(&flow, tally)).map_err(
-            |Disagreement { kind, text }| {
-                let from = trial.name(flow.from);
-                let packet = flow.packet;
-                let explained = trial.explained(&flow).map_or_else(
-                    || "cannot be asked: the source is not its own".to_owned(),
-                    |it| format!("{:?} {:?} {:?}", it.verdict, it.reason, it.direction),
-                );
-                let model = trial.network.explain(flow.from, &packet);
-                let before: String = earlier
-                    .iter()
-                    .filter(|other| other.packet.protocol == packet.protocol)
-                    .map(|other| {
-                        format!("\n  before: {} from {}", other.packet, trial.name(other.from))
-                    })
-                    .collect();
-                let text = format!(
-                    "seed {seed}, flow {number} from {from}: {packet}\n{text}\nexplanation: \
-                     {explained}\nmodel explains: {model:?}{before}\n{}",
-                    told_changes(number >= flows / 2, &now.yaml, seed)
-                );
-                Disagreement { kind, text }
-            },
-        )?;
+        disagreed
+            .and_then(|()| trial.exchange(&flow, tally))
+            .map_err(|it| trial.told_whole(it, seed, Some(&flow), now))?;
         earlier.push(flow);
     }
-    Ok(())
+    let ports = before.topology.settings.source_ports;
+    let few = usize::from(ports.last - ports.first) < FEW;
+    let at_last = trial.session(&mut dice, ROUNDS, tally);
+    at_last
+        .and_then(|()| if few { trial.burst(ports, &mut dice, tally) } else { Ok(()) })
+        .map_err(|it| trial.told_whole(it, seed, None, now))
 }
+
+/// Ports that can be used up, with patience.
+const FEW: usize = 6000;
+
+/// What happens in a session, in the end.
+const ROUNDS: usize = 30;
 
 /// Makes the seed of a change out of that of a network.
 const CHANGE: u64 = 0x6368_616e_6765;
 
 /// The topology in force, and what was changed in it.
-fn told_changes(changed: bool, yaml: &str, seed: u64) -> String {
+fn told_changes(yaml: &str, seed: u64) -> String {
     let mut text = yaml.to_owned();
-    if changed {
-        let before = generate::topology(seed);
+    let before = generate::topology(seed);
+    if *yaml != before {
         let gone = before.lines().filter(|line| !yaml.lines().any(|other| other == *line));
         text.push_str("before the reload:\n");
         text.extend(gone.flat_map(|line| [line, "\n"]));
@@ -163,7 +171,7 @@ fn told_changes(changed: bool, yaml: &str, seed: u64) -> String {
 
 impl<'t> Trial<'t> {
     fn new(seed: u64, dice: &mut Dice, topology: &'t Topology, plan: &'t Plan) -> Self {
-        let engine = Engine::new(EngineConfig { connections: 4096, seed });
+        let engine = Engine::new(EngineConfig { connections: 65_536, seed });
         engine.load(topology);
         for eni in &plan.enis {
             engine.add_eni(eni).expect("the interface");
@@ -179,14 +187,57 @@ impl<'t> Trial<'t> {
             }
         }
         let scratch = engine.scratch([u8::try_from(seed % 251).expect("less than 251"); 32]);
-        let network = Network::new(topology, plan, down);
-        Self { plan, engine, scratch, network, live: Vec::new() }
+        let mut network = Network::new(topology, plan, down);
+        network.at(BEGINNING);
+        Self {
+            plan,
+            engine,
+            scratch,
+            network,
+            now: BEGINNING,
+            live: Vec::new(),
+            history: Vec::new(),
+        }
+    }
+
+    /// A disagreement with all that led to it.
+    fn told_whole(
+        &self,
+        Disagreement { kind, text }: Disagreement,
+        seed: u64,
+        flow: Option<&Flow>,
+        now: &Loaded,
+    ) -> Disagreement {
+        let mut said = format!("seed {seed}\n{text}\n");
+        if let Some(flow) = flow {
+            let Flow { from, packet, .. } = flow;
+            let explained = self.explained(flow).map_or_else(
+                || "cannot be asked: the source is not its own".to_owned(),
+                |it| format!("{:?} {:?} {:?}", it.verdict, it.reason, it.direction),
+            );
+            let model = self.network.explain(*from, packet);
+            said += &format!(
+                "flow from {}: {packet}\nexplanation: {explained}\nmodel explains: {model:?}\n",
+                self.name(*from)
+            );
+        }
+        for Sent { now, from, packet, arrived } in self.history.iter().rev().take(TOLD).rev() {
+            let now = *now - BEGINNING;
+            let arrived = arrived.map_or_else(|| "lost".to_owned(), |it| format!("as {it}"));
+            said += &format!("  {now:9} {packet} from {}: {arrived}\n", self.name(*from));
+        }
+        said += &told_changes(&now.yaml, seed);
+        Disagreement { kind, text: said }
+    }
+
+    pub(crate) const fn moment(&self) -> Moment {
+        Moment::from_millis(self.now)
     }
 
     /// Another topology takes the place of the first one, in the engine and in the model.
     fn reload(&mut self, before: &'t Loaded, after: &'t Loaded) {
         let changes = viaduct_control_plane::changes(&before.plan, &after.plan);
-        self.engine.reload(&after.topology, &changes, NOW).expect("a reload");
+        self.engine.reload(&after.topology, &changes, self.moment()).expect("a reload");
         for (attachment, host) in after.plan.attachments.iter().zip(&after.plan.hosts) {
             if before.plan.attachments.iter().all(|other| other.id != attachment.id) {
                 self.engine.attached(attachment.id, host.device_mtu);
@@ -226,7 +277,6 @@ impl<'t> Trial<'t> {
         if let Some(oddity) = flow.oddity {
             self.odd(from, &packet, oddity, tally)?;
         }
-        let known = self.network.knows(from, &packet);
         let Some(legs) = self.carry(from, &packet, tally)? else { return Ok(()) };
         let Leg { at, arrived, .. } = *legs.last().expect("one leg at least");
         // Whose address it is has the reply, and that is another way.
@@ -252,8 +302,7 @@ impl<'t> Trial<'t> {
         if self.carry(from, &again, tally)?.is_some() {
             lives = self.carry(at, &answer, tally)?.is_some();
         }
-        // In a connection from before, another flow may have counted other bytes.
-        if packet.protocol == TCP && flow.resets && !known {
+        if packet.protocol == TCP && flow.resets {
             let reset = Packet { segment: Segment::Reset, ..again };
             if self.carry(from, &reset, tally)?.is_some() {
                 // The connection is gone, in both directions.
@@ -267,7 +316,7 @@ impl<'t> Trial<'t> {
     }
 
     /// One packet to its end, through whatever appliances it is led. `None` if it is lost.
-    fn carry(
+    pub(crate) fn carry(
         &mut self,
         from: AttachmentId,
         packet: &Packet,
@@ -277,9 +326,6 @@ impl<'t> Trial<'t> {
         let mut legs = Vec::new();
         while legs.len() < MOST_LEGS {
             let Some((at, arrived)) = self.step(from, &sent, tally)? else { return Ok(None) };
-            if sent.segment == Segment::Reset {
-                self.network.ended(from, &sent);
-            }
             legs.push(Leg { from, sent, at, arrived });
             if !self.network.is_led_through(at, &arrived) {
                 return Ok(Some(legs));
@@ -301,7 +347,7 @@ impl<'t> Trial<'t> {
         let mut buffer = bytes::build_odd(packet, oddity);
         tally.packets += 1;
         let right = oddity.refused();
-        match self.engine.forward(&mut buffer, from, NOW, &mut self.scratch) {
+        match self.engine.forward(&mut buffer, from, self.moment(), &mut self.scratch) {
             Verdict::Drop(Dropped { reason, .. }) if reason == right => {
                 tally.reason(reason);
                 Ok(())
@@ -368,7 +414,7 @@ impl<'t> Trial<'t> {
         complaint: &Complaint,
     ) -> Result<Result<(AttachmentId, Complaint), Reason>, String> {
         let mut buffer = bytes::build_complaint(complaint);
-        match self.engine.forward(&mut buffer, from, NOW, &mut self.scratch) {
+        match self.engine.forward(&mut buffer, from, self.moment(), &mut self.scratch) {
             Verdict::Forward { target, length } => {
                 Ok(Ok((target, bytes::read_complaint(&buffer[..length], complaint)?)))
             }
@@ -384,10 +430,16 @@ impl<'t> Trial<'t> {
         packet: &Packet,
         tally: &mut Tally,
     ) -> Result<Option<(AttachmentId, Packet)>, Disagreement> {
+        let sent = *packet;
         let fates = self.network.fates(from, packet);
         tally.packets += 1;
         tally.open += usize::from(fates.len() > 1);
         let outcome = self.send(from, packet);
+        let arrived = match &outcome {
+            Outcome::Delivered { packet, .. } => Some(*packet),
+            _ => None,
+        };
+        self.history.push(Sent { now: self.now, from, packet: *packet, arrived });
         let mut complaints = Vec::new();
         for fate in &fates {
             match (&outcome, fate) {
@@ -401,7 +453,7 @@ impl<'t> Trial<'t> {
                 (Outcome::Delivered { at, packet }, Fate::Arrives { at: expected, .. })
                     if at == expected =>
                 {
-                    match self.network.settle(fate.clone(), packet) {
+                    match self.network.settle(fate.clone(), from, &sent, packet) {
                         Ok(()) => return Ok(Some((*at, *packet))),
                         Err(complaint) => complaints.push(complaint),
                     }
@@ -427,7 +479,7 @@ impl<'t> Trial<'t> {
 
     fn send(&mut self, from: AttachmentId, packet: &Packet) -> Outcome {
         let mut buffer = bytes::build(packet);
-        match self.engine.forward(&mut buffer, from, NOW, &mut self.scratch) {
+        match self.engine.forward(&mut buffer, from, self.moment(), &mut self.scratch) {
             Verdict::Forward { target, length } => match bytes::read(&buffer[..length], packet) {
                 Ok(packet) => Outcome::Delivered { at: target, packet },
                 Err(what) => Outcome::Broken(what),

@@ -1,0 +1,154 @@
+//! How long a connection is remembered: until both ends have closed it, one of them has reset it, or
+//! nothing was said for too long.
+//!
+//! Sequence numbers here never wrap round.
+
+use super::{Direction, connection::Connection};
+use crate::packet::{ICMP, Packet, Segment, TCP, UDP};
+
+/// What was seen of a connection, apart from where it leads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// When its last packet passed, in milliseconds.
+    last: u64,
+    ends: [End; 2],
+    reset: bool,
+}
+
+/// What one end has said.
+#[derive(Clone, Copy, Debug, Default)]
+struct End {
+    /// Its packets that passed.
+    packets: usize,
+    /// Whether anything is known of its numbers, if it is TCP.
+    known: bool,
+    /// The number behind all that it has sent.
+    sent: u32,
+    /// And behind all of it that the other end has.
+    heard: u32,
+    /// Whether the other end has heard anything of it.
+    answered: bool,
+    /// Whether it has nothing more to say.
+    done: bool,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Established,
+    Closing,
+    Closed,
+}
+
+impl Life {
+    /// That of a connection whose first packet passes now.
+    pub(super) fn begin(packet: &Packet, now: u64) -> Self {
+        let mut life = Self { last: now, ends: [End::default(); 2], reset: false };
+        life.pass(Direction::Forward, packet, now);
+        life
+    }
+
+    /// A packet passes.
+    pub(super) fn pass(&mut self, direction: Direction, packet: &Packet, now: u64) {
+        let (own, peer) = match direction {
+            Direction::Forward => (0, 1),
+            Direction::Return => (1, 0),
+        };
+        self.ends[own].packets += 1;
+        // A RST keeps nothing alive (RFC 7857, section 7.1).
+        if !packet.segment.resets() {
+            self.last = now;
+        }
+        if packet.protocol == TCP {
+            self.segment(own, peer, packet);
+        }
+    }
+
+    fn segment(&mut self, own: usize, peer: usize, packet: &Packet) {
+        let (first, acknowledged) = packet.numbers();
+        if packet.segment.resets() {
+            // Only somebody who knows the connection knows where it is (RFC 7857, section 2.2).
+            self.reset |= match (self.ends[own], self.ends[peer], acknowledged) {
+                (End { known: true, sent, heard, .. }, ..) => (heard..=sent).contains(&first),
+                (_, End { sent, heard, .. }, Some(number)) => heard < number && number <= sent,
+                _ => false,
+            };
+            return;
+        }
+        let opens = matches!(packet.segment, Segment::Open | Segment::Accept);
+        // The opener begins anew with a port of which the last acknowledgment was not seen.
+        if packet.segment == Segment::Open && own == 0 && self.tcp() == Phase::Closing {
+            self.ends = [End::default(); 2];
+        }
+        let finishes = packet.segment == Segment::Finish;
+        let end = first + u32::from(packet.payload) + u32::from(opens) + u32::from(finishes);
+        let it = &mut self.ends[own];
+        if opens {
+            // Once the other end has heard of it, nothing else is its beginning.
+            if !it.answered {
+                (it.known, it.heard, it.sent) = (true, first, end);
+            }
+        } else {
+            if !it.known {
+                (it.known, it.heard, it.sent) = (true, first - 1, first);
+            }
+            if !it.done && end >= it.sent {
+                (it.sent, it.done) = (end, finishes);
+            }
+        }
+        let other = &mut self.ends[peer];
+        if let Some(number) = acknowledged
+            && other.known
+            && other.heard < number
+            && number <= other.sent
+        {
+            (other.heard, other.answered) = (number, true);
+        }
+    }
+
+    fn tcp(&self) -> Phase {
+        let all = |what: fn(&End) -> bool| self.ends.iter().all(what);
+        if self.reset || (all(|end| end.done) && all(|end| end.heard == end.sent)) {
+            Phase::Closed
+        } else if all(|end| end.done) {
+            Phase::Closing
+        } else if all(|end| end.answered) {
+            Phase::Established
+        } else {
+            Phase::Opening
+        }
+    }
+
+    /// More than a question and an answer make a stream (SG-25).
+    fn others(&self) -> Phase {
+        if self.ends.iter().all(|end| end.packets > 1) {
+            Phase::Established
+        } else {
+            Phase::Opening
+        }
+    }
+}
+
+impl Connection<'_> {
+    /// Whether its close was seen.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sent.protocol == TCP && self.life.tcp() == Phase::Closed
+    }
+
+    /// The moment from which on nobody remembers it, in milliseconds.
+    pub(super) fn deadline(&self) -> u64 {
+        let seconds = match (self.sent.protocol, self.life.tcp(), self.life.others()) {
+            // NAT-10, HYP-14; else SG-25. AWS is silent on the other phases of TCP.
+            (TCP, Phase::Established, _) if self.way.translates_port() => 350,
+            (TCP, Phase::Established, _) => 432_000,
+            (TCP, ..) => 240,
+            (UDP, _, Phase::Established) => 180,
+            // Of ICMP, too, nothing is said.
+            (UDP | ICMP, ..) => 30,
+            // SG-18.
+            _ => 600,
+        };
+        self.life.last + seconds * 1000
+    }
+}
