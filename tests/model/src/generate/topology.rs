@@ -79,18 +79,18 @@ impl File {
     fn settings(&mut self) {
         let mut dice = Dice::labelled(self.seed, "settings");
         let first: usize = dice.one(&[1024, 32_768, 40_000]);
-        let (count, connections, per_destination) = match dice.below(200) {
-            0..32 => {
+        let (count, connections, per_destination) = match dice.below(400) {
+            0..64 => {
                 let connections = dice.one(&[2, 5, 9, 65_000, 65_000]);
                 (dice.between(1, 4), connections, dice.between(1, 3))
             }
-            32..46 => {
+            64..92 => {
                 let near = dice.one(&[6, 33, 64, 128, 128, 192]);
                 let count = near + dice.below(5) - 2;
                 let connections = dice.one(&[count - 1, count, count + 3, 65_000, 65_000]);
                 (count, connections, dice.one(&[count - 1, count, 55_000, 55_000]))
             }
-            46 => (4096 + dice.below(200) - 3, 65_000, 55_000),
+            92 => (4096 + dice.below(200) - 3, 65_000, 55_000),
             _ => return,
         };
         let last = first + count - 1;

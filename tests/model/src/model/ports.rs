@@ -140,37 +140,43 @@ impl<'t> Network<'t> {
             let Some(eni) = translator.eni(&connection.way) else { continue };
             let desk = Desk::of(eni, connection.sent.protocol);
             let destination = translator.destination(connection);
-            let mut limits: Vec<(usize, Reason, Vec<&Connection<'t>>)> = Vec::new();
-            let everywhere = |other: &&Connection<'t>| {
+            // LAM-07: all protocols together.
+            let all = match translator {
+                Translator::Hyperplane => settings.eni_connections as usize,
+                Translator::Nat | Translator::Endpoint => usize::MAX,
+            };
+            // NAT-05, NAT-09.
+            let to_one = match translator {
+                Translator::Nat => settings.nat_gateway_connections_per_destination as usize,
+                Translator::Hyperplane | Translator::Endpoint => ports,
+            };
+            let everywhere = |other: &Connection<'t>| {
                 translator.eni(&other.way).is_some_and(|eni| desk.is_at(eni))
             };
-            let there = |other: &&Connection<'t>| {
-                desk.serves(other, translator) && translator.destination(other) == destination
+            let there = |other: &Connection<'t>| {
+                translator.destination(other) == destination && desk.serves(other, translator)
             };
-            if translator == Translator::Hyperplane {
-                // LAM-07: all protocols together.
-                let all = self.connections.iter().filter(everywhere).collect();
-                limits.push((settings.eni_connections as usize, Reason::QuotaExceeded, all));
-            }
-            // NAT-05, NAT-09.
-            let limit = match translator {
-                Translator::Nat => settings.nat_gateway_connections_per_destination as usize,
-                _ => ports,
-            };
-            let to_it = self.connections.iter().filter(there).collect();
-            limits.push((limit.min(ports), Reason::PortsExhausted, to_it));
-            for (limit, reason, carried) in limits {
-                let alive = carried.iter().filter(|other| !self.is_over(other)).count();
-                if carried.len() >= limit {
-                    want.before.clone_from(&passed);
+            let limits: [(usize, Reason, &dyn Fn(&Connection<'t>) -> bool); 2] = [
+                (all, Reason::QuotaExceeded, &everywhere),
+                (to_one.min(ports), Reason::PortsExhausted, &there),
+            ];
+            for (limit, reason, counts) in limits {
+                // There are not as many connections at all.
+                if self.connections.len() < limit {
+                    continue;
                 }
-                if alive >= limit {
+                let carried = self.connections.iter().filter(|other| counts(other));
+                let (over, alive): (Vec<_>, Vec<_>) =
+                    carried.partition(|other| self.is_over(other));
+                if alive.len() + over.len() < limit {
+                    continue;
+                }
+                want.before.clone_from(&passed);
+                if alive.len() >= limit {
                     want.surely = Some(reason);
                     return want;
                 }
-                if carried.len() >= limit {
-                    want.perhaps.push(reason);
-                }
+                want.perhaps.push(reason);
             }
             passed.push(desk);
         }
@@ -223,12 +229,13 @@ impl<'t> Network<'t> {
         }
         let destination = translator.destination(connection);
         let carried = || self.connections.iter().filter(|it| desk.serves(it, translator));
-        let holders =
-            || carried().filter(|it| translator.port(it) == Some(port) && !self.is_over(it));
-        if holders().any(|other| translator.destination(other) == destination) {
+        let holds = |it: &&Connection<'t>| translator.port(it) == Some(port) && !self.is_over(it);
+        let of_it = self.connections.iter().filter(holds);
+        let holders: Vec<_> = of_it.filter(|it| desk.serves(it, translator)).collect();
+        if holders.iter().any(|other| translator.destination(other) == destination) {
             return Err(format!("port {port} has a connection to this destination already"));
         }
-        let shared = holders().next().is_some();
+        let shared = !holders.is_empty();
         let resting = self.freed.iter().any(|freed| {
             freed.desk == *desk
                 && freed.port == port

@@ -10,8 +10,9 @@ use crate::{
     trial::{Disagreement, Exchange, Trial},
 };
 
-/// How often it begins anew.
+/// How often it begins anew: where there are thousands of ports, less often.
 const ROUNDS: usize = 5;
+const ROUNDS_OF_MANY: usize = 2;
 
 /// Refusals after which no more is tried.
 const ENOUGH: usize = 3;
@@ -35,7 +36,8 @@ impl Trial<'_> {
         let most = usize::from(ports.last - ports.first) + 1 + ENOUGH;
         let mut source_port = dice.between(1024, 20_000) as u16;
         let mut open: Vec<Exchange> = Vec::new();
-        for round in 0..ROUNDS {
+        let rounds = if most > 1000 { ROUNDS_OF_MANY } else { ROUNDS };
+        for round in 0..rounds {
             let flow = if round == 0 { flows[0] } else { dice.one(&flows) };
             let mut refused = 0;
             for _ in 0..most {

@@ -4,6 +4,7 @@
 //! `cargo test` tries a slice; `scripts/differential` tries ten thousand networks. Both are the same
 //! for the same seeds, and a disagreement names the seed that shows it:
 //! `VIADUCT_DIFFERENTIAL_SEED=12345 VIADUCT_DIFFERENTIAL_TOPOLOGIES=1 cargo test -p viaduct-model`.
+//! With `VIADUCT_DIFFERENTIAL_FIRST_ONLY` set, the first disagreement ends it.
 
 mod burst;
 mod bytes;
@@ -28,12 +29,16 @@ fn engine_explanation_and_model_agree() {
     let first = number("VIADUCT_DIFFERENTIAL_SEED").unwrap_or(1);
     let asked = number("VIADUCT_DIFFERENTIAL_TOPOLOGIES");
     let networks = asked.unwrap_or(SLICE);
+    let first_only = env::var_os("VIADUCT_DIFFERENTIAL_FIRST_ONLY").is_some();
     let mut tally = Tally::default();
     let mut found: BTreeMap<String, (usize, String)> = BTreeMap::new();
     for number in 0..networks {
         if let Err(disagreement) = trial::run(first + number, FLOWS, &mut tally) {
             let entry = found.entry(disagreement.kind).or_insert((0, disagreement.text));
             entry.0 += 1;
+            if first_only {
+                break;
+            }
         }
         if asked.is_some() && (number + 1) % 500 == 0 {
             println!(

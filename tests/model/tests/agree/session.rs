@@ -79,7 +79,7 @@ impl Trial<'_> {
         };
         self.now = then.max(self.now);
         self.network.at(self.now);
-        if dice.percent(50) {
+        if dice.percent(70) {
             self.engine.expire(self.moment(), usize::MAX, &self.scratch);
             self.network.sweep();
         }
