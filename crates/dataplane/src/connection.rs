@@ -117,14 +117,11 @@ impl Timeouts {
         }
     }
 
-    /// What a Hyperplane ENI or a NAT gateway gives a connection that it translates (NAT-10,
-    /// HYP-14).
+    /// What a Hyperplane ENI or a NAT gateway gives a connection that it translates, whatever it is
+    /// and however far (NAT-10, HYP-14).
     #[must_use]
-    pub const fn translated(protocol: u8) -> Self {
-        match protocol {
-            protocol::TCP => Self { opening: 240, established: 350, closing: 240 },
-            _ => Self { opening: 350, established: 350, closing: 350 },
-        }
+    pub const fn translated() -> Self {
+        Self { opening: 350, established: 350, closing: 350 }
     }
 
     /// The shorter time of each phase: a connection lives as long as the shortest timer of what

@@ -47,12 +47,17 @@ mod tests;
 use std::{fmt, net::Ipv4Addr, num::NonZeroU16};
 
 use viaduct_topology::model::PortRange;
+use viaduct_wire::protocol;
 
 use self::space::Space;
 use crate::{
     moment::Moment,
     sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering},
 };
+
+/// What has ports, or identifiers, to translate. If anything else had, sharing one space with the
+/// rest would be merely stricter.
+const PROTOCOLS: [u8; 3] = [protocol::TCP, protocol::UDP, protocol::ICMP];
 
 /// How much an address may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +99,8 @@ pub struct TableId(usize);
 /// The ports of one translating address.
 pub struct PortTable {
     shared: Arc<Shared>,
-    /// TCP, UDP, ICMP, and one for whatever else; made when a protocol first needs it.
-    protocols: [OnceLock<Arc<Protocol>>; 4],
+    /// Those of [`PROTOCOLS`], and one for whatever else; made when a protocol first needs it.
+    protocols: [OnceLock<Arc<Protocol>>; PROTOCOLS.len() + 1],
 }
 
 /// What a table's protocols have in common.
@@ -123,7 +128,7 @@ impl PortTable {
     pub fn new(limits: PortLimits) -> Self {
         Self {
             shared: Arc::new(Shared { limits, in_use: AtomicU32::new(0) }),
-            protocols: [const { OnceLock::new() }; 4],
+            protocols: [const { OnceLock::new() }; PROTOCOLS.len() + 1],
         }
     }
 
@@ -230,13 +235,8 @@ impl PortTable {
     }
 
     fn protocol(&self, number: u8) -> &Arc<Protocol> {
-        let index = match number {
-            6 => 0,
-            17 => 1,
-            1 => 2,
-            // Nothing else has ports to translate; sharing one space is merely stricter.
-            _ => 3,
-        };
+        let known = PROTOCOLS.iter().position(|known| *known == number);
+        let index = known.unwrap_or(PROTOCOLS.len());
         self.protocols[index].get_or_init(|| {
             Arc::new(Protocol { shared: Arc::clone(&self.shared), space: Mutex::new(None) })
         })

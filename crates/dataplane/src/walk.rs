@@ -60,11 +60,7 @@ impl Subject {
     /// The subject that a packet is.
     #[must_use]
     pub fn packet(flow: Flow, l4: L4) -> Self {
-        let icmp = match l4 {
-            L4::IcmpEchoRequest => (8, 0),
-            L4::IcmpError { kind, code } | L4::Icmp { kind, code } => (kind, code),
-            _ => (0, 0),
-        };
+        let icmp = l4.icmp().unwrap_or_default();
         Self { flow, icmp, source_ports: PortRange::single(flow.source_port) }
     }
 

@@ -45,6 +45,19 @@ pub enum L4 {
     Other,
 }
 
+impl L4 {
+    /// The type and code of an ICMP message (RFC 792).
+    #[must_use]
+    pub const fn icmp(self) -> Option<(u8, u8)> {
+        match self {
+            Self::IcmpEchoRequest => Some((8, 0)),
+            Self::IcmpEchoReply => Some((0, 0)),
+            Self::IcmpError { kind, code } | Self::Icmp { kind, code } => Some((kind, code)),
+            _ => None,
+        }
+    }
+}
+
 /// Where TCP has its checksum, in bytes from its header.
 pub(crate) const TCP_CHECKSUM: usize = 16;
 /// Where UDP has its checksum, in bytes from its header.

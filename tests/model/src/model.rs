@@ -49,6 +49,7 @@ use ports::{Desk, Freed, Want};
 
 pub use errors::Complaint;
 pub use explain::Explained;
+pub use life::{Phase, Record};
 
 /// How long it takes at most to notice that the time of a connection is over, in milliseconds.
 pub const NOTICED: u64 = 128;
@@ -172,6 +173,13 @@ impl<'t> Network<'t> {
         for freed in &mut self.freed {
             freed.notice(now);
         }
+    }
+
+    /// The connections whose time is not over.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let alive = self.connections.iter().filter(|connection| !self.is_over(connection));
+        alive.map(Connection::record).collect()
     }
 
     /// The moments at which something will happen if nothing else does: connections end, ports have

@@ -86,7 +86,7 @@ impl Engine {
                             &view,
                             &path,
                             &translated,
-                            echo_reply(frame),
+                            frame.l4().icmp(),
                             &mut Silent,
                         )
                         .err(),
@@ -140,14 +140,4 @@ pub(super) fn retrace(
         && (careless || path.translators().map(|it| it.and_then(|it| it.table())) == known.tables)
         && translated.arrival() == known.arrival;
     if same { Ok(Retraced { path, translated, blocked: walked.blocked }) } else { Err(Lost::Other) }
-}
-
-/// What the ACLs are to judge a reply as, if it is ICMP.
-fn echo_reply(frame: &Frame<'_>) -> Option<(u8, u8)> {
-    match frame.l4() {
-        L4::IcmpEchoReply => Some((0, 0)),
-        L4::IcmpEchoRequest => Some((8, 0)),
-        L4::Icmp { kind, code } => Some((kind, code)),
-        _ => None,
-    }
 }

@@ -225,7 +225,7 @@ fn timeouts(path: &Path, key: &Key) -> Timeouts {
     let protocol = key.flow.protocol;
     let tracked = Timeouts::tracked(protocol);
     if path.translators().iter().any(Option::is_some) {
-        tracked.shortest(Timeouts::translated(protocol))
+        tracked.shortest(Timeouts::translated())
     } else {
         tracked
     }

@@ -75,7 +75,11 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
             _ => 0,
         },
         icmp,
-        segment: if protocol == TCP && dice.percent(96) { Segment::Open } else { Segment::Carry },
+        segment: match protocol {
+            TCP if dice.percent(96) => Segment::Open,
+            TCP => dice.one(&STRAYS),
+            _ => Segment::Carry,
+        },
         payload: 12,
         // Where ports are scarce, every packet is to count alike.
         ttl: if scarce(topology) { 64 } else { dice.one(&TIMES_TO_LIVE) },
@@ -116,6 +120,16 @@ fn any_port(dice: &mut Dice) -> u16 {
 fn scarce(topology: &Topology) -> bool {
     topology.settings.source_ports.first + 100 > topology.settings.source_ports.last
 }
+
+/// Segments of connections that nobody knows of.
+const STRAYS: [Segment; 6] = [
+    Segment::Carry,
+    Segment::Carry,
+    Segment::Accept,
+    Segment::Finish,
+    Segment::Reset,
+    Segment::Guess,
+];
 
 /// Unreachable hosts and ports, packets that are too large, and times to live that ran out.
 const COMPLAINTS: [(u8, u8); 4] = [(3, 1), (3, 3), (3, 4), (11, 0)];

@@ -11,6 +11,10 @@ use super::{
 const PORTS: [&str; 9] =
     ["22", "53", "80", "443", "440-450", "5432", "1024-65535", "32768-60999", "all"];
 
+/// What an ACL may let in of the ports that clients have: all of them, or nearly.
+const EPHEMERAL: [&str; 6] =
+    ["1024-65535", "1024-65535", "1025-65535", "1024-65534", "32768-65535", "1024-60999"];
+
 /// The directions of a group: left out, empty, or with rules.
 pub(super) fn security_group(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> Vec<String> {
     let mut directions = Vec::new();
@@ -57,7 +61,20 @@ pub(super) fn network_acl(dice: &mut Dice, vpc: &Vpc) -> Vec<String> {
             let block = block(dice, vpc);
             rules.push(format!("{number}: {{ action: {action}, {traffic}, cidr_block: {block} }}"));
         }
-        if dice.percent(90) {
+        if dice.percent(12) {
+            // What somebody writes who thinks of each service, and of the answers.
+            for (number, protocol) in [(4000, "tcp"), (4001, "udp")] {
+                let ports = dice.one(&EPHEMERAL);
+                rules.push(format!(
+                    "{number}: {{ action: allow, protocol: {protocol}, ports: {ports}, \
+                     cidr_block: 0.0.0.0/0 }}"
+                ));
+            }
+            rules.push(
+                "5000: { action: allow, protocol: tcp, ports: 0-1023, cidr_block: 0.0.0.0/0 }"
+                    .to_owned(),
+            );
+        } else if dice.percent(90) {
             rules.push("32766: { action: allow, protocol: all, cidr_block: 0.0.0.0/0 }".to_owned());
         }
         directions.push(format!("{direction}: {{ {} }}", rules.join(", ")));
@@ -82,6 +99,7 @@ fn traffic(dice: &mut Dice, all: usize) -> String {
                 ", icmp_type: 8, icmp_code: 0",
                 ", icmp_type: 3, icmp_code: 4",
                 ", icmp_type: 13",
+                ", icmp_type: 14",
             ];
             format!("protocol: icmp{}", dice.one(&icmp))
         }

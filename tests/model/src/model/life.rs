@@ -18,8 +18,8 @@ pub(super) struct Life {
 /// What one end has said.
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
-    /// Its packets that passed.
-    packets: usize,
+    /// Its packets that passed, and the bytes of them.
+    passed: (u64, u64),
     /// Whether anything is known of its numbers, if it is TCP.
     known: bool,
     /// The number behind all that it has sent.
@@ -34,11 +34,32 @@ struct End {
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub enum Phase {
+    /// Not both ends have agreed to it.
     Opening,
+    /// Both have.
     Established,
+    /// Both are done, and not both know it.
     Closing,
+    /// It is no more.
     Closed,
+}
+
+/// What is to be seen of a connection from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The request as its opener sends it.
+    pub sent: Packet,
+    /// The request as its receiver sees it.
+    pub received: Packet,
+    /// How far it is.
+    pub phase: Phase,
+    /// Packets and bytes from the opener.
+    pub forward: (u64, u64),
+    /// Packets and bytes from the receiver.
+    pub back: (u64, u64),
+    /// When its last packet passed, in milliseconds.
+    pub last: u64,
 }
 
 impl Life {
@@ -55,7 +76,9 @@ impl Life {
             Direction::Forward => (0, 1),
             Direction::Return => (1, 0),
         };
-        self.ends[own].packets += 1;
+        let (packets, bytes) = &mut self.ends[own].passed;
+        *packets += 1;
+        *bytes += u64::from(packet.length());
         // A RST keeps nothing alive (RFC 7857, section 7.1).
         if !packet.segment.resets() {
             self.last = now;
@@ -79,7 +102,7 @@ impl Life {
         let opens = matches!(packet.segment, Segment::Open | Segment::Accept);
         // The opener begins anew with a port of which the last acknowledgment was not seen.
         if packet.segment == Segment::Open && own == 0 && self.tcp() == Phase::Closing {
-            self.ends = [End::default(); 2];
+            self.ends = self.ends.map(|End { passed, .. }| End { passed, ..End::default() });
         }
         let finishes = packet.segment == Segment::Finish;
         let end = first + u32::from(packet.payload) + u32::from(opens) + u32::from(finishes);
@@ -122,7 +145,7 @@ impl Life {
 
     /// More than a question and an answer make a stream (SG-25).
     fn others(&self) -> Phase {
-        if self.ends.iter().all(|end| end.packets > 1) {
+        if self.ends.iter().all(|end| end.passed.0 > 1) {
             Phase::Established
         } else {
             Phase::Opening
@@ -134,6 +157,17 @@ impl Connection<'_> {
     /// Whether its close was seen.
     pub(super) fn is_closed(&self) -> bool {
         self.sent.protocol == TCP && self.life.tcp() == Phase::Closed
+    }
+
+    /// What is to be seen of it.
+    pub(super) fn record(&self) -> Record {
+        let Life { last, ends: [forward, back], .. } = self.life;
+        let phase = match self.sent.protocol {
+            TCP => self.life.tcp(),
+            _ => self.life.others(),
+        };
+        let (sent, received) = (self.sent, self.received);
+        Record { sent, received, phase, forward: forward.passed, back: back.passed, last }
     }
 
     /// The moment from which on nobody remembers it, in milliseconds.

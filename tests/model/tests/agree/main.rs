@@ -8,6 +8,7 @@
 
 mod burst;
 mod bytes;
+mod records;
 mod session;
 mod tally;
 mod trial;

@@ -145,6 +145,7 @@ pub(crate) fn run(seed: u64, flows: usize, tally: &mut Tally) -> Result<(), Disa
     let at_last = trial.session(&mut dice, ROUNDS, tally);
     at_last
         .and_then(|()| if few { trial.burst(ports, &mut dice, tally) } else { Ok(()) })
+        .and_then(|()| trial.records())
         .map_err(|it| trial.told_whole(it, seed, None, now))
 }
 

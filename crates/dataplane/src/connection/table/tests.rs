@@ -114,7 +114,7 @@ fn a_birth_that_loses_leaves_the_table_as_it_was() {
 fn a_deadline_is_kept_to_the_millisecond_whoever_comes_first() {
     let table = Connections::new(2, 1);
     let mut born = connection(TCP, 1, 1001, (), at(0));
-    born.timeouts = Timeouts::tracked(TCP).shortest(Timeouts::translated(TCP));
+    born.timeouts = Timeouts::tracked(TCP).shortest(Timeouts::translated());
     table.insert(born).unwrap();
     let sees = |key: Key, now, flags, sequence, acknowledgment| {
         table.lookup(&key, now, |_, direction, connection| {
