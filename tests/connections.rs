@@ -201,6 +201,7 @@ impl Steps {
     }
 }
 
+// Conforms: LAM-09, D-11
 #[test]
 fn lam_07_lam_09_an_eni_carries_its_connections_and_no_more() {
     if !permitted() || !has("python3") {
@@ -241,6 +242,7 @@ fn lam_07_lam_09_an_eni_carries_its_connections_and_no_more() {
     assert_eq!(carried(&lab, "10.0.1.4"), limits.eni);
 }
 
+// Conforms: NAT-05, NAT-09
 #[test]
 fn nat_05_nat_09_a_nat_address_carries_its_connections_to_each_destination_and_no_more() {
     const RED: &str = "198.51.100.7";

@@ -44,6 +44,7 @@ fn every_expectation_agrees_with_explain_and_with_packets() {
     }
 }
 
+// Conforms: NAT-08
 #[test]
 fn the_web_host_sees_the_nat_gateway() {
     if !permitted() || !has("curl") || !has("python3") {
@@ -81,6 +82,7 @@ fn the_web_host_sees_the_nat_gateway() {
     assert!(line.starts_with(NAT_GATEWAY), "the access log says {line:?}");
 }
 
+// Conforms: LAM-09
 #[test]
 fn an_instance_sees_the_eni_and_never_the_function() {
     if !permitted() || !has("tcpdump") {

@@ -16,6 +16,7 @@ fn of_flow(event: &Value, protocol: &str, source: &str, destination: &str) -> bo
     flow["protocol"] == protocol && flow["source"] == source && flow["destination"] == destination
 }
 
+// Conforms: LAM-02
 #[test]
 fn nothing_opens_a_connection_to_a_function() {
     if !permitted() || !has("ping") {
@@ -48,6 +49,7 @@ fn nothing_opens_a_connection_to_a_function() {
     assert_eq!(counters["connections_opened"], 0, "{counters:#}");
 }
 
+// Conforms: ACL-07
 #[test]
 fn a_blocked_reply_is_dropped_where_it_is_blocked_and_the_request_arrives() {
     if !permitted() || !has("tcpdump") {

@@ -9,6 +9,7 @@ fn seen_from(lab: &Lab, host: &str, to: &str) -> String {
     lab.ask(host, to, "").unwrap_or_else(|error| panic!("{host} to {to}: {error}"))
 }
 
+// Conforms: RFC 4787 R7, EP-05
 #[test]
 fn tenants_share_a_service_and_never_an_address() {
     if !permitted() {

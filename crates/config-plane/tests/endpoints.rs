@@ -99,6 +99,7 @@ fn ep_02_a_gateway_endpoint_is_a_route_for_each_block_in_its_tables() {
     assert_eq!(counts, [1, 2]);
 }
 
+// Conforms: RT-08
 #[test]
 fn rt_08_an_equal_route_of_the_file_wins_over_the_endpoints() {
     let loaded = loaded(

@@ -100,6 +100,7 @@ fn rt_18_an_instance_without_a_public_address_is_led_nothing() {
     );
 }
 
+// Conforms: NAT-22
 #[test]
 fn nat_22_what_is_gone_has_given_its_addresses_back() {
     let text = |state: &str| {

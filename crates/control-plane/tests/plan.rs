@@ -78,6 +78,7 @@ functions:
     assert_eq!(public, [Some([203, 0, 113, 1].into()), Some([203, 0, 113, 2].into())]);
 }
 
+// Conforms: LAM-03
 #[test]
 fn lam_03_the_key_is_account_subnet_and_the_set_of_groups() {
     let plan = planned(&network(
@@ -279,6 +280,7 @@ fn lam_25_a_vpc_has_a_quota_of_hyperplane_enis() {
     assert_eq!(error, PlanError::EniQuota { vpc: "main".to_owned(), needed: 2, quota: 1 });
 }
 
+// Conforms: NAT-22
 #[test]
 fn nat_22_only_a_gateway_that_is_there_has_interfaces() {
     for (state, interfaces) in

@@ -241,6 +241,7 @@ fn a_private_nat_gateway_keeps_its_interfaces_and_addresses() {
     assert_eq!(interfaces(&less), interfaces(&before)[..1]);
 }
 
+// Conforms: NAT-07
 #[test]
 fn nat_07_an_address_that_a_gateway_loses_drains_and_a_lost_gateway_does_not() {
     let gateways = |gateways: &str| network(&format!("    nat_gateways: {{ {gateways} }}"), "");

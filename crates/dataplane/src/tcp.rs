@@ -245,6 +245,7 @@ mod tests {
         }
     }
 
+    // Conforms: RFC 5382 R2
     #[test]
     fn a_connection_opens_talks_and_closes() {
         let mut watched = Watched::opened();
@@ -255,6 +256,7 @@ mod tests {
         assert_eq!(watched.sees(Request, A, 102, 60_002, 0), Phase::Closed);
     }
 
+    // Conforms: RFC 5382 R2
     #[test]
     fn half_a_connection_stays_established_as_long_as_it_is_used() {
         let mut watched = Watched::opened();
@@ -270,6 +272,7 @@ mod tests {
     }
 
     /// Both FINs cross: closed when both are acknowledged, not when both were seen.
+    // Conforms: RFC 5382 R2
     #[test]
     fn a_simultaneous_close_waits_for_both_acknowledgments() {
         let mut watched = Watched::opened();
@@ -280,6 +283,7 @@ mod tests {
     }
 
     /// RFC 5382, REQ-2: SYNs cross.
+    // Conforms: RFC 5382 R2a
     #[test]
     fn a_simultaneous_open_is_established_when_both_are_acknowledged() {
         let mut watched = Watched(State::default());
@@ -289,6 +293,7 @@ mod tests {
         assert_eq!(watched.sees(Reply, S.union(A), 0, 1, 0), Phase::Established);
     }
 
+    // Conforms: RFC 5382 R2a
     #[test]
     fn retransmissions_and_lost_acknowledgments_change_nothing() {
         let mut watched = Watched(State::default());

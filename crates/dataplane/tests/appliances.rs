@@ -121,6 +121,7 @@ fn without_routes() -> String {
     text.join("\n").replace("        routes:\n", "        routes: []\n")
 }
 
+// Conforms: RT-30
 #[test]
 fn rt_30_a_connection_ends_when_its_route_is_led_through_an_appliance() {
     let mut net = Net::load(&without_routes());

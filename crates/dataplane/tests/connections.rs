@@ -276,6 +276,7 @@ fn add_second_eni(net: &Net) {
         .expect("address and id are free");
 }
 
+// Conforms: LAM-07, D-11
 #[test]
 fn lam_07_d_11_an_eni_carries_65_000_connections_all_alive_and_the_next_one_the_rest() {
     let mut crowd = Crowd::new(TOPOLOGY);
@@ -301,6 +302,7 @@ fn lam_07_d_11_an_eni_carries_65_000_connections_all_alive_and_the_next_one_the_
     assert_eq!(crowd.net.engine.connection_count(), 65_001);
 }
 
+// Conforms: RFC 6888 R13, LAM-09
 #[test]
 fn lam_09_an_eni_has_64_512_ports_for_one_destination_and_the_next_one_the_rest() {
     let mut crowd = Crowd::new(TOPOLOGY);
@@ -326,6 +328,7 @@ fn lam_09_an_eni_has_64_512_ports_for_one_destination_and_the_next_one_the_rest(
     assert_eq!((crowd.net.ports_in_use(ENI), crowd.net.ports_in_use(SECOND_ENI)), (64_515, 1));
 }
 
+// Conforms: RFC 7857 overlapping, NAT-05, NAT-09
 #[test]
 fn nat_05_nat_09_a_nat_address_carries_55_000_connections_to_each_destination() {
     let mut crowd = Crowd::new(TOPOLOGY);
@@ -348,6 +351,7 @@ fn nat_05_nat_09_a_nat_address_carries_55_000_connections_to_each_destination() 
     assert_eq!(crowd.net.engine.connection_count(), 110_002);
 }
 
+// Conforms: NAT-06
 #[test]
 fn nat_06_two_nat_addresses_carry_110_000_connections_to_one_destination() {
     let two = TOPOLOGY.replace("[203.0.113.10]", "[203.0.113.10, 203.0.113.11]");

@@ -62,6 +62,7 @@ const S3: (&str, u16) = ("198.18.0.77", 443);
 const LAMBDA: (&str, u16) = ("198.18.1.1", 443);
 const FIN: Tcp = Tcp { flags: "FA", sequence: 101, acknowledgment: 901 };
 
+// Conforms: RFC 4787 R7, EP-05
 #[test]
 fn ep_05_a_gateway_endpoint_keeps_the_destination_and_tenants_do_not_collide() {
     let mut net = Net::load(&topology());
@@ -88,6 +89,7 @@ fn ep_05_a_gateway_endpoint_keeps_the_destination_and_tenants_do_not_collide() {
     assert_ne!(seen[0], seen[1]);
 }
 
+// Conforms: EP-06
 #[test]
 fn ep_06_a_gateway_endpoint_carries_tcp_and_echo_and_nothing_else() {
     let mut net = Net::load(&topology());
@@ -108,6 +110,7 @@ fn ep_06_a_gateway_endpoint_carries_tcp_and_echo_and_nothing_else() {
     net.send("service/s3", &error).dropped_for(Reason::VpceGatewayProtocolRestriction);
 }
 
+// Conforms: EP-10
 #[test]
 fn ep_10_nothing_opens_from_a_service_through_its_endpoint() {
     let mut net = Net::load(&topology());
@@ -125,6 +128,7 @@ fn ep_10_nothing_opens_from_a_service_through_its_endpoint() {
     net.send("service/s3", &forged).dropped_for(Reason::SpoofedSource);
 }
 
+// Conforms: EP-11
 #[test]
 fn ep_09_an_interface_endpoint_is_an_address_with_groups() {
     let mut net = Net::load(&topology());
@@ -201,6 +205,7 @@ fn a_service_s_public_address_answers_through_the_nat_gateway_too() {
     net.send("main/instance/bare", &stranded).dropped_for(Reason::NoRouteToDestination);
 }
 
+// Conforms: RT-30
 #[test]
 fn rt_30_an_endpoint_that_is_taken_away_ends_its_connections() {
     let mut net = Net::load(&topology());

@@ -48,6 +48,7 @@ fn open(net: &mut Net, inside_port: u16) -> u16 {
     port
 }
 
+// Conforms: LAM-09
 #[test]
 fn lam_02_a_function_appears_as_its_eni_and_hears_the_reply() {
     let mut net = Net::load(TOPOLOGY);
@@ -78,6 +79,7 @@ fn environments_with_one_address_do_not_meet() {
     net.send("instance/db", &udp(db, (ENI, second), b"2")).delivered_at("function/api/2");
 }
 
+// Conforms: NAT-08
 #[test]
 fn nat_08_the_internet_sees_the_gateway_s_public_address_and_one_hop() {
     let mut net = Net::load(TOPOLOGY);
@@ -93,6 +95,7 @@ fn nat_08_the_internet_sees_the_gateway_s_public_address_and_one_hop() {
     assert_eq!(reply.delivered_at(API).flow(), "198.51.100.7:443 > 169.254.100.2:40000");
 }
 
+// Conforms: LAM-02, LAM-24
 #[test]
 fn lam_02_lam_24_nothing_opens_toward_a_function_and_no_state_is_made() {
     let mut net = Net::load(TOPOLOGY);
@@ -105,6 +108,7 @@ fn lam_02_lam_24_nothing_opens_toward_a_function_and_no_state_is_made() {
     net.assert_empty();
 }
 
+// Conforms: NAT-12
 #[test]
 fn nat_12_nothing_opens_toward_a_nat_gateway() {
     let mut net = Net::load(TOPOLOGY);
@@ -147,6 +151,7 @@ fn a_reset_frees_the_port_at_once_and_a_guessed_one_does_not() {
     net.assert_empty();
 }
 
+// Conforms: NAT-10
 #[test]
 fn nat_10_at_350_s_idle_a_client_that_goes_on_is_reset() {
     let mut net = Net::load(TOPOLOGY);
@@ -169,6 +174,7 @@ fn nat_10_at_350_s_idle_a_client_that_goes_on_is_reset() {
     net.assert_empty();
 }
 
+// Conforms: SG-25
 #[test]
 fn timers_end_idle_connections_without_any_packet() {
     let mut net = Net::load(TOPOLOGY);
@@ -191,6 +197,7 @@ fn a_late_segment_finds_no_connection() {
     net.assert_empty();
 }
 
+// Conforms: ACL-07
 #[test]
 fn acl_07_a_blocked_reply_is_dropped_where_it_is_blocked() {
     let acl = "    network_acls:\n      data:\n        ingress: { 100: { action: allow, protocol: -1, cidr_block: 0.0.0.0/0 } }\n        egress: {}\n";
@@ -217,6 +224,7 @@ fn acl_07_a_blocked_reply_is_dropped_where_it_is_blocked() {
     net.send("instance/db", &reply).delivered_at(API);
 }
 
+// Conforms: SG-22, RT-30
 #[test]
 fn sg_22_a_connection_outlives_its_rule_and_rt_30_not_its_route() {
     let mut net = Net::load(TOPOLOGY);
@@ -238,6 +246,7 @@ fn sg_22_a_connection_outlives_its_rule_and_rt_30_not_its_route() {
     net.send(API, &tcp(inside, host, SYN, b"")).dropped_for(Reason::BadStateRoute);
 }
 
+// Conforms: LAM-10
 #[test]
 fn lam_10_functions_speak_tcp_and_udp_only() {
     let mut net = Net::load(TOPOLOGY);
@@ -245,6 +254,7 @@ fn lam_10_functions_speak_tcp_and_udp_only() {
     net.assert_empty();
 }
 
+// Conforms: IGW-03
 #[test]
 fn igw_03_an_instance_s_public_address_works_both_ways() {
     let mut net = Net::load(TOPOLOGY);
@@ -261,6 +271,7 @@ fn igw_03_an_instance_s_public_address_works_both_ways() {
     assert_eq!(pong.delivered_at("internet/host").flow(), "203.0.113.20 > 198.51.100.7");
 }
 
+// Conforms: RFC 5508 R1, NAT-04
 #[test]
 fn nat_04_an_instance_pings_through_the_nat_gateway_with_another_identifier() {
     let mut net = Net::load(TOPOLOGY);
@@ -277,6 +288,7 @@ fn nat_04_an_instance_pings_through_the_nat_gateway_with_another_identifier() {
         .dropped_for(Reason::NatGatewayUnsolicited);
 }
 
+// Conforms: RFC 4787 R12b, RFC 5508 R4
 #[test]
 fn icmp_errors_are_translated_with_the_packet_they_quote() {
     let mut net = Net::load(TOPOLOGY);
@@ -299,6 +311,7 @@ fn icmp_errors_are_translated_with_the_packet_they_quote() {
 }
 
 /// Found by fuzzing: errors may have any source, and had this one, too.
+// Conforms: IGW-06
 #[test]
 fn igw_06_icmp_errors_from_private_addresses_stay_outside() {
     let mut net = Net::load(TOPOLOGY);
@@ -313,6 +326,7 @@ fn igw_06_icmp_errors_from_private_addresses_stay_outside() {
     }
 }
 
+// Conforms: RFC 5508 R5, SG-29
 #[test]
 fn an_environment_s_icmp_error_reaches_who_sent_the_packet() {
     let mut net = Net::load(TOPOLOGY);
@@ -330,6 +344,7 @@ fn an_environment_s_icmp_error_reaches_who_sent_the_packet() {
     net.send(API, &forged).dropped_for(Reason::SpoofedSource);
 }
 
+// Conforms: NAT-27
 #[test]
 fn nat_27_a_ttl_that_runs_out_at_the_nat_gateway_is_answered_from_its_private_address() {
     let mut net = Net::load(TOPOLOGY);
@@ -392,6 +407,7 @@ fn a_removed_host_takes_its_connections_along() {
     net.send(API, &segment).dropped_for(Reason::AttachmentDown);
 }
 
+// Conforms: D-11
 #[test]
 fn lam_07_an_eni_that_is_full_refuses_and_says_which_limit() {
     let small = format!("settings: {{ eni_connections: 3, source_ports: 1024-1025 }}\n{TOPOLOGY}");

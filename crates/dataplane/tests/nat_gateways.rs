@@ -34,6 +34,7 @@ internet:
 const WEB: (&str, u16) = ("198.51.100.7", 443);
 const MAIL: (&str, u16) = ("198.51.100.8", 443);
 
+// Conforms: NAT-07
 #[test]
 fn nat_07_a_lost_address_drains_for_350_seconds() {
     let api = "function/api/1";
@@ -65,6 +66,7 @@ fn nat_07_a_lost_address_drains_for_350_seconds() {
     net.send(api, &more).answered_for(Reason::NoConnection);
 }
 
+// Conforms: NAT-07
 #[test]
 fn nat_07_a_draining_address_gives_way_to_whoever_needs_it() {
     let api = "function/api/1";
@@ -87,6 +89,7 @@ fn nat_07_a_draining_address_gives_way_to_whoever_needs_it() {
     net.pass_seconds(400);
     net.engine.trim(net.now);
 }
+// Conforms: RT-14, NAT-20, NAT-22
 #[test]
 fn nat_20_a_gateway_that_is_being_deleted_keeps_what_it_carries() {
     let api = "function/api/1";

@@ -64,6 +64,7 @@ fn open(net: &mut Net, inside_port: u16) -> u16 {
     port
 }
 
+// Conforms: SG-22
 #[test]
 fn sg_22_a_connection_outlives_its_rule_and_the_eni_keeps_address_and_ports() {
     let mut net = Net::load(&network(GROUPS, DB, "one"));
@@ -86,6 +87,7 @@ fn sg_22_a_connection_outlives_its_rule_and_the_eni_keeps_address_and_ports() {
 
 /// Everybody is admitted and may be answered, so nobody keeps state (SG-20): what the rules no longer
 /// admit ends at once, and does not come back to life with the next packet.
+// Conforms: SG-20, SG-22
 #[test]
 fn sg_22_an_untracked_connection_ends_with_its_rule() {
     let groups = |ingress| {
@@ -110,6 +112,7 @@ fn sg_22_an_untracked_connection_ends_with_its_rule() {
     }
 }
 
+// Conforms: RT-30
 #[test]
 fn rt_30_another_target_ends_connections_and_the_same_one_does_not() {
     let text = |gateway| network(GROUPS, DB, gateway);
@@ -148,6 +151,7 @@ fn a_gateway_under_the_same_addresses_is_another_gateway() {
     assert_eq!((net.engine.connection_count(), net.ports_in_use(ENI)), (0, 0));
 }
 
+// Conforms: LAM-03
 #[test]
 fn a_function_with_other_groups_leaves_by_another_eni() {
     let text = network(GROUPS, DB, "one");

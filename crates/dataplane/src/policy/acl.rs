@@ -205,6 +205,7 @@ mod tests {
         assert!(!acl.judge(Direction::Ingress, tcp(443), Ipv4Addr::LOCALHOST).allows());
     }
 
+    // Conforms: ACL-18
     #[test]
     fn acl_18_a_range_is_cut_where_rulings_differ() {
         let high = Traffic::Tcp(PortRange { first: 32_768, last: 65_535 });

@@ -123,6 +123,7 @@ mod tests {
         assert_eq!(to([11, 0, 0, 0]), Some(0));
     }
 
+    // Conforms: RT-14
     #[test]
     fn rt_14_a_blackhole_does_not_fall_through_to_a_shorter_prefix() {
         let table = table(&[("0.0.0.0/0", Target::Local), ("198.51.100.0/24", Target::Blackhole)]);

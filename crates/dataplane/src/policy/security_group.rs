@@ -233,6 +233,7 @@ mod tests {
         assert!(group.is_empty(Direction::Egress) && !group.is_empty(Direction::Ingress));
     }
 
+    // Conforms: SG-07
     #[test]
     fn sg_07_a_reference_admits_members_and_not_addresses() {
         let numbers = Numbers::new();
@@ -256,6 +257,7 @@ mod tests {
         assert!(!group.is_empty(Direction::Ingress));
     }
 
+    // Conforms: SG-20
     #[test]
     fn sg_20_openness_is_for_everybody_on_every_port() {
         let open = |rule| group(&[rule]).is_open(Direction::Ingress, Class::Tcp);

@@ -195,6 +195,7 @@ mod tests {
         values(traffic, selector.class).is_some_and(|range| range.contains(selector.values.first))
     }
 
+    // Conforms: SG-15
     #[test]
     fn sg_15_icmp_type_and_code() {
         let fragmentation_needed = Traffic::Icmp { kind: Some(3), code: Some(4) };

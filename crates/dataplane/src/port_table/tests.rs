@@ -185,6 +185,7 @@ impl Model {
 }
 
 proptest! {
+    // Conforms: RFC 5382 R7, RFC 6888 R8, RFC 6888 R13
     #[test]
     fn long_histories_keep_the_laws(
         size in 1..14u16,
@@ -243,6 +244,7 @@ proptest! {
 }
 
 /// LAM-07, D-11: 65,000 connections over 64,512 ports; the first 64,512 have one each.
+// Conforms: D-11
 #[test]
 fn an_eni_carries_65_000_connections_and_no_more() {
     let limits = PortLimits { connections: Some(65_000), ..limits(1024, 65_535) };
@@ -265,6 +267,7 @@ fn an_eni_carries_65_000_connections_and_no_more() {
 }
 
 /// D-11: one destination cannot have more connections than there are ports.
+// Conforms: RFC 5382 R7, RFC 6888 R13
 #[test]
 fn one_destination_has_every_port_once() {
     let table = PortTable::new(limits(1024, 65_535));
@@ -276,6 +279,7 @@ fn one_destination_has_every_port_once() {
 }
 
 /// NAT-05, NAT-09: 55,000 for each (address, port, protocol), with no total.
+// Conforms: RFC 7857 overlapping, NAT-05, NAT-09
 #[test]
 fn a_nat_gateway_address_carries_55_000_connections_to_each_destination() {
     let limits = PortLimits { per_destination: Some(55_000), ..limits(1024, 65_535) };
@@ -295,6 +299,7 @@ fn a_nat_gateway_address_carries_55_000_connections_to_each_destination() {
 }
 
 /// RFC 6888, REQ-8: a port rests 120 s unless its close was seen.
+// Conforms: RFC 6888 R8
 #[test]
 fn a_dropped_port_rests_and_a_closed_one_does_not() {
     let table = PortTable::new(limits(2000, 2001));
@@ -346,6 +351,7 @@ fn a_port_taken_elsewhere_is_replaced_at_the_limit_too() {
     assert_eq!(table.in_use(), 1);
 }
 
+// Conforms: RFC 7857 per protocol
 #[test]
 fn protocols_have_their_own_ports() {
     let table = PortTable::new(limits(2000, 2000));
@@ -379,6 +385,7 @@ fn an_idle_table_is_small_before_and_after() {
 }
 
 /// RFC 6056: the next port must be hard to guess.
+// Conforms: RFC 4787 R4, RFC 6888 R15, RFC 7857 random port
 #[test]
 fn ports_are_spread_over_the_range() {
     let table = PortTable::new(limits(1024, 65_535));
@@ -392,6 +399,7 @@ fn ports_are_spread_over_the_range() {
 }
 
 /// Threads reserve and give back towards one destination: whoever holds a port holds it alone.
+// Conforms: RFC 5382 R7
 #[test]
 fn threads_never_hold_one_port_towards_one_destination() {
     const PORTS: u16 = 5;

@@ -62,6 +62,7 @@ fn ep_05_groups_may_name_the_service_s_list() {
     assert_eq!(world.ask("instance/strict", "vpc_endpoint/lambda", "tcp/443"), mismatch);
 }
 
+// Conforms: EP-06
 #[test]
 fn ep_06_a_gateway_endpoint_passes_tcp_and_echo() {
     let world = network().world();
@@ -72,6 +73,7 @@ fn ep_06_a_gateway_endpoint_passes_tcp_and_echo() {
     }
 }
 
+// Conforms: RT-08
 #[test]
 fn rt_08_a_longer_or_an_equal_route_of_the_user_s_beats_the_endpoint() {
     let with = |route| Network { main_routes: route, nat_routes: None, ..network() };
@@ -89,6 +91,7 @@ fn rt_08_a_longer_or_an_equal_route_of_the_user_s_beats_the_endpoint() {
     assert!(edge(seen(&world, "198.18.8.1")));
 }
 
+// Conforms: ACL-08
 #[test]
 fn acl_08_the_way_to_a_gateway_endpoint_crosses_the_senders_border_only() {
     let strict = |acls| Network { acls, acl_of: &[("a", "strict")], ..network() }.world();
@@ -117,6 +120,7 @@ fn ep_09_an_interface_endpoint_is_where_its_sender_is() {
     }
 }
 
+// Conforms: EP-11
 #[test]
 fn ep_11_an_interface_endpoint_speaks_tcp_and_udp() {
     let open = Network {

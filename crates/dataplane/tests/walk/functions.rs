@@ -33,6 +33,7 @@ fn eni_address(world: &World, function: &str) -> Ipv4Addr {
     world.seen_source(function, "instance/db", "tcp/5432")
 }
 
+// Conforms: LAM-02
 #[test]
 fn lam_02_nothing_opens_a_connection_to_a_function() {
     let world = network().world();
@@ -48,6 +49,7 @@ fn lam_02_nothing_opens_a_connection_to_a_function() {
     assert_eq!(world.ask("function/elsewhere", "function/api", "tcp/80"), refused);
 }
 
+// Conforms: LAM-03
 #[test]
 fn lam_03_functions_of_one_key_share_an_address() {
     let world = network().world();
@@ -67,6 +69,7 @@ fn lam_04_a_function_of_two_subnets_is_explained_for_each() {
     }
 }
 
+// Conforms: LAM-07
 #[test]
 fn lam_07_an_eni_added_to_a_key_serves_its_environments() {
     let world = network().world();
@@ -102,6 +105,7 @@ fn lam_07_an_eni_added_to_a_key_serves_its_environments() {
     assert!(same_way(&walk(Choice::Nth(0)), &first));
 }
 
+// Conforms: LAM-09
 #[test]
 fn lam_09_the_vpc_sees_the_enis_address_and_a_port_from_1024() {
     let world = network().world();
@@ -119,6 +123,7 @@ fn lam_09_the_vpc_sees_the_enis_address_and_a_port_from_1024() {
     assert_eq!(seen, Flow { source: eni, source_port: 1234, ..flow });
 }
 
+// Conforms: LAM-10
 #[test]
 fn lam_10_functions_speak_tcp_and_udp_only() {
     let world = network().world();
@@ -142,6 +147,7 @@ fn a_functions_source_is_the_one_every_environment_has() {
     }
 }
 
+// Conforms: LAM-24
 #[test]
 fn lam_24_a_functions_own_ingress_rules_change_nothing() {
     let world = Network {

@@ -47,6 +47,7 @@ fn sent(world: &World, from: &str, source: [u8; 4], to: [u8; 4]) -> Result<(), R
     world.walk(world.attachment(from), flow, Probe::Tcp(443), Options::default()).map(drop)
 }
 
+// Conforms: NAT-04
 #[test]
 fn nat_04_tcp_udp_and_icmp_only() {
     let world = network().world();
@@ -57,6 +58,7 @@ fn nat_04_tcp_udp_and_icmp_only() {
     assert_eq!(world.ask("instance/inner", "internet/web", "protocol/50"), refused);
 }
 
+// Conforms: NAT-08
 #[test]
 fn nat_08_the_receiver_sees_the_gateways_public_address() {
     let world = network().world();
@@ -70,6 +72,7 @@ fn nat_08_the_receiver_sees_the_gateways_public_address() {
     assert_eq!(ports, Some((1024, 65_535)));
 }
 
+// Conforms: NAT-12
 #[test]
 fn nat_12_nothing_unsolicited_gets_in() {
     let world = network().world();
@@ -80,6 +83,7 @@ fn nat_12_nothing_unsolicited_gets_in() {
     }
 }
 
+// Conforms: NAT-13
 #[test]
 fn nat_13_the_gateways_subnet_acl_is_crossed_four_times() {
     // Each ACL lets through three of: request in, request out, reply in, reply out.
@@ -116,6 +120,7 @@ fn nat_13_the_gateways_subnet_acl_is_crossed_four_times() {
     }
 }
 
+// Conforms: NAT-13
 #[test]
 fn nat_13_the_gateways_acl_is_asked_about_private_senders_too() {
     // What comes from the VPC and what goes back there is refused, the internet's side is not.
@@ -131,6 +136,7 @@ fn nat_13_the_gateways_acl_is_asked_about_private_senders_too() {
     assert_eq!(ways, [FORWARD, RETURN], "{explained}");
 }
 
+// Conforms: ACL-08
 #[test]
 fn acl_08_no_border_lies_between_a_nat_gateway_and_its_own_subnet() {
     // The gateway routes by its subnet's table, so whoever reaches it from there is sent round; the
@@ -163,6 +169,7 @@ fn nat_15_and_mtu_01_the_largest_packet_of_a_path() {
     assert_eq!(mtu("instance/outer", "internet/web"), (1500, 0));
 }
 
+// Conforms: NAT-18
 #[test]
 fn nat_18_the_source_must_be_an_interface_of_the_vpc() {
     let world = network().world();
@@ -174,6 +181,7 @@ fn nat_18_the_source_must_be_an_interface_of_the_vpc() {
     );
 }
 
+// Conforms: RT-30
 #[test]
 fn rt_30_a_held_address_of_the_gateway_is_kept() {
     let world = network().world();
@@ -191,6 +199,7 @@ fn rt_30_a_held_address_of_the_gateway_is_kept() {
     assert_eq!(other.nat.unwrap().ip, Ipv4Addr::new(10, 0, 9, 9));
 }
 
+// Conforms: IGW-03
 #[test]
 fn igw_03_a_public_address_stands_for_a_private_one_both_ways() {
     let world = network().world();
@@ -207,6 +216,7 @@ fn igw_03_a_public_address_stands_for_a_private_one_both_ways() {
     assert_eq!(world.ask("internet/web", "instance/outer", "tcp/22"), None);
 }
 
+// Conforms: IGW-04
 #[test]
 fn igw_04_without_a_public_address_nothing_leaves() {
     let world = network().world();
@@ -216,6 +226,7 @@ fn igw_04_without_a_public_address_nothing_leaves() {
     assert_eq!(world.ask("function/stranded", "internet/web", "tcp/443"), refused);
 }
 
+// Conforms: IGW-05
 #[test]
 fn igw_05_a_public_address_that_is_nobodys() {
     let world = network().world();
@@ -225,6 +236,7 @@ fn igw_05_a_public_address_that_is_nobodys() {
     assert_eq!(world.ask("internet/web", "10.0.0.10", "tcp/443"), refused);
 }
 
+// Conforms: IGW-06
 #[test]
 fn igw_06_private_and_shared_addresses_neither_leave_nor_enter() {
     let world = network().world();
@@ -270,6 +282,7 @@ fn igw_07_a_source_outside_the_vpc_is_spoofed() {
     );
 }
 
+// Conforms: RFC 5382 R8, IGW-09
 #[test]
 fn igw_09_anothers_public_address_hairpins_at_the_gateway() {
     let world = network().world();

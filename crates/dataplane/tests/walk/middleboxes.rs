@@ -191,6 +191,7 @@ fn a_route_that_leads_back_to_the_appliance_is_a_loop() {
     assert_eq!(world.ask("instance/client", "instance/server", "tcp/443"), looped);
 }
 
+// Conforms: ACL-08
 #[test]
 fn acl_08_each_border_on_the_way_through_an_appliance_is_crossed() {
     let world = Network {

@@ -52,6 +52,7 @@ fn acl_06_a_custom_acl_admits_nothing_until_told() {
     assert_eq!(explained.blockers[0].rule.as_deref(), Some("ingress rule * deny all traffic"));
 }
 
+// Conforms: ACL-07
 #[test]
 fn acl_07_a_reply_needs_a_rule_of_its_own() {
     let answering = "strict: { ingress: { 100: { action: allow, protocol: tcp, ports: 443, cidr_block: 0.0.0.0/0 } }, egress: { 100: { action: allow, protocol: tcp, ports: 1024-65535, cidr_block: 0.0.0.0/0 } } }";
@@ -78,6 +79,7 @@ fn acl_07_a_reply_needs_a_rule_of_its_own() {
     assert_eq!((explained.verdict, explained.back.len()), (Verdict::Allow, 0));
 }
 
+// Conforms: ACL-08
 #[test]
 fn acl_08_within_a_subnet_no_acl_is_asked() {
     let world = behind("strict: {}").world();
@@ -120,6 +122,7 @@ fn acl_11_ingress_rules_look_at_the_source_egress_rules_at_the_destination() {
     assert_eq!(world.ask("function/api", "instance/server", "tcp/443"), Some((FORWARD, DENIED)));
 }
 
+// Conforms: ACL-18
 #[test]
 fn acl_18_a_functions_replies_need_all_ports_from_1024() {
     let high = "strict: { ingress: { 100: { action: allow, protocol: all, cidr_block: 0.0.0.0/0 } }, egress: { 100: { action: allow, protocol: tcp, ports: 32768-65535, cidr_block: 0.0.0.0/0 } } }";

@@ -95,6 +95,7 @@ fn rt_28_peering_is_not_transitive() {
     assert_eq!(world.ask("instance/here", "instance/there", "tcp/443"), None);
 }
 
+// Conforms: LAM-02
 #[test]
 fn lam_24_nothing_in_a_peered_vpc_opens_connections_to_a_function() {
     let world = network().world();
@@ -147,6 +148,7 @@ fn sg_09_members_are_those_of_the_vpc_that_the_packet_comes_from() {
     );
 }
 
+// Conforms: NAT-17
 #[test]
 fn nat_17_replies_through_peering_find_the_nat_gateway_without_a_route() {
     let through_nat = |there: &str| {
@@ -175,6 +177,7 @@ fn nat_17_replies_through_peering_find_the_nat_gateway_without_a_route() {
     );
 }
 
+// Conforms: NAT-01
 #[test]
 fn nat_01_a_private_nat_gateway_leads_to_a_peer_and_not_to_the_internet() {
     let world = Network {

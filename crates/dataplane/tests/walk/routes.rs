@@ -59,6 +59,7 @@ fn rt_11_link_local_service_addresses_are_never_routed() {
     assert_ne!(world.ask("function/api", "169.254.172.0", "tcp/443"), never);
 }
 
+// Conforms: RT-14
 #[test]
 fn rt_14_a_blackhole_drops_and_does_not_fall_through() {
     let world = network(

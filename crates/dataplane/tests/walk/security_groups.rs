@@ -26,6 +26,7 @@ fn sg_02_a_new_group_refuses_all_ingress_and_admits_all_egress() {
     );
 }
 
+// Conforms: SG-03
 #[test]
 fn sg_03_the_rules_of_all_groups_of_an_interface_are_one_set() {
     let world = Network {
@@ -73,6 +74,7 @@ fn referencing() -> Network {
     }
 }
 
+// Conforms: SG-07
 #[test]
 fn sg_07_a_reference_matches_members_by_their_private_addresses() {
     let world = referencing().world();
@@ -89,6 +91,7 @@ fn sg_07_a_reference_matches_members_by_their_private_addresses() {
     );
 }
 
+// Conforms: SG-07
 #[test]
 fn sg_07_an_egress_reference_matches_the_destinations_members() {
     let world = Network {
@@ -138,6 +141,7 @@ fn sg_16_an_ipv6_rule_never_admits_ipv4() {
     assert_eq!(world.ask("instance/x", "instance/y", "tcp/22"), Some((FORWARD, MISMATCH)));
 }
 
+// Conforms: SG-17
 #[test]
 fn sg_17_a_reply_needs_no_rule() {
     let world = Network {
@@ -172,6 +176,7 @@ const UNTRACKED: &str = "
     open: { ingress: [ { protocol: all, from: 0.0.0.0/0 } ] }
     server: { ingress: [ { protocol: tcp, ports: 22, from: 0.0.0.0/0 } ] }";
 
+// Conforms: SG-19, SG-20, SG-24
 #[test]
 fn sg_20_everybody_admitted_and_everybody_answered_keeps_no_state() {
     let tracking = |groups, traffic| {
@@ -199,6 +204,7 @@ fn sg_20_everybody_admitted_and_everybody_answered_keeps_no_state() {
     assert_eq!(tracking(ping, "icmp"), Tracking::BOTH);
 }
 
+// Conforms: SG-21
 #[test]
 fn sg_21_what_a_function_opens_is_always_tracked() {
     let world = Network {
@@ -212,6 +218,7 @@ fn sg_21_what_a_function_opens_is_always_tracked() {
     assert_eq!(world.packet(query, 40_000).unwrap().tracking, Tracking::BOTH);
 }
 
+// Conforms: SG-22
 #[test]
 fn sg_22_a_removed_rule_ends_untracked_flows_and_spares_tracked_ones() {
     let revoked = "
@@ -238,6 +245,7 @@ fn sg_22_a_removed_rule_ends_untracked_flows_and_spares_tracked_ones() {
     }
 }
 
+// Conforms: SG-36
 #[test]
 fn sg_36_groups_apply_within_a_subnet_too() {
     let world = Network {

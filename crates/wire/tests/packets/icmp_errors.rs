@@ -57,6 +57,7 @@ fn quote() -> impl Strategy<Value = (Packet, usize)> {
 }
 
 proptest! {
+    // Conforms: RFC 5508 R3b, RFC 5508 R3d
     #[test]
     fn an_error_is_about_the_packet_its_sender_knows(
         (outside, length) in quote(),
@@ -89,7 +90,8 @@ proptest! {
         prop_assert_eq!(frame.quoted().expect("still a sound quote").flow, inner);
     }
 
-    /// RFC 5508 REQ-3 a and b, and no panic whatever else is wrong.
+    /// RFC 5508 REQ-3, and no panic whatever else is wrong.
+    // Conforms: RFC 5508 R3
     #[test]
     fn a_damaged_error_is_not_acted_on(
         (packet, length) in quote(), at in any::<prop::sample::Index>(), damage in 1_u8..,
@@ -145,6 +147,19 @@ fn quoted_flow(message: &[u8]) -> Option<viaduct_wire::Flow> {
 
 fn about(quoted: &[u8]) -> Vec<u8> {
     error((3, 3), [192, 0, 2, 9].into(), [10, 0, 0, 1].into(), &[], quoted)
+}
+
+// Conforms: RFC 5508 R3a, RFC 5508 R3c
+#[test]
+fn a_quoted_header_has_to_be_right_and_a_quoted_segment_need_not() {
+    let udp = Transport::Udp { source_port: 1, destination_port: 2, checksum: true };
+    let packet = sound(udp).build();
+    for at in 0..packet.len() {
+        let mut quoted = packet.clone();
+        quoted[at] ^= 0x40;
+        // From the ports on, any of it may be wrong; the ports are then others.
+        assert_eq!(quoted_flow(&about(&quoted)).is_some(), at >= 20, "byte {at}");
+    }
 }
 
 #[test]

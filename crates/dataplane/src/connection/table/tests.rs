@@ -110,6 +110,7 @@ fn a_birth_that_loses_leaves_the_table_as_it_was() {
 }
 
 /// NAT-10: translated at 349 s, gone at 350 s; packets in either direction begin the time anew.
+// Conforms: NAT-10
 #[test]
 fn a_deadline_is_kept_to_the_millisecond_whoever_comes_first() {
     let table = Connections::new(2, 1);
@@ -147,6 +148,7 @@ fn a_deadline_is_kept_to_the_millisecond_whoever_comes_first() {
 }
 
 /// SG-25: 30 s for a single exchange, 180 s from the second one on. SG-18: others 600 s.
+// Conforms: SG-18, SG-25
 #[test]
 fn a_udp_flow_is_a_stream_after_more_than_one_exchange() {
     let mut flow = connection(UDP, 1, 1001, (), at(0));
