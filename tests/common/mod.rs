@@ -3,6 +3,8 @@
 // Each scenario uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod station;
+
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -49,6 +51,17 @@ pub(crate) fn has(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
     if !found {
         println!("skipped: `{program}` is not installed");
+    }
+    found
+}
+
+/// Whether scapy is there, for the system's own interpreter; says so if not.
+pub(crate) fn has_scapy() -> bool {
+    let import = ["-c", "import scapy.layers.inet"];
+    let found = Command::new("/usr/bin/python3").args(import).output();
+    let found = found.is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: scapy is not installed");
     }
     found
 }

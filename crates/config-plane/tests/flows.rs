@@ -90,13 +90,30 @@ fn traffic_is_read_and_written_alike() {
         ("tcp/5432", "tcp/5432"),
         ("UDP/53", "udp/53"),
         ("icmp", "icmp echo request"),
+        ("icmp/8", "icmp echo request"),
+        ("icmp/13", "icmp type 13 code 0"),
+        ("ICMP/8/1", "icmp type 8 code 1"),
         ("protocol/47", "protocol/47"),
     ] {
         assert_eq!(parse_traffic(written).map(|traffic| traffic.to_string()), Ok(shown.to_owned()));
     }
-    for wrong in
-        ["", "tcp", "tcp/", "tcp/65536", "tcp/1-2", "5432", "icmp/8", "protocol/6", "sctp/1"]
-    {
+    for wrong in [
+        "",
+        "tcp",
+        "tcp/",
+        "tcp/65536",
+        "tcp/1-2",
+        "5432",
+        "icmp/",
+        "icmp/256",
+        "icmp/8/",
+        "icmp/8/256",
+        "icmp/8/0/0",
+        "icmp/3/4",
+        "icmp/0",
+        "protocol/6",
+        "sctp/1",
+    ] {
         assert!(parse_traffic(wrong).is_err(), "{wrong}");
     }
 }

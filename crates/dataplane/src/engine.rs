@@ -485,8 +485,10 @@ impl Engine {
         now: Moment,
     ) -> Passage {
         let half = connection.half(direction);
-        let refused_before = half.blocked.is_some() && !standing.judged;
-        if half.generation != standing.generation || refused_before {
+        // Portless ICMP messages of all types and codes are one conversation to the groups, and each
+        // is another one to the network ACLs (ACL-11).
+        let anew = half.blocked.is_some() || matches!(frame.l4(), L4::Icmp { .. });
+        if half.generation != standing.generation || (anew && !standing.judged) {
             return Passage::Unjudged { id, direction };
         }
         let target = half.target;

@@ -2,7 +2,9 @@
 
 mod support;
 
-use support::{ACK, INSIDE, Net, Packet, SYN, SYN_ACK, Tcp, echo, icmp_error, tcp, udp};
+use support::{
+    ACK, INSIDE, Net, Packet, SYN, SYN_ACK, Tcp, echo, icmp_error, icmp_message, tcp, udp,
+};
 use viaduct_topology::Reason;
 
 const TOPOLOGY: &str = r"
@@ -222,6 +224,36 @@ fn acl_07_a_blocked_reply_is_dropped_where_it_is_blocked() {
     // The ACL is mended: the same connection goes on (ACLs are judged anew at once).
     net.reload(TOPOLOGY);
     net.send("instance/db", &reply).delivered_at(API);
+}
+
+// Conforms: ACL-02, ACL-11
+#[test]
+fn acl_11_each_icmp_message_is_judged_by_its_own_type_and_code() {
+    let acl = "    network_acls:
+      public:
+        ingress: { 100: { action: allow, protocol: icmp, icmp_type: 13, icmp_code: 0, cidr_block: 0.0.0.0/0 },
+                   110: { action: allow, protocol: icmp, icmp_type: 40, cidr_block: 0.0.0.0/0 } }
+        egress: { 100: { action: allow, protocol: icmp, icmp_type: 14, icmp_code: 0, cidr_block: 0.0.0.0/0 } }
+";
+    let topology = TOPOLOGY
+        .replace(
+            "10.0.0.0/24, availability_zone: a, route_table: public }",
+            "10.0.0.0/24, availability_zone: a, route_table: public, network_acl: public }",
+        )
+        .replace("    instances:\n", &format!("{acl}    instances:\n"));
+    let mut net = Net::load(&topology);
+    let request = |kind, code| icmp_message("198.51.100.7", "203.0.113.20", kind, code);
+    let reply = |kind, code| icmp_message("10.0.0.20", "198.51.100.7", kind, code);
+    // What passed before opens the way for nothing else, and what was refused closes it for nothing.
+    for _ in 0..2 {
+        net.send("internet/host", &request(13, 0)).delivered_at("instance/web");
+        net.send("internet/host", &request(13, 1)).dropped_for(Reason::SubnetAclRestriction);
+        net.send("internet/host", &request(15, 0)).dropped_for(Reason::SubnetAclRestriction);
+        net.send("internet/host", &request(40, 7)).delivered_at("instance/web");
+        net.send("instance/web", &reply(14, 0)).delivered_at("internet/host");
+        net.send("instance/web", &reply(14, 1)).dropped_for(Reason::SubnetAclRestriction);
+        net.send("instance/web", &reply(40, 7)).dropped_for(Reason::SubnetAclRestriction);
+    }
 }
 
 // Conforms: SG-22, RT-30

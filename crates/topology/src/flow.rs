@@ -136,11 +136,12 @@ fn split_environment<'t>(
     }
 }
 
-/// Reads the traffic of one flow: `tcp/5432`, `udp/53`, `icmp` (an echo request), `protocol/47`.
+/// Reads the traffic of one flow: `tcp/5432`, `udp/53`, `icmp` (an echo request), `icmp/13/0` (of
+/// this type and code; code 0, if it is left out), `protocol/47`.
 ///
 /// # Errors
 ///
-/// When it is anything else, or several ports.
+/// When it is anything else, several ports, or an ICMP message that opens no flow.
 pub fn parse_traffic(text: &str) -> Result<Traffic, FlowError> {
     const FORMS: &str = "write `tcp/443`, `udp/53` or `icmp`";
     let (protocol, rest) = match text.split_once('/') {
@@ -165,11 +166,7 @@ pub fn parse_traffic(text: &str) -> Result<Traffic, FlowError> {
     match protocol.to_ascii_lowercase().as_str() {
         "tcp" => Ok(Traffic::Tcp(port("tcp")?)),
         "udp" => Ok(Traffic::Udp(port("udp")?)),
-        "icmp" if rest.is_none() => Ok(ECHO_REQUEST),
-        "icmp" => Err(FlowError::new(
-            format!("`{text}`: ICMP has no ports"),
-            "write `icmp`, an echo request",
-        )),
+        "icmp" => rest.map_or(Ok(ECHO_REQUEST), |rest| icmp(text, rest)),
         "protocol" => match rest.and_then(|number| number.parse::<u8>().ok()) {
             Some(1 | 6 | 17) | None => Err(FlowError::new(
                 format!("`{text}` names no other protocol"),
@@ -188,6 +185,25 @@ pub fn parse_traffic(text: &str) -> Result<Traffic, FlowError> {
             };
             Err(FlowError::new(format!("`{text}` is not the traffic of a flow"), help))
         }
+    }
+}
+
+/// Reads `13` or `13/0` behind `icmp/`.
+fn icmp(text: &str, rest: &str) -> Result<Traffic, FlowError> {
+    let (kind, code) = rest.split_once('/').unwrap_or((rest, "0"));
+    let (Ok(kind), Ok(code)) = (kind.parse(), code.parse()) else {
+        return Err(FlowError::new(
+            format!("`{text}` names no type and code, each 0 to 255: ICMP has no ports"),
+            "write `icmp`, an echo request, or `icmp/13/0` for another message",
+        ));
+    };
+    match kind {
+        // Echo reply; unreachable, source quench, redirect, time exceeded, parameter problem.
+        0 | 3 | 4 | 5 | 11 | 12 => Err(FlowError::new(
+            format!("`{text}` opens no flow: it belongs to the one that it answers"),
+            "name the traffic of that flow",
+        )),
+        _ => Ok(Traffic::Icmp { kind: Some(kind), code: Some(code) }),
     }
 }
 

@@ -222,7 +222,12 @@ impl<'t> Network<'t> {
         self.notice(from, packet);
         if let Some((place, direction)) = self.connection_of(from, packet) {
             let connection = self.connections[place].clone();
-            match self.again(&connection) {
+            // Messages of several types and codes make one conversation of ICMP without identifiers.
+            let icmp = match direction {
+                Direction::Forward => packet.icmp,
+                Direction::Return => connection.sent.icmp,
+            };
+            match self.again(&connection, icmp) {
                 Some(standing) => {
                     self.connections[place].way.tracked = standing.tracked;
                     return self.follow(&connection, &standing, direction, from, packet);

@@ -32,7 +32,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "HOST|ADDRESS")]
     to: String,
 
-    /// Protocol and destination port: tcp/5432, udp/53, icmp, protocol/47
+    /// Protocol and destination port: tcp/5432, udp/53, icmp, icmp/13/0, protocol/47
     #[arg(long, value_name = "TRAFFIC")]
     port: String,
 

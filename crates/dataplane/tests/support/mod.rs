@@ -246,6 +246,11 @@ pub(crate) fn echo(from: &str, to: &str, id: u16, reply: bool) -> Packet {
     })
 }
 
+/// ICMP message `kind`/`code` that is neither an echo nor an error.
+pub(crate) fn icmp_message(from: &str, to: &str, kind: u8, code: u8) -> Packet {
+    icmp_error(from, to, kind, code, &[0; 12])
+}
+
 /// ICMP error `kind`/`code` from an address to an address, about a packet (or what is left of it).
 pub(crate) fn icmp_error(from: &str, to: &str, kind: u8, code: u8, about: &[u8]) -> Packet {
     built(|bytes| {

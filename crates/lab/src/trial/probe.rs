@@ -60,9 +60,10 @@ enum Kind {
         server: Option<UdpSocket>,
         seen: Option<IpAddr>,
     },
-    /// Answered by the destination's kernel.
-    Echo {
+    /// Answered by the destination's kernel, with an ICMP message of this type.
+    Query {
         client: OwnedFd,
+        reply: u8,
         identifier: u16,
     },
     /// Not answered by anybody: it must arrive.
@@ -84,7 +85,12 @@ impl Probe {
         let try_it = || match traffic {
             Traffic::Tcp(ports) => tcp(from, to, SocketAddrV4::new(destination, ports.first)),
             Traffic::Udp(ports) => udp(from, to, SocketAddrV4::new(destination, ports.first)),
-            Traffic::Icmp { kind: Some(raw::ECHO_REQUEST), .. } => echo(from, destination),
+            Traffic::Icmp { kind: Some(kind @ raw::ECHO_REQUEST), code: None | Some(0) } => {
+                query(from, destination, kind, raw::ECHO_REPLY)
+            }
+            Traffic::Icmp { kind: Some(kind @ raw::TIMESTAMP), code: None | Some(0) } => {
+                query(from, destination, kind, raw::TIMESTAMP_REPLY)
+            }
             Traffic::Icmp { kind: Some(kind), code } => {
                 let message = raw::icmp_message(kind, code.unwrap_or(0), 0);
                 one_way(from, to, destination, Protocol::ICMP, &message)
@@ -108,7 +114,9 @@ impl Probe {
                 advance_tcp(client, server.as_ref(), accepted, connected, wait)
             }
             Kind::Udp { client, server, seen } => advance_udp(client, server.as_ref(), seen, wait),
-            Kind::Echo { client, identifier } => advance_echo(client, *identifier, wait),
+            Kind::Query { client, reply, identifier } => {
+                advance_query(client, *reply, *identifier, wait)
+            }
             Kind::OneWay { server, protocol, .. } => {
                 advance_one_way(server.as_ref(), *protocol, wait)
             }
@@ -219,30 +227,31 @@ fn advance_udp(
     }
 }
 
-fn echo(from: &Namespace, destination: Ipv4Addr) -> io::Result<Probe> {
+fn query(from: &Namespace, destination: Ipv4Addr, kind: u8, reply: u8) -> io::Result<Probe> {
     // Nobody else in the namespace listens, so any value is as good as another.
     let identifier = 0x7664;
-    let (client, source) = raw_client(
-        from,
-        destination,
-        Protocol::ICMP,
-        &raw::icmp_message(raw::ECHO_REQUEST, 0, identifier),
-    )?;
+    let message = raw::icmp_message(kind, 0, identifier);
+    let (client, source) = raw_client(from, destination, Protocol::ICMP, &message)?;
     let flow = Flow {
         protocol: Protocol::ICMP,
         source: source.into(),
-        source_port: identifier,
+        source_port: if kind == raw::ECHO_REQUEST { identifier } else { 0 },
         destination: destination.into(),
         destination_port: 0,
     };
-    Ok(Probe { flow, kind: Kind::Echo { client, identifier } })
+    Ok(Probe { flow, kind: Kind::Query { client, reply, identifier } })
 }
 
-fn advance_echo(client: &OwnedFd, identifier: u16, wait: Duration) -> io::Result<Progress> {
+fn advance_query(
+    client: &OwnedFd,
+    reply: u8,
+    identifier: u16,
+    wait: Duration,
+) -> io::Result<Progress> {
     while ready(client.as_fd(), PollFlags::IN, wait)? {
         // A raw socket is shown every ICMP packet of the namespace.
         match receive(client.as_fd()) {
-            Ok(packet) if raw::is_echo_reply(&packet, identifier) => {
+            Ok(packet) if raw::is_reply(&packet, reply, identifier) => {
                 return Ok(Progress::Passed(None));
             }
             Ok(_) => {}

@@ -3,13 +3,18 @@
 use std::net::Ipv4Addr;
 
 /// ICMP types (RFC 792).
+pub(super) const ECHO_REPLY: u8 = 0;
 pub(super) const ECHO_REQUEST: u8 = 8;
-const ECHO_REPLY: u8 = 0;
+pub(super) const TIMESTAMP: u8 = 13;
+pub(super) const TIMESTAMP_REPLY: u8 = 14;
 
-/// An ICMP message of eight bytes with its checksum: type, code, identifier, sequence number 1.
-pub(super) fn icmp_message(kind: u8, code: u8, identifier: u16) -> [u8; 8] {
-    let [high, low] = identifier.to_be_bytes();
-    let mut message = [kind, code, 0, 0, high, low, 0, 1];
+/// An ICMP message with its checksum: type, code, identifier, sequence number 1, and twelve bytes of
+/// nothing, which are the three times of a timestamp message.
+pub(super) fn icmp_message(kind: u8, code: u8, identifier: u16) -> [u8; 20] {
+    let mut message = [0; 20];
+    [message[0], message[1]] = [kind, code];
+    message[4..6].copy_from_slice(&identifier.to_be_bytes());
+    message[7] = 1;
     let checksum = checksum(&message);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     message
@@ -23,10 +28,11 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(folded as u16 + (folded >> 16) as u16)
 }
 
-/// Whether an IP packet, as a raw socket shows it, is the echo reply with this identifier.
-pub(super) fn is_echo_reply(packet: &[u8], identifier: u16) -> bool {
+/// Whether an IP packet, as a raw socket shows it, is the ICMP reply of this type with this
+/// identifier.
+pub(super) fn is_reply(packet: &[u8], kind: u8, identifier: u16) -> bool {
     payload(packet).is_some_and(|icmp| {
-        icmp.first() == Some(&ECHO_REPLY) && icmp.get(4..6) == Some(&identifier.to_be_bytes())
+        icmp.first() == Some(&kind) && icmp.get(4..6) == Some(&identifier.to_be_bytes())
     })
 }
 
@@ -67,11 +73,12 @@ mod tests {
     #[test]
     fn only_the_reply_with_our_identifier_counts() {
         let reply = |kind, identifier| ip_packet(1, &icmp_message(kind, 0, identifier));
-        assert!(is_echo_reply(&reply(ECHO_REPLY, 7), 7));
-        assert!(!is_echo_reply(&reply(ECHO_REPLY, 8), 7));
-        assert!(!is_echo_reply(&reply(ECHO_REQUEST, 7), 7));
-        assert!(!is_echo_reply(&[], 7));
-        assert!(!is_echo_reply(&[0x40; 30], 7));
+        assert!(is_reply(&reply(ECHO_REPLY, 7), ECHO_REPLY, 7));
+        assert!(is_reply(&reply(TIMESTAMP_REPLY, 7), TIMESTAMP_REPLY, 7));
+        assert!(!is_reply(&reply(ECHO_REPLY, 8), ECHO_REPLY, 7));
+        assert!(!is_reply(&reply(ECHO_REQUEST, 7), ECHO_REPLY, 7));
+        assert!(!is_reply(&[], ECHO_REPLY, 7));
+        assert!(!is_reply(&[0x40; 30], ECHO_REPLY, 7));
     }
 
     #[test]

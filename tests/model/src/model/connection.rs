@@ -69,9 +69,13 @@ impl<'t> Network<'t> {
         })
     }
 
-    /// Sends the request of a connection once more. `None` if the connection has ended: it would be
-    /// led elsewhere, or be translated by another.
-    pub(super) fn again(&self, connection: &Connection<'t>) -> Option<Standing<'t>> {
+    /// Sends the request of a connection once more, as ICMP of this type and code if it is ICMP.
+    /// `None` if the connection has ended: it would be led elsewhere, or be translated by another.
+    pub(super) fn again(
+        &self,
+        connection: &Connection<'t>,
+        icmp: (u8, u8),
+    ) -> Option<Standing<'t>> {
         let before = &connection.way;
         let nowhere =
             |reason| Standing { way: None, refused: Some(reason), tracked: before.tracked };
@@ -83,7 +87,8 @@ impl<'t> Network<'t> {
             tracked: before.tracked,
             ..Settled::default()
         };
-        let Journey { way, refused } = self.travel(opener, &connection.sent, settled);
+        let request = Packet { icmp, ..connection.sent };
+        let Journey { way, refused } = self.travel(opener, &request, settled);
         let Some(way) = way else { return Some(nowhere(refused.expect("why it leads nowhere"))) };
         if !way.goes_on_like(before) {
             return None;

@@ -61,7 +61,7 @@ impl Network<'_> {
                 _ => return Err(Reason::EniSourceDestCheckRestriction),
             }
         }
-        let standing = self.again(connection).ok_or(Reason::NoConnection)?;
+        let standing = self.again(connection, connection.sent.icmp).ok_or(Reason::NoConnection)?;
         let way = standing.way.ok_or_else(|| standing.refused.expect("why it leads nowhere"))?;
         // Its groups count it as part of the connection (SG-29); ACLs do not (ACL-19).
         let on_the_way = |packet: Packet| Packet { protocol: ICMP, icmp: complaint.icmp, ..packet };
