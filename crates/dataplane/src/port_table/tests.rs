@@ -11,15 +11,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const REST: Duration = Duration::from_secs(120);
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const REST: Duration = Duration::from_secs(120);
 
-fn limits(first: u16, last: u16) -> PortLimits {
+pub(super) fn limits(first: u16, last: u16) -> PortLimits {
     PortLimits { ports: PortRange { first, last }, connections: None, per_destination: None }
 }
 
-fn host(number: u32) -> (Ipv4Addr, u16) {
+pub(super) fn host(number: u32) -> (Ipv4Addr, u16) {
     (Ipv4Addr::from_bits(0x0a00_0000 + number), 443)
 }
 
