@@ -73,6 +73,8 @@ mod models {
     fn an_attachment_is_seen_after_its_queue() {
         explore(|| {
             let (ports, queue) = (Arc::new(Ports::new()), Arc::new(AtomicU32::new(0)));
+            // Its chunk is there: nothing but the state itself tells of the queue.
+            ports.set(AttachmentId(5), 0, false);
             let attach = {
                 let (ports, queue) = (Arc::clone(&ports), Arc::clone(&queue));
                 move || {

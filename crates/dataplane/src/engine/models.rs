@@ -173,7 +173,6 @@ fn an_attachment_is_removed_while_packets_are_forwarded() {
         let removal = {
             let engine = Arc::clone(&engine);
             move || {
-                engine.detached(db);
                 engine.remove_attachment(db).expect("it is there");
                 let mut scratch = engine.scratch([2; 32]);
                 assert!(send(&engine, 53, &mut scratch).is_err(), "delivered to nobody");
