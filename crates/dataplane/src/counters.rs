@@ -3,16 +3,11 @@
 //! A shared counter would make every worker wait for the cache line of every other. A worker's own
 //! set costs a plain load and store; a reader sees each number a moment late, and never torn.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
-
 use crossbeam::utils::CachePadded;
 use serde::Serialize;
 use viaduct_topology::Reason;
 
-use crate::sync::Mutex;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering::Relaxed};
 
 const REASONS: usize = Reason::ALL.len();
 

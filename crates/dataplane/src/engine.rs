@@ -32,6 +32,8 @@
 
 mod icmp;
 mod judge;
+#[cfg(all(loom, test))]
+mod models;
 mod open;
 mod view;
 

@@ -11,9 +11,9 @@
 use crossbeam::utils::CachePadded;
 use hashbrown::{HashTable, hash_table};
 
-use crate::sync::Mutex;
+use crate::sync::{MODELLED, Mutex};
 
-const SHARDS: usize = 256;
+const SHARDS: usize = if MODELLED { 2 } else { 256 };
 
 /// A slot, and one bit more for its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,12 +39,14 @@
 
 mod bitmap;
 mod destination;
+#[cfg(all(loom, test))]
+mod models;
 mod rest;
 mod space;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::Ipv4Addr, num::NonZeroU16};
+use std::{array, fmt, net::Ipv4Addr, num::NonZeroU16};
 
 use viaduct_topology::model::PortRange;
 use viaduct_wire::protocol;
@@ -128,7 +130,7 @@ impl PortTable {
     pub fn new(limits: PortLimits) -> Self {
         Self {
             shared: Arc::new(Shared { limits, in_use: AtomicU32::new(0) }),
-            protocols: [const { OnceLock::new() }; PROTOCOLS.len() + 1],
+            protocols: array::from_fn(|_| OnceLock::new()),
         }
     }
 
@@ -166,21 +168,30 @@ impl PortTable {
         let Shared { limits, in_use } = &*self.shared;
         let rejected = rejected.len() as u32;
         let allowed = |limit: Option<u32>| limit.unwrap_or(u32::MAX).saturating_add(rejected);
-        in_use
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |in_use| {
-                (in_use < allowed(limits.connections)).then_some(in_use + 1)
-            })
-            .map_err(|_| Exhausted::Quota)?;
+        let quota = allowed(limits.connections);
+        if in_use.load(Ordering::Relaxed) >= quota {
+            return Err(Exhausted::Quota);
+        }
 
         let protocol = self.protocol(protocol);
-        let offset = protocol
-            .space
-            .lock()
-            .get_or_insert_with(|| Box::new(Space::new(size(limits.ports), random)))
-            .take(destination, allowed(limits.per_destination), random, now);
-        let Some(offset) = offset else {
-            in_use.fetch_sub(1, Ordering::Relaxed);
-            return Err(Exhausted::Ports);
+        let offset = {
+            let mut space = protocol.space.lock();
+            let space =
+                space.get_or_insert_with(|| Box::new(Space::new(size(limits.ports), random)));
+            let offset = space
+                .take(destination, allowed(limits.per_destination), random, now)
+                .ok_or(Exhausted::Ports)?;
+            // Counted once it is certain, so that a reservation which fails is in nobody's way; and
+            // before anybody else looks for a port.
+            let counted = in_use.try_update(Ordering::Relaxed, Ordering::Relaxed, |in_use| {
+                (in_use < quota).then_some(in_use + 1)
+            });
+            if counted.is_err() {
+                // Another protocol was faster. The port may have been resting.
+                space.give_back(destination, offset, false);
+                return Err(Exhausted::Quota);
+            }
+            offset
         };
         let (address, destination_port) = destination;
         let port = NonZeroU16::new(first(limits.ports) + offset);

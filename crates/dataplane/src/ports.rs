@@ -4,15 +4,12 @@
 //! Read for every packet, so it is an array of atomics: identities are small and dense, chunks are
 //! made when their first attachment appears and never move.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
-};
-
 use viaduct_topology::inventory::AttachmentId;
 
-const CHUNK: usize = 1024;
-const CHUNKS: usize = 1024;
+use crate::sync::{AtomicU32, MODELLED, OnceLock, Ordering};
+
+const CHUNK: usize = if MODELLED { 8 } else { 1024 };
+const CHUNKS: usize = if MODELLED { 1 } else { 1024 };
 
 /// The scope of connections that come from the internet: all its hosts together are one ingress.
 /// No attachment has this identity.
@@ -60,6 +57,38 @@ impl Ports {
         let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| AtomicU32::new(0)).collect());
         let state = u32::from(mtu) | if edge { EDGE_BIT } else { 0 };
         chunk[id.0 as usize % CHUNK].store(state, Ordering::Release);
+    }
+}
+
+#[cfg(all(loom, test))]
+mod models {
+    use super::*;
+    use crate::sync::{
+        Arc,
+        model::{explore, together},
+    };
+
+    /// Who sees an attachment up sees the queue that was stored before.
+    #[test]
+    fn an_attachment_is_seen_after_its_queue() {
+        explore(|| {
+            let (ports, queue) = (Arc::new(Ports::new()), Arc::new(AtomicU32::new(0)));
+            // Its chunk is there: nothing but the state itself tells of the queue.
+            ports.set(AttachmentId(5), 0, false);
+            let attach = {
+                let (ports, queue) = (Arc::clone(&ports), Arc::clone(&queue));
+                move || {
+                    queue.store(1, Ordering::Relaxed);
+                    ports.set(AttachmentId(5), 1500, false);
+                }
+            };
+            let look = move || {
+                if ports.port(AttachmentId(5)).mtu != 0 {
+                    assert_eq!(queue.load(Ordering::Relaxed), 1, "up without a queue");
+                }
+            };
+            together([Box::new(attach), Box::new(look)]);
+        });
     }
 }
 

@@ -1,15 +1,13 @@
 //! What a worker brings to each call: room for answers, randomness, its counters, its copy of the
 //! policy in force.
 
-use std::sync::Arc;
-
 use crossbeam::utils::CachePadded;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 
-use crate::{counters::WorkerCounters, policy::Policy};
+use crate::{counters::WorkerCounters, policy::Policy, sync::Arc};
 
 /// A worker's own state; [`Engine::scratch`](crate::Engine::scratch) makes one.
 #[derive(Debug)]

@@ -23,9 +23,9 @@
 //!
 //! Locks: a slot's, or the free list's; never both at once.
 
-use crate::sync::{AtomicU32, Mutex, OnceLock, Ordering};
+use crate::sync::{AtomicU32, MODELLED, Mutex, OnceLock, Ordering};
 
-const CHUNK: u32 = 1024;
+const CHUNK: u32 = if MODELLED { 2 } else { 1024 };
 
 /// What is in a slot at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

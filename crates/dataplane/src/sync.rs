@@ -1,26 +1,45 @@
 //! The locks and atomics that shared state is built from: the one place that names them, so that
-//! the same code can later run on a model checker's.
+//! the same code runs on a model checker's (`--cfg loom`, docs/concurrency.md).
+//!
+//! What only counts is not among the checker's: a counter that one thread writes and others read,
+//! and a shared pointer's count, which tells nobody anything until it is the last.
 //!
 //! A lock whose holder panicked is handed out all the same. What is guarded here is kept whole by
 //! the order of its writes, and one connection's fault must not stop the forwarding of the others.
 
-pub(crate) use std::sync::{
-    Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard,
+#[cfg(all(loom, test))]
+pub(crate) mod model;
+
+pub(crate) use std::sync::{Arc, atomic::AtomicU64};
+use std::{fmt, sync::PoisonError};
+
+#[cfg(not(all(loom, test)))]
+use std::sync as primitives;
+#[cfg(not(all(loom, test)))]
+pub(crate) use std::sync::OnceLock;
+
+#[cfg(all(loom, test))]
+use loom::sync as primitives;
+
+#[cfg(all(loom, test))]
+pub(crate) use self::model::OnceLock;
+pub(crate) use self::primitives::{
+    MutexGuard, RwLockReadGuard, RwLockWriteGuard,
     atomic::{AtomicU32, Ordering},
 };
-use std::{
-    fmt,
-    sync::{self, PoisonError},
-};
+
+/// Whether this runs on the model checker: tables are then as small as they can be, because every
+/// lock and atomic costs it something in each of the many orders.
+pub(crate) const MODELLED: bool = cfg!(all(loom, test));
 
 /// Mutual exclusion that outlives a panic.
 #[derive(Default)]
-pub(crate) struct Mutex<T>(sync::Mutex<T>);
+pub(crate) struct Mutex<T>(primitives::Mutex<T>);
 
 impl<T> Mutex<T> {
     /// A lock around `value`.
-    pub(crate) const fn new(value: T) -> Self {
-        Self(sync::Mutex::new(value))
+    pub(crate) fn new(value: T) -> Self {
+        Self(primitives::Mutex::new(value))
     }
 
     /// Waits for the lock.
@@ -37,12 +56,12 @@ impl<T> fmt::Debug for Mutex<T> {
 
 /// Many readers or one writer; outlives a panic.
 #[derive(Default)]
-pub(crate) struct RwLock<T>(sync::RwLock<T>);
+pub(crate) struct RwLock<T>(primitives::RwLock<T>);
 
 impl<T> RwLock<T> {
     /// A lock around `value`.
-    pub(crate) const fn new(value: T) -> Self {
-        Self(sync::RwLock::new(value))
+    pub(crate) fn new(value: T) -> Self {
+        Self(primitives::RwLock::new(value))
     }
 
     /// Waits until nobody writes.
@@ -62,7 +81,7 @@ impl<T> fmt::Debug for RwLock<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -335,5 +335,7 @@ fn sooner<P>(connection: &Connection<P>, before: Moment) -> Option<Moment> {
     (deadline < before).then_some(deadline)
 }
 
+#[cfg(all(loom, test))]
+mod models;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The table's laws, held against a model that knows nothing of bitmaps.
 
+mod guessing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::atomic::AtomicBool,
@@ -11,15 +13,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const REST: Duration = Duration::from_secs(120);
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const REST: Duration = Duration::from_secs(120);
 
-fn limits(first: u16, last: u16) -> PortLimits {
+pub(super) fn limits(first: u16, last: u16) -> PortLimits {
     PortLimits { ports: PortRange { first, last }, connections: None, per_destination: None }
 }
 
-fn host(number: u32) -> (Ipv4Addr, u16) {
+pub(super) fn host(number: u32) -> (Ipv4Addr, u16) {
     (Ipv4Addr::from_bits(0x0a00_0000 + number), 443)
 }
 
@@ -182,10 +184,83 @@ impl Model {
         prop_assert_eq!(table.in_use() as usize, self.leases.len());
         Ok(())
     }
+
+    /// Has a destination take what it may have: from any state, every port that it does not use yet can
+    /// be given to it, up to the limits.
+    fn fill(&mut self, table: &PortTable, destination: u32) -> Result<(), TestCaseError> {
+        let towards = |port: &&Port| port.towards.contains(&destination);
+        let used = self.of(TCP).filter(|(_, port)| towards(&port)).count() as u32;
+        let all = self.of(TCP).count() as u32;
+        let may = all.min(self.limits.per_destination.unwrap_or(all)).saturating_sub(used);
+        let total =
+            self.limits.connections.unwrap_or(u32::MAX).saturating_sub(self.leases.len() as u32);
+        for number in 0..may.min(total) {
+            let result = table.reserve(TCP, host(destination), spread(number), self.now);
+            prop_assert!(result.is_ok(), "{} of {}: {:?}", number, may.min(total), result);
+            self.reserved(TCP, destination, 0, result)?;
+        }
+        let result = table.reserve(TCP, host(destination), 0, self.now);
+        prop_assert!(result.is_err(), "{:?} is one too many", result);
+        Ok(())
+    }
+
+    /// Gives everything back. Nothing is left of it then: nothing in use, every port to be had once, and
+    /// after the rest no memory but a protocol's bare entry.
+    fn is_forgotten(&mut self, table: &PortTable) -> Result<(), TestCaseError> {
+        self.leases.clear();
+        prop_assert_eq!((table.in_use(), table.usage().shared), (0, 0));
+        let size = self.of(TCP).count() as u32;
+        let all = size.min(self.limits.connections.unwrap_or(u32::MAX));
+        let leases: Vec<_> = (0..all)
+            .map(|number| table.reserve(TCP, host(100 + number), spread(number), self.now))
+            .collect::<Result<_, _>>()
+            .map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let distinct: HashSet<_> = leases.iter().map(PortLease::port).collect();
+        prop_assert_eq!(distinct.len() as u32, all);
+
+        drop(leases);
+        table.trim(self.now);
+        table.trim(self.now + REST);
+        let bare = size_of::<PortTable>() + size_of::<Shared>() + 2 * size_of::<Protocol>();
+        prop_assert!(table.usage().memory <= bare, "{:?} is left", table.usage());
+        Ok(())
+    }
+}
+
+/// Much of one thing.
+#[derive(Clone, Debug)]
+enum Burst {
+    Reserve(u32),
+    Drop,
+    Close,
+    Wait,
+}
+
+fn burst() -> impl Strategy<Value = Burst> {
+    prop_oneof![
+        4 => (0..2u32).prop_map(Burst::Reserve),
+        1 => Just(Burst::Drop),
+        1 => Just(Burst::Close),
+        1 => Just(Burst::Wait),
+    ]
+}
+
+impl Burst {
+    fn step(&self, random: u64) -> Step {
+        match *self {
+            Self::Reserve(destination) => Step::Reserve { udp: false, destination, random },
+            Self::Drop => Step::Drop((random >> 32) as usize),
+            Self::Close => Step::Close((random >> 32) as usize),
+            Self::Wait => Step::Wait(random >> 52),
+        }
+    }
 }
 
 proptest! {
-    // Conforms: RFC 5382 R7, RFC 6888 R8, RFC 6888 R13
+    /// Whatever is done: a port has one connection to each destination; none is taken from whoever holds
+    /// it; sharing begins when nothing is free; who rests is asked last, but before anybody is refused;
+    /// the limits are met exactly.
+    // Conforms: RFC 5382 R7, RFC 6888 R8, RFC 6888 R13, RFC 6888 R4, RFC 6888 R11, RFC 7857 overlapping
     #[test]
     fn long_histories_keep_the_laws(
         size in 1..14u16,
@@ -200,17 +275,33 @@ proptest! {
             model.run(&table, step)?;
         }
 
-        // Whatever happened: with everything given back, every port can be given once more.
-        model.leases.clear();
-        prop_assert_eq!(table.in_use(), 0);
-        prop_assert_eq!(table.usage().shared, 0);
-        let all = u32::from(size).min(connections.unwrap_or(u32::MAX));
-        let leases: Vec<_> = (0..all)
-            .map(|number| table.reserve(TCP, host(100 + number), spread(number), model.now))
-            .collect::<Result<_, _>>()
-            .map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let distinct: HashSet<_> = leases.iter().map(PortLease::port).collect();
-        prop_assert_eq!(distinct.len() as u32, all);
+        // Whatever is held: as many more are given to a destination as it may have, and no more.
+        for destination in 0..3 {
+            model.fill(&table, destination)?;
+        }
+        model.is_forgotten(&table)?;
+    }
+
+    /// RFC 4787, REQ-11: what a table does follows from what was done with it, also when little is left;
+    /// nothing depends on where the memory lies or on how tables hash.
+    // Conforms: RFC 4787 R11
+    #[test]
+    fn two_tables_with_one_history_agree(
+        size in 1..14u16,
+        steps in prop::collection::vec(step(), 1..200),
+    ) {
+        let limits = limits(5000, 5000 + size - 1);
+        let tables = [PortTable::new(limits), PortTable::new(limits)];
+        let mut models = [Model::new(limits), Model::new(limits)];
+        for step in steps {
+            for (table, model) in tables.iter().zip(&mut models) {
+                model.run(table, step.clone())?;
+            }
+            let [one, other] = models.each_ref().map(|model| {
+                model.leases.iter().map(|(.., lease)| lease.port()).collect::<Vec<_>>()
+            });
+            prop_assert_eq!(one, other);
+        }
     }
 
     /// One destination's set through all its sizes and back.
@@ -243,8 +334,34 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// The same where destinations grow from a handful of ports to a bitmap of them and shrink again,
+    /// with many ports given back at once.
+    #[test]
+    fn long_histories_of_many_ports_keep_the_laws(
+        size in 120..300u16,
+        per_destination in prop_oneof![Just(None), (100..250u32).prop_map(Some)],
+        bursts in prop::collection::vec((burst(), 1..160usize), 1..24),
+    ) {
+        let limits = PortLimits { per_destination, ..limits(5000, 5000 + size - 1) };
+        let table = PortTable::new(limits);
+        let mut model = Model::new(limits);
+        let mut serial = 0;
+        for (burst, times) in bursts {
+            for _ in 0..times {
+                serial += 1;
+                model.run(&table, burst.step(spread(serial)))?;
+            }
+        }
+        model.fill(&table, 0)?;
+        model.is_forgotten(&table)?;
+    }
+}
+
 /// LAM-07, D-11: 65,000 connections over 64,512 ports; the first 64,512 have one each.
-// Conforms: D-11
+// Conforms: D-11, RFC 6888 R4, LAM-07
 #[test]
 fn an_eni_carries_65_000_connections_and_no_more() {
     let limits = PortLimits { connections: Some(65_000), ..limits(1024, 65_535) };
@@ -279,7 +396,7 @@ fn one_destination_has_every_port_once() {
 }
 
 /// NAT-05, NAT-09: 55,000 for each (address, port, protocol), with no total.
-// Conforms: RFC 7857 overlapping, NAT-05, NAT-09
+// Conforms: RFC 7857 overlapping, NAT-05, NAT-09, RFC 7857 per protocol
 #[test]
 fn a_nat_gateway_address_carries_55_000_connections_to_each_destination() {
     let limits = PortLimits { per_destination: Some(55_000), ..limits(1024, 65_535) };
@@ -384,7 +501,7 @@ fn an_idle_table_is_small_before_and_after() {
     assert!(table.usage().memory < 250, "{} bytes", table.usage().memory);
 }
 
-/// RFC 6056: the next port must be hard to guess.
+/// RFC 6056: every part of the range serves an equal part of the randomness.
 // Conforms: RFC 4787 R4, RFC 6888 R15, RFC 7857 random port
 #[test]
 fn ports_are_spread_over_the_range() {

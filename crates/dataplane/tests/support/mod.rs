@@ -87,10 +87,15 @@ pub(crate) struct Packet(pub Vec<u8>);
 
 impl Net {
     pub(crate) fn load(topology: &str) -> Self {
+        Self::with_capacity(topology, 1 << 20)
+    }
+
+    /// With an engine for so many connections.
+    pub(crate) fn with_capacity(topology: &str, connections: usize) -> Self {
         let loaded = viaduct_config_plane::load("test.yaml", topology)
             .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         let plan = viaduct_control_plane::plan(&loaded.topology).expect("the plan");
-        let engine = Engine::new(EngineConfig { connections: 1 << 20, seed: 7 });
+        let engine = Engine::new(EngineConfig { connections, seed: 7 });
         engine.load(&loaded.topology);
         for eni in &plan.enis {
             engine.add_eni(eni).expect("the interface");

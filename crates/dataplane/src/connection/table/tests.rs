@@ -20,13 +20,13 @@ use crate::{
     tcp::{Phase, Segment},
 };
 
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 const TCP: u8 = 6;
-const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 2, 9), 443);
+pub(super) const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 2, 9), 443);
 const SECOND: Duration = Duration::from_secs(1);
 const ENI: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
 
-fn request_key(protocol: u8, client: u16) -> Key {
+pub(super) fn request_key(protocol: u8, client: u16) -> Key {
     let flow = Flow {
         protocol,
         source: Ipv4Addr::new(169, 254, 0, 2),
@@ -37,7 +37,7 @@ fn request_key(protocol: u8, client: u16) -> Key {
     Key { ingress: 1, flow }
 }
 
-fn reply_key(protocol: u8, port: u16) -> Key {
+pub(super) fn reply_key(protocol: u8, port: u16) -> Key {
     let flow = Flow {
         protocol,
         source: SERVER.0,
@@ -48,13 +48,19 @@ fn reply_key(protocol: u8, port: u16) -> Key {
     Key { ingress: 2, flow }
 }
 
-fn connection<P>(protocol: u8, client: u16, port: u16, path: P, now: Moment) -> Connection<P> {
+pub(super) fn connection<P>(
+    protocol: u8,
+    client: u16,
+    port: u16,
+    path: P,
+    now: Moment,
+) -> Connection<P> {
     let request = Half::new(request_key(protocol, client), AttachmentId(2));
     let reply = Half::new(reply_key(protocol, port), AttachmentId(1));
     Connection::new(request, reply, path, Timeouts::tracked(protocol), now)
 }
 
-fn at(seconds: u64) -> Moment {
+pub(super) fn at(seconds: u64) -> Moment {
     Moment::from_millis(seconds * 1000)
 }
 
