@@ -78,6 +78,7 @@ pub struct Network<'t> {
     unseen: Vec<(Desk, u16)>,
     /// Where such a port could never be seen.
     hidden: Vec<Desk>,
+    recycled: usize,
 }
 
 /// What may become of a packet.
@@ -143,6 +144,7 @@ impl<'t> Network<'t> {
             freed: Vec::new(),
             unseen: Vec::new(),
             hidden: Vec::new(),
+            recycled: 0,
         }
     }
 
@@ -180,6 +182,12 @@ impl<'t> Network<'t> {
     pub fn records(&self) -> Vec<Record> {
         let alive = self.connections.iter().filter(|connection| !self.is_over(connection));
         alive.map(Connection::record).collect()
+    }
+
+    /// How often a port was given that had been in use and has rested, though others never were.
+    #[must_use]
+    pub const fn recycled(&self) -> usize {
+        self.recycled
     }
 
     /// The moments at which something will happen if nothing else does: connections end, ports have

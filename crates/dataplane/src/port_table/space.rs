@@ -163,7 +163,7 @@ impl Space {
 }
 
 fn hash(hasher: &FixedState, (address, port): (Ipv4Addr, u16)) -> u64 {
-    hasher.hash_one(u64::from(address.to_bits()) << 16 | u64::from(port))
+    hasher.hash_one((address.to_bits(), port))
 }
 
 /// Told by other bits of the hash than a table itself uses.

@@ -90,7 +90,7 @@ impl File {
                 let connections = dice.one(&[count - 1, count, count + 3, 65_000, 65_000]);
                 (count, connections, dice.one(&[count - 1, count, 55_000, 55_000]))
             }
-            92 => (4096 + dice.below(200) - 3, 65_000, 55_000),
+            92..94 => (4096 + dice.below(200) - 3, 65_000, 55_000),
             _ => return,
         };
         let last = first + count - 1;

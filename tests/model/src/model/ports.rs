@@ -206,6 +206,7 @@ impl<'t> Network<'t> {
                     Translator::Nat => connection.nat_port = Some(port),
                     Translator::Endpoint => {}
                 }
+                self.recycled += usize::from(self.is_recycled(&desk, translator, port));
                 self.freed.retain(|freed| freed.port != port || freed.desk != desk);
             }
             for freed in self.freed.iter_mut().filter(|freed| freed.desk == desk) {
@@ -265,6 +266,22 @@ impl<'t> Network<'t> {
             Some(free) => Err(format!("port {port} is to rest, and {free} need not")),
             None => Ok(()),
         }
+    }
+
+    /// Whether a port is one that has rested, while there are others that never were in use.
+    fn is_recycled(&self, desk: &Desk, translator: Translator, port: u16) -> bool {
+        let of_it = |freed: &&Freed| freed.desk == *desk;
+        let mut freed = self.freed.iter().filter(of_it);
+        if !freed.any(|it| it.port == port && it.rest == Rest::Due) || !self.has_rested(desk, port)
+        {
+            return false;
+        }
+        let carried = self.connections.iter().filter(|it| desk.serves(it, translator));
+        let mut used: Vec<u16> = carried.filter_map(|it| translator.port(it)).collect();
+        used.extend(self.freed.iter().filter(of_it).map(|it| it.port));
+        used.sort_unstable();
+        used.dedup();
+        used.len() < count(self.topology.settings.source_ports)
     }
 
     /// Whether a free port need not rest, beyond doubt.

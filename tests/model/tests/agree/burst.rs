@@ -2,7 +2,6 @@
 //! the connections end, and it begins anew.
 
 use viaduct_model::{Packet, Segment, TCP, generate::Dice};
-use viaduct_topology::model::PortRange;
 
 use crate::{
     session::opening,
@@ -10,21 +9,18 @@ use crate::{
     trial::{Disagreement, Exchange, Trial},
 };
 
-/// How often it begins anew: where there are thousands of ports, less often.
+/// How often it begins anew.
 const ROUNDS: usize = 5;
-const ROUNDS_OF_MANY: usize = 2;
+
+/// As many connections are too many to do the same to all of them again.
+const MANY: usize = 1000;
 
 /// Refusals after which no more is tried.
 const ENOUGH: usize = 3;
 
 impl Trial<'_> {
     /// Opens a flow as often as there are ports, and a few times more.
-    pub(crate) fn burst(
-        &mut self,
-        ports: PortRange,
-        dice: &mut Dice,
-        tally: &mut Tally,
-    ) -> Result<(), Disagreement> {
+    pub(crate) fn burst(&mut self, dice: &mut Dice, tally: &mut Tally) -> Result<(), Disagreement> {
         let translated = |it: &&Exchange| {
             it.request.source_port != 0 && it.request.source_port != it.reply.destination_port
         };
@@ -33,14 +29,18 @@ impl Trial<'_> {
             return Ok(());
         }
         let flows = kinds(dice.one(&candidates), &candidates);
-        let most = usize::from(ports.last - ports.first) + 1 + ENOUGH;
+        let most = usize::from(self.ports.last - self.ports.first) + 1 + ENOUGH;
         let mut source_port = dice.between(1024, 20_000) as u16;
         let mut open: Vec<Exchange> = Vec::new();
-        let rounds = if most > 1000 { ROUNDS_OF_MANY } else { ROUNDS };
-        for round in 0..rounds {
+        for round in 0..ROUNDS {
             let flow = if round == 0 { flows[0] } else { dice.one(&flows) };
+            let tries = match round {
+                0 => most,
+                _ if most <= MANY && dice.percent(40) => most,
+                _ => dice.between(1, most.min(MANY / 10)),
+            };
             let mut refused = 0;
-            for _ in 0..most {
+            for _ in 0..tries {
                 source_port = source_port.checked_add(1).unwrap_or(1024);
                 let segment = opening(flow.request.protocol);
                 let request = Packet { source_port, segment, ..flow.request };
@@ -56,39 +56,57 @@ impl Trial<'_> {
                     break;
                 }
             }
+            tally.most = tally.most.max(self.engine.connection_count());
             self.let_some_go(&mut open, dice, tally)?;
         }
         Ok(())
     }
 
-    /// Some connections end, or many, or time passes.
+    /// Time passes, so that some connections end without a close; and some are closed.
     fn let_some_go(
         &mut self,
         open: &mut Vec<Exchange>,
         dice: &mut Dice,
         tally: &mut Tally,
     ) -> Result<(), Disagreement> {
-        if open.is_empty() || dice.percent(25) {
-            self.wait(dice);
-            return Ok(());
+        if dice.percent(40) {
+            // Those that are established live longer.
+            for exchange in chosen(open, dice) {
+                let Exchange { from, request, at, reply } = exchange;
+                let request = Packet { segment: Segment::Carry, ..request };
+                for (from, packet) in [(at, reply), (from, request), (at, reply)] {
+                    self.carry(from, &packet, tally)?;
+                }
+            }
         }
-        // A run of them, one here and there, or all but one here and there.
-        let first = dice.below(open.len());
-        let length = dice.between(1, open.len());
-        let share = dice.one(&[2, 30, 97]);
-        let run = dice.percent(40);
-        for (number, exchange) in std::mem::take(open).into_iter().enumerate() {
-            let goes =
-                if run { (first..first + length).contains(&number) } else { dice.percent(share) };
-            if goes && exchange.request.protocol == TCP {
-                let reset = Packet { segment: Segment::Reset, ..exchange.request };
-                self.carry(exchange.from, &reset, tally)?;
-            } else {
-                open.push(exchange);
+        if open.len() < MANY && dice.percent(50) {
+            self.wait(dice);
+        }
+        if dice.percent(70) {
+            let closed = chosen(open, dice);
+            open.retain(|it| !closed.contains(it));
+            for Exchange { from, request, .. } in closed {
+                if request.protocol == TCP {
+                    self.carry(from, &Packet { segment: Segment::Reset, ..request }, tally)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// A run of them, one here and there, or all but one here and there.
+fn chosen(open: &[Exchange], dice: &mut Dice) -> Vec<Exchange> {
+    if open.is_empty() {
+        return Vec::new();
+    }
+    if dice.percent(40) {
+        let first = dice.below(open.len());
+        let last = dice.between(first, open.len() - 1).min(first + MANY / 10);
+        return open[first..=last].to_vec();
+    }
+    let share = if open.len() < MANY { dice.one(&[2, 30, 97]) } else { 2 };
+    open.iter().filter(|_| dice.percent(share)).copied().collect()
 }
 
 /// A flow, and others of the same sender that go elsewhere.

@@ -103,6 +103,13 @@ fn tried_enough(tally: &Tally, networks: u64) {
         let count = tally.allowed_through(target);
         assert!(count >= each_kind, "{target}: only {count} flows are allowed through it");
     }
+    // Nobody is to guess the next port (RFC 6056, section 3.3.1), and rest has an end.
+    let given: usize = tally.quarters.iter().sum();
+    for quarter in tally.quarters {
+        assert!((20..=30).contains(&(quarter * 100 / given)), "ports: {:?}", tally.quarters);
+    }
+    assert!(tally.recycled * 50 > networks as usize, "few ports were given after a rest");
+    assert!(tally.most > 4096, "no more than {} connections at once", tally.most);
     // What has several right answers is nearly untested.
     assert!(tally.open * 100 < tally.packets, "{} packets were left open", tally.open);
     assert!(tally.return_blocked * 100 > tally.explained, "few replies were blocked");

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use viaduct_topology::{Reason, inventory::Attachment};
+use viaduct_topology::{Reason, inventory::Attachment, model::PortRange};
 
 use crate::trial::kind_of_host;
 
@@ -24,6 +24,12 @@ pub(crate) struct Tally {
     allowed: BTreeMap<String, usize>,
     /// The same flows, by what their ways led through.
     targets: BTreeMap<&'static str, usize>,
+    /// Source ports that were given, by the quarter of their range.
+    pub(crate) quarters: [usize; 4],
+    /// Source ports that were given after a rest, though others never were in use.
+    pub(crate) recycled: usize,
+    /// Connections at once, at most.
+    pub(crate) most: usize,
     /// ICMP errors that arrived.
     pub(crate) complaints: usize,
     /// Packets of connections from before a reload: lost, and not lost.
@@ -50,6 +56,12 @@ impl Tally {
     /// A packet of a connection that was opened before a reload.
     pub(crate) fn went_on(&mut self, survived: bool) {
         self.went_on[usize::from(survived)] += 1;
+    }
+
+    /// A translated connection got this source port.
+    pub(crate) fn port(&mut self, port: u16, range: PortRange) {
+        let [first, last, port] = [range.first, range.last, port].map(usize::from);
+        self.quarters[(port - first) * 4 / (last + 1 - first)] += 1;
     }
 
     pub(crate) fn reason(&mut self, reason: Reason) {
@@ -90,6 +102,9 @@ impl fmt::Display for Tally {
             "after reloads, {went_on} packets of connections went on and {lost} were lost"
         )?;
         writeln!(f, "{} ICMP errors arrived", self.complaints)?;
+        let Self { quarters, recycled, most, .. } = self;
+        writeln!(f, "source ports by the quarter of their range: {quarters:?}")?;
+        writeln!(f, "{recycled} ports given after a rest; {most} connections at once at most")?;
         writeln!(f, "packets dropped:")?;
         for (code, count) in &self.reasons {
             writeln!(f, "  {count:8}  {code}")?;

@@ -15,6 +15,7 @@ use viaduct_model::{
 use viaduct_topology::{
     Reason, Topology,
     inventory::{Attachment, AttachmentId, Host},
+    model::PortRange,
 };
 
 use crate::{bytes, tally::Tally};
@@ -59,6 +60,10 @@ pub(crate) struct Trial<'t> {
     pub(crate) network: Network<'t>,
     /// Milliseconds.
     pub(crate) now: u64,
+    /// The ports that there are for translated connections, and whether they can be used up with
+    /// patience.
+    pub(crate) ports: PortRange,
+    few: bool,
     /// Exchanges that worked.
     pub(crate) live: Vec<Exchange>,
     /// Every packet so far.
@@ -84,7 +89,7 @@ pub(crate) struct Leg {
 }
 
 /// A request and its reply, both as their senders sent them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) from: AttachmentId,
     pub(crate) request: Packet,
@@ -140,17 +145,18 @@ pub(crate) fn run(seed: u64, flows: usize, tally: &mut Tally) -> Result<(), Disa
             .map_err(|it| trial.told_whole(it, seed, Some(&flow), now))?;
         earlier.push(flow);
     }
-    let ports = before.topology.settings.source_ports;
-    let few = usize::from(ports.last - ports.first) < FEW;
     let at_last = trial.session(&mut dice, ROUNDS, tally);
     at_last
-        .and_then(|()| if few { trial.burst(ports, &mut dice, tally) } else { Ok(()) })
+        .and_then(|()| if trial.few { trial.burst(&mut dice, tally) } else { Ok(()) })
         .and_then(|()| trial.records())
-        .map_err(|it| trial.told_whole(it, seed, None, now))
+        .map_err(|it| trial.told_whole(it, seed, None, now))?;
+    tally.recycled += trial.network.recycled();
+    Ok(())
 }
 
-/// Ports that can be used up, with patience.
+/// Ports that can be used up with patience, and without.
 const FEW: usize = 6000;
+const SCARCE: usize = 9;
 
 /// What happens in a session, in the end.
 const ROUNDS: usize = 30;
@@ -177,11 +183,12 @@ impl<'t> Trial<'t> {
         for eni in &plan.enis {
             engine.add_eni(eni).expect("the interface");
         }
-        let scarce = topology.settings.source_ports.last - topology.settings.source_ports.first < 9;
+        let ports = topology.settings.source_ports;
+        let count = usize::from(ports.last - ports.first) + 1;
         let mut down = Vec::new();
         for (attachment, host) in plan.attachments.iter().zip(&plan.hosts) {
             engine.add_attachment(attachment).expect("the attachment");
-            if !scarce && dice.percent(2) {
+            if count > SCARCE && dice.percent(2) {
                 down.push(attachment.id);
             } else {
                 engine.attached(attachment.id, host.device_mtu);
@@ -190,15 +197,9 @@ impl<'t> Trial<'t> {
         let scratch = engine.scratch([u8::try_from(seed % 251).expect("less than 251"); 32]);
         let mut network = Network::new(topology, plan, down);
         network.at(BEGINNING);
-        Self {
-            plan,
-            engine,
-            scratch,
-            network,
-            now: BEGINNING,
-            live: Vec::new(),
-            history: Vec::new(),
-        }
+        let few = count < FEW;
+        let (live, history) = (Vec::new(), Vec::new());
+        Self { plan, engine, scratch, network, now: BEGINNING, ports, few, live, history }
     }
 
     /// A disagreement with all that led to it.
@@ -455,7 +456,13 @@ impl<'t> Trial<'t> {
                     if at == expected =>
                 {
                     match self.network.settle(fate.clone(), from, &sent, packet) {
-                        Ok(()) => return Ok(Some((*at, *packet))),
+                        Ok(()) => {
+                            let opened = matches!(fate, Fate::Arrives { opened: Some(_), .. });
+                            if opened && packet.source_port != sent.source_port && !self.few {
+                                tally.port(packet.source_port, self.ports);
+                            }
+                            return Ok(Some((*at, *packet)));
+                        }
                         Err(complaint) => complaints.push(complaint),
                     }
                 }
