@@ -16,6 +16,7 @@ mod checks;
 mod ledger;
 mod network;
 mod packets;
+pub mod soak;
 mod worlds;
 
 use std::time::Duration;
@@ -32,6 +33,9 @@ use self::{
 };
 use crate::input::Input;
 
+/// Connections that the table takes: so few that a history can fill it.
+const CAPACITY: usize = 24;
+
 /// Steps beyond which a history shows nothing new.
 const MOST_STEPS: usize = 200;
 
@@ -47,7 +51,7 @@ pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let world = worlds::choice(input.u8());
     let mut history = History {
-        network: Network::new(world),
+        network: Network::new(&worlds::WORLDS, world, CAPACITY),
         ledger: Ledger::default(),
         delivered: Vec::new(),
         packets: 0,
@@ -248,7 +252,8 @@ impl History {
                     let sent = sent.expect("only packets are answered");
                     assert_eq!(after.answered_packets - before.answered_packets, 1);
                     let answer = self.network.scratch.answer();
-                    checks::answered(&self.network, &sent, &dropped, answer);
+                    let from = self.network.station(ingress);
+                    checks::answered(from, &sent, &dropped, answer);
                 }
             }
         }
@@ -278,6 +283,7 @@ impl History {
 
     /// All time passes: what was opened has ended, and every port is free.
     fn end(mut self) {
+        assert_eq!(self.network.engine.check(), Ok(()));
         self.network.now = self.network.now + Duration::from_hours(24 * 365);
         self.ledger.update(&self.network, &Step::Other);
         while self.network.engine.expire(self.network.now, 1000, &self.network.scratch) == 1000 {}

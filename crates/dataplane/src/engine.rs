@@ -30,6 +30,7 @@
 //! back by its id, whose epoch tells whether it died meanwhile. The one exception: whoever holds the
 //! inventory's lock may take the policy's.
 
+mod check;
 mod icmp;
 mod judge;
 #[cfg(all(loom, test))]

@@ -108,7 +108,6 @@ impl Index {
     }
 
     /// Entries. Takes each shard's lock in turn.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }

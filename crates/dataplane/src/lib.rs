@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod connection;
+mod consistency;
 mod counters;
 mod engine;
 pub mod explain;
@@ -23,6 +24,7 @@ mod timer_wheel;
 mod verdict;
 pub mod walk;
 
+pub use consistency::Inconsistency;
 pub use counters::Counters;
 pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo};
 pub use moment::Moment;

@@ -38,6 +38,7 @@
 //! Locks: one a protocol, held for the length of one operation, and nothing else is locked inside.
 
 mod bitmap;
+mod check;
 mod destination;
 #[cfg(all(loom, test))]
 mod models;
@@ -95,7 +96,7 @@ pub struct PortUsage {
 }
 
 /// Tells a table from every other that lives, also from one that later serves the same address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TableId(usize);
 
 /// The ports of one translating address.

@@ -149,7 +149,8 @@ impl State {
         if self.marks[own] & CONFIRMED == 0 {
             self.next[own] = segment.end();
             self.acked[own] = segment.sequence;
-            self.marks[own] |= KNOWN | SYN;
+            // Whatever was said before, a FIN for one, had other numbers.
+            self.marks[own] = KNOWN | SYN;
         }
     }
 
@@ -366,6 +367,20 @@ mod tests {
         assert_eq!(watched.sees(Request, S, 90_000, 0, 0), Phase::Opening);
         assert_eq!(watched.sees(Reply, S.union(A), 40_000, 90_001, 0), Phase::Opening);
         assert_eq!(watched.sees(Request, A, 90_001, 40_001, 0), Phase::Established);
+    }
+
+    /// Found by soaking: the server's own FIN was then taken for a repeated one, and the connection
+    /// for closed before the last acknowledgment.
+    #[test]
+    fn a_fin_from_before_the_syn_is_forgotten() {
+        let mut watched = Watched(State::default());
+        watched.sees(Request, S, 0, 0, 0);
+        watched.sees(Reply, F, 500_000, 0, 0);
+        watched.sees(Reply, S.union(A), 0, 1, 0);
+        watched.sees(Request, A, 1, 1, 0);
+        assert_eq!(watched.sees(Request, F, 1, 1, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, F, 1, 2, 0), Phase::Closing);
+        assert_eq!(watched.sees(Request, A, 2, 2, 0), Phase::Closed);
     }
 
     #[test]

@@ -71,10 +71,15 @@ impl TimerWheel {
 
     /// Stops the slot's timer, if it is armed.
     pub(crate) fn disarm(&mut self, slot: u32) {
-        let node = HEADS + slot as usize;
-        if node < self.nodes.len() && self.is_linked(node) {
-            self.unlink(node);
+        if self.is_armed(slot) {
+            self.unlink(HEADS + slot as usize);
         }
+    }
+
+    /// Whether the slot's timer is armed.
+    pub(crate) fn is_armed(&self, slot: u32) -> bool {
+        let node = HEADS + slot as usize;
+        node < self.nodes.len() && self.is_linked(node)
     }
 
     /// The next slot whose timer is due by `now`. Each timer moved to another level costs one of

@@ -84,6 +84,7 @@ fn two_workers_and_a_reloading_control_side() {
     let distinct: HashSet<u16> = ports.iter().flatten().copied().collect();
     assert_eq!(distinct.len(), 2 * usize::from(FLOWS), "each connection has a port of its own");
     assert_eq!(net.engine.connection_count(), 2 * usize::from(FLOWS));
+    assert_eq!(net.engine.check(), Ok(()));
 
     let mut net = net;
     net.pass_seconds(3600);
@@ -112,5 +113,6 @@ fn the_same_flow_at_two_workers_is_one_connection() {
         assert_eq!(first, second, "round {round}");
         let eni: Ipv4Addr = first.0.0.parse().unwrap();
         assert_eq!((net.ports_in_use(&eni.to_string()), net.engine.connection_count()), (1, 1));
+        assert_eq!(net.engine.check(), Ok(()));
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn forwarded(
     assert_eq!(bytes, frame, "the header that leaves is ours");
 
     checksums_hold(sent, frame);
-    is_for(network, sent, to, &flow, quoted.as_ref());
+    is_for(network.station(sent.ingress), &sent.flow, to, &flow, quoted.as_ref());
     belongs(sent, target, &flow, quoted.as_ref(), connections);
 }
 
@@ -61,16 +61,21 @@ fn checksums_hold(sent: &Sent, frame: &[u8]) {
     }
 }
 
-/// The packet shows its receiver nothing that is not for it: no address of the inside to anybody
-/// outside, and none of a VPC to the internet.
-fn is_for(network: &Network, sent: &Sent, to: &Station, flow: &Flow, quoted: Option<&Flow>) {
+/// The packet, which `from` sent as `sent`, shows its receiver nothing that is not for it: no address
+/// of the inside to anybody outside, and none of a VPC to the internet.
+pub(super) fn is_for(
+    from: &Station,
+    sent: &Flow,
+    to: &Station,
+    flow: &Flow,
+    quoted: Option<&Flow>,
+) {
     // An appliance may send what it likes, as what is not its own passes it; and errors come from
     // the internet under any address.
-    let from = network.station(sent.ingress).place;
-    let appliance = from == Place::Instance { forwards: true };
-    let pretended = appliance || from == Place::Internet;
+    let appliance = from.place == Place::Instance { forwards: true };
+    let pretended = appliance || from.place == Place::Internet;
     assert!(
-        flow.source != ENVIRONMENT_ADDRESS || pretended && sent.flow.source == ENVIRONMENT_ADDRESS,
+        flow.source != ENVIRONMENT_ADDRESS || pretended && sent.source == ENVIRONMENT_ADDRESS,
         "untranslated to {to:?}: {flow}"
     );
     match to.place {
@@ -78,17 +83,17 @@ fn is_for(network: &Network, sent: &Sent, to: &Station, flow: &Flow, quoted: Opt
         Place::Instance { forwards: true } => {}
         // A service answers at several addresses, all of them public.
         Place::Service => assert!(!is_private(flow.destination), "{flow} to {to:?}"),
-        _ => assert_eq!(flow.destination, to.address, "{flow} to {to:?} from {}", sent.ingress),
+        _ => assert_eq!(flow.destination, to.address, "{flow} to {to:?} from {from:?}"),
     }
     // What hosts of the internet send each other is their own affair. A service sees the address
     // that its side of an endpoint has, which is of shared address space.
-    let inside = from != Place::Internet;
+    let inside = from.place != Place::Internet;
     let unseen = |address: Ipv4Addr| match to.place {
         Place::Internet => is_private(address),
         Place::Service => is_private(address) && address.octets()[0] != 100,
         _ => false,
     };
-    assert!(!inside || !unseen(flow.source), "{flow} to {to:?}, sent as {}", sent.flow);
+    assert!(!inside || !unseen(flow.source), "{flow} to {to:?}, sent as {sent}");
     // What an internet gateway lets in (IGW-06).
     if !inside && matches!(to.place, Place::Environment | Place::Instance { .. }) {
         let [a, b, ..] = flow.source.octets();
@@ -146,7 +151,7 @@ fn same(packet: &Flow, flow: &Flow) -> bool {
 }
 
 /// An answer: a sound packet to whoever sent the packet, about that packet.
-pub(super) fn answered(network: &Network, sent: &Sent, dropped: &Dropped, answer: &[u8]) {
+pub(super) fn answered(from: &Station, sent: &Sent, dropped: &Dropped, answer: &[u8]) {
     let mut bytes = answer.to_vec();
     let frame = Frame::parse(&mut bytes, u16::MAX).expect("an answer is a packet");
     assert_eq!(frame.destination(), sent.flow.source);
@@ -159,10 +164,7 @@ pub(super) fn answered(network: &Network, sent: &Sent, dropped: &Dropped, answer
         }
         L4::IcmpError { .. } => {
             assert!(sent.ip.starts_with(frame.payload()), "not what was sent: {frame}");
-            let own = network
-                .stations
-                .iter()
-                .any(|station| station.place == Place::Environment && station.id == sent.ingress);
+            let own = from.place == Place::Environment;
             // Nobody else can know the address of the inside, unless it was in their packet.
             let inside = frame.source() == ENVIRONMENT_ADDRESS;
             assert!(!inside || own || sent.flow.destination == ENVIRONMENT_ADDRESS, "{frame}");

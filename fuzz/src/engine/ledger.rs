@@ -13,7 +13,10 @@ use viaduct_topology::{
 };
 use viaduct_wire::{Flow, protocol};
 
-use super::network::{CAPACITY, Network, Place};
+use super::{
+    CAPACITY,
+    network::{Network, Place},
+};
 
 /// What finds a connection: where its requests come in (all of the internet is one place, 0), and
 /// what they look like there.

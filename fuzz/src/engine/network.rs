@@ -3,19 +3,15 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 use viaduct_control_plane::{Plan, changes, plan_after};
 use viaduct_dataplane::{Engine, EngineConfig, Moment, Scratch};
 use viaduct_topology::{
-    ResourceId,
+    ResourceId, Topology,
     inventory::{AttachmentId, Change, ENVIRONMENT_ADDRESS, Eni, EniOwner, Host},
 };
-
-use super::worlds::WORLDS;
-
-/// Connections that the table takes: so few that a history can fill it.
-pub(super) const CAPACITY: usize = 24;
 
 /// What stands at an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +37,19 @@ pub(super) struct Station {
 }
 
 pub(super) struct Network {
-    pub(super) engine: Engine,
+    pub(super) engine: Arc<Engine>,
     pub(super) scratch: Scratch,
     pub(super) now: Moment,
     pub(super) plan: Plan,
     pub(super) stations: Vec<Station>,
+    worlds: &'static [Topology],
     world: usize,
 }
 
 impl Network {
-    pub(super) fn new(world: usize) -> Self {
-        let engine = Engine::new(EngineConfig { connections: CAPACITY, seed: 7 });
+    /// One of `worlds` in force, in an engine that takes so many connections.
+    pub(super) fn new(worlds: &'static [Topology], world: usize, connections: usize) -> Self {
+        let engine = Arc::new(Engine::new(EngineConfig { connections, seed: 7 }));
         let scratch = engine.scratch([3; 32]);
         let mut network = Self {
             engine,
@@ -59,6 +57,7 @@ impl Network {
             now: Moment::from_millis(1_000_000_000),
             plan: Plan::default(),
             stations: Vec::new(),
+            worlds,
             world,
         };
         network.reload(world);
@@ -68,7 +67,7 @@ impl Network {
     /// Puts another topology in the place of this one. Returns the interfaces that left, and those
     /// that are new, which may have the id of one that was there before.
     pub(super) fn reload(&mut self, world: usize) -> Vec<ResourceId> {
-        let topology = &WORLDS[world];
+        let topology = &self.worlds[world];
         let plan = plan_after(&self.plan, topology).expect("each world has room for its hosts");
         let steps = changes(&self.plan, &plan);
         let before = self.engine.generation();

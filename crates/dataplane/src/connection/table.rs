@@ -25,6 +25,8 @@
 //! Memory for a million connections of 200 bytes in the slab: 12 each for the timer and 30 to 55
 //! for two index entries, whose tables double when seven eighths full.
 
+mod check;
+
 use std::{fmt, hash::BuildHasher};
 
 use foldhash::fast::FixedState;

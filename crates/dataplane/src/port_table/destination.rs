@@ -137,6 +137,17 @@ impl Destination {
         (start..size).chain(0..start).find(|&port| !used.contains(&(port as u16)))
     }
 
+    /// Calls `f` with each port in use.
+    pub(super) fn for_each(&self, mut f: impl FnMut(u16)) {
+        match &self.used {
+            Used::Inline { len, ports } => {
+                ports[..usize::from(*len)].iter().for_each(|&port| f(port));
+            }
+            Used::List(list) => list.used().iter().for_each(|&port| f(port)),
+            Used::Map(map) => map.unused.for_each_missing(|port| f(port as u16)),
+        }
+    }
+
     pub(super) fn memory(&self) -> usize {
         match &self.used {
             Used::Inline { .. } => 0,

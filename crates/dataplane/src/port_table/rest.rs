@@ -73,6 +73,11 @@ impl Rest {
         Some(port)
     }
 
+    /// The ports here, the one that began first before the others.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.ports.iter().copied()
+    }
+
     /// Whether every port here has rested enough.
     pub(super) fn is_over(&self, now: Moment) -> bool {
         self.undated == 0 && self.batches.back().is_none_or(|batch| batch.rested <= now)

@@ -153,6 +153,30 @@ impl Space {
             + self.destinations.iter().flatten().map(Destination::memory).sum::<usize>()
     }
 
+    /// Calls `f` with each destination and port in use towards it.
+    pub(super) fn for_each_use(&self, mut f: impl FnMut((Ipv4Addr, u16), u16)) {
+        for known in self.destinations.iter().flatten() {
+            known.for_each(|port| f((known.address, known.port), port));
+        }
+    }
+
+    /// Whether each port is free, resting or in use and not two of these, and those that share one
+    /// are counted right.
+    pub(super) fn is_sound(&self) -> bool {
+        let mut users = vec![0_u32; self.size as usize];
+        self.for_each_use(|_, port| users[usize::from(port)] += 1);
+        let mut states: Vec<u32> = users.iter().map(|&users| users.min(1)).collect();
+        self.rest.ports().for_each(|port| states[usize::from(port)] += 1);
+        for (port, state) in (0..).zip(&mut states) {
+            *state += u32::from(self.rested.contains(port));
+        }
+        let beyond = |users: &u32| users.saturating_sub(1);
+        let counted = self.sharers.iter().map(|sharers| sharers & !UNSEEN);
+        states.iter().all(|&states| states == 1)
+            && users.iter().map(beyond).sum::<u32>() == self.shared
+            && (self.sharers.is_empty() || counted.eq(users.iter().map(beyond)))
+    }
+
     fn settle(&mut self, now: Moment) {
         self.rest.date(now);
         for _ in 0..SETTLE {
