@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use viaduct_dataplane::{ConnectionInfo, Counters, tcp::Phase};
 use viaduct_topology::{
     ResourceId,
-    inventory::{AttachmentId, EniOwner},
+    inventory::{AttachmentId, Eni, EniOwner},
 };
 use viaduct_wire::{Flow, protocol};
 
@@ -30,6 +30,15 @@ pub(super) struct Entry {
     /// Whether one is gone: whoever has its address now knows nothing of the port, so that no packet
     /// may pass any more.
     pub(super) lost: bool,
+}
+
+impl Entry {
+    /// Whether it holds a port of a function's interface or a NAT gateway that is there.
+    pub(super) fn is_translated(&self, network: &Network) -> bool {
+        let translates =
+            |eni: &Eni| matches!(eni.owner, EniOwner::Functions(_) | EniOwner::NatGateway { .. });
+        network.plan.enis.iter().any(|eni| translates(eni) && self.holds.contains(&eni.id))
+    }
 }
 
 #[derive(Default)]

@@ -12,7 +12,7 @@ use viaduct_topology::{
     inventory::{AttachmentId, Change, ENVIRONMENT_ADDRESS, Eni, EniOwner, Host},
 };
 
-use super::worlds::WORLDS;
+use super::{trains, worlds::WORLDS};
 
 /// Connections that the table takes: so few that a history can fill it.
 pub(super) const CAPACITY: usize = 24;
@@ -52,7 +52,7 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(world: usize) -> Self {
         let engine = Engine::new(EngineConfig { connections: CAPACITY, seed: 7 });
-        let scratch = engine.scratch([3; 32]);
+        let scratch = engine.scratch([3; 32]).with_fragment_limits(trains::LIMITS);
         let mut network = Self {
             engine,
             scratch,
