@@ -8,7 +8,8 @@
 //!   inside outside of it, no private address on the internet, no reply to anybody but the opener;
 //! - connections and ports are what a second book says they must be (`ledger`): a port is held
 //!   exactly as long as its connection lives;
-//! - every packet that went in was either forwarded or dropped for a reason, and counted so.
+//! - every packet that went in was forwarded, dropped for a reason or put together with others, and
+//!   counted so; datagrams in fragments are put together as a second opinion has it (`trains`).
 //!
 //! At the end all time passes, and nothing is held any more.
 
@@ -17,12 +18,13 @@ mod ledger;
 mod network;
 mod packets;
 pub mod soak;
+mod trains;
 mod worlds;
 
 use std::time::Duration;
 
-use viaduct_dataplane::{Counters, Verdict};
-use viaduct_topology::inventory::AttachmentId;
+use viaduct_dataplane::{Counters, Dropped, FragmentUsage, Verdict};
+use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::{Frame, L4};
 
 use self::{
@@ -30,6 +32,7 @@ use self::{
     ledger::{Entry, Ledger, Step, scope},
     network::Network,
     packets::{Load, ip_of},
+    trains::{Expected, Trains},
 };
 use crate::input::Input;
 
@@ -53,8 +56,10 @@ pub fn run(bytes: &[u8]) {
     let mut history = History {
         network: Network::new(&worlds::WORLDS, world, CAPACITY),
         ledger: Ledger::default(),
+        trains: Trains::default(),
         delivered: Vec::new(),
         packets: 0,
+        in_fragments: false,
     };
     for _ in 0..MOST_STEPS {
         if input.is_empty() {
@@ -77,14 +82,19 @@ struct Delivery {
 struct History {
     network: Network,
     ledger: Ledger,
+    trains: Trains,
     delivered: Vec<Delivery>,
     /// Packets that went in; a super-packet counts as those it stands for.
     packets: u64,
+    /// Whether this step's packet comes in fragments.
+    in_fragments: bool,
 }
 
 impl History {
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.u8() & 15 {
+        let step = input.u8();
+        self.in_fragments = step >= 0xe0;
+        match step & 15 {
             0..=4 => self.fresh(input),
             5..=8 => self.reply(input),
             9 => self.error(input),
@@ -105,7 +115,7 @@ impl History {
         let station = *input.pick(&self.network.stations);
         let mut buffer = packets::fresh(input, station.address);
         packets::damage(input, &mut buffer);
-        self.send(station.id, buffer);
+        self.emit(input, station.id, buffer);
     }
 
     /// Whoever got a packet answers it: mostly from the end it came to, to the end it came from.
@@ -117,7 +127,7 @@ impl History {
         let to = (packets::address(input, flow.source), flow.source_port);
         let mut buffer = packets::build(input, load, from, to);
         packets::damage(input, &mut buffer);
-        self.send(delivery.receiver, buffer);
+        self.emit(input, delivery.receiver, buffer);
     }
 
     /// Whoever got a packet, or somebody who did not, tells its sender that it failed.
@@ -132,7 +142,7 @@ impl History {
         let to = packets::address(input, flow.source);
         let mut buffer = packets::error(input, from, to, ip_of(&delivery.received));
         packets::damage(input, &mut buffer);
-        self.send(receiver, buffer);
+        self.emit(input, receiver, buffer);
     }
 
     /// The same packet again, or another of the same conversation.
@@ -140,7 +150,7 @@ impl History {
         let Some(delivery) = self.remembered(input) else { return };
         let mut buffer = delivery.sent;
         packets::damage(input, &mut buffer);
-        self.send(delivery.sender, buffer);
+        self.emit(input, delivery.sender, buffer);
     }
 
     /// Bytes from anywhere, an attachment or not.
@@ -193,7 +203,8 @@ impl History {
             150..=229 => 1000,
             _ => return self.network.engine.trim(self.network.now),
         };
-        self.network.engine.expire(self.network.now, budget, &self.network.scratch);
+        self.network.engine.expire(self.network.now, budget, &mut self.network.scratch);
+        self.trains.expire_all(self.network.now);
         self.ledger.update(&self.network, &Step::Expiry);
     }
 
@@ -209,55 +220,131 @@ impl History {
         self.ledger.update(&self.network, &Step::Other);
     }
 
+    /// Sends a packet, in fragments if this step is for that.
+    fn emit(&mut self, input: &mut Input<'_>, ingress: AttachmentId, buffer: Vec<u8>) {
+        if !self.in_fragments {
+            return self.send(ingress, buffer);
+        }
+        for fragment in packets::fragments(input, buffer) {
+            self.send(ingress, fragment);
+        }
+    }
+
     fn send(&mut self, ingress: AttachmentId, buffer: Vec<u8>) {
-        let sent = self.parse(ingress, &buffer);
+        let read = self.parse(ingress, &buffer);
+        self.packets += read.as_ref().map_or(1, |read| read.packets);
         let before = self.network.engine.counters();
         let mut out = buffer.clone();
         let Network { engine, scratch, now, .. } = &mut self.network;
         let verdict = engine.forward(&mut out, ingress, *now, scratch);
-        let known: Vec<Entry> = self.ledger.entries.values().cloned().collect();
-        let key = sent.as_ref().and_then(|sent| sent.key);
-        self.ledger.update(&self.network, &Step::Packet { key });
-
         let after = self.network.engine.counters();
+
+        // What is judged: the packet, or the datagram that it makes whole.
+        let (judged, buffer, also_dropped) = match read {
+            Some(read) if read.is_fragment => match self.fragment(ingress, &buffer, &verdict) {
+                (Some(datagram), gone) => {
+                    let whole = self.parse(ingress, &datagram);
+                    let whole = whole.map(|whole| Sent { in_fragments: true, ..whole });
+                    (whole, datagram, gone)
+                }
+                (None, gone) => {
+                    self.ledger.update(&self.network, &Step::Packet { key: None });
+                    let refused =
+                        if let Verdict::Drop(dropped) = verdict { dropped.packets } else { 0 };
+                    assert_eq!(drops(&after) - drops(&before), gone + refused);
+                    return self.all_are_counted(&after);
+                }
+            },
+            read => (read, buffer, 0),
+        };
+        let known: Vec<Entry> = self.ledger.entries.values().cloned().collect();
+        let key = judged.as_ref().and_then(|judged| judged.key);
+        self.ledger.update(&self.network, &Step::Packet { key });
+        let dropped = drops(&after) - drops(&before) - also_dropped;
+
         match verdict {
-            Verdict::Forward { target, length } => {
-                let sent = sent.expect("only packets are forwarded");
-                self.packets += sent.packets;
-                assert_eq!(after.forwarded_packets - before.forwarded_packets, sent.packets);
-                assert_eq!(drops(&after), drops(&before));
-                out.truncate(length);
+            Verdict::Forward { .. } | Verdict::Split { .. } => {
+                let sent = judged.expect("only packets are forwarded");
+                assert_eq!(dropped, 0);
+                let (target, frames) = match verdict {
+                    Verdict::Forward { target, length } => (target, vec![out[..length].to_vec()]),
+                    Verdict::Split { target } => {
+                        let frames = self.network.scratch.frames().iter();
+                        (target, frames.map(<[u8]>::to_vec).collect())
+                    }
+                    _ => unreachable!("nothing else is forwarded"),
+                };
                 let mut connections = known;
                 connections.extend(self.ledger.entries.values().cloned());
-                checks::forwarded(&self.network, &sent, target, &out, &connections);
+                let packets = checks::written(&self.network, target, &frames);
+                assert_eq!(after.forwarded_packets - before.forwarded_packets, packets);
+                let datagrams = trains::put_together(frames.iter().map(Vec::as_slice));
+                for datagram in &datagrams {
+                    checks::forwarded(&self.network, &sent, target, datagram, &connections);
+                }
+                let received = datagrams.into_iter().next().expect("something is forwarded");
                 if self.delivered.len() == REMEMBERED {
                     self.delivered.remove(0);
                 }
                 let sender = ingress;
                 let receiver = target;
-                self.delivered.push(Delivery { sender, sent: buffer, receiver, received: out });
+                self.delivered.push(Delivery { sender, sent: buffer, receiver, received });
             }
-            Verdict::Answer(dropped) | Verdict::Drop(dropped) => {
-                self.packets += dropped.packets;
+            Verdict::Answer(refused) | Verdict::Drop(refused) => {
                 assert_eq!(after.forwarded_packets, before.forwarded_packets);
-                assert_eq!(drops(&after) - drops(&before), dropped.packets);
-                assert_eq!(
-                    after.dropped(dropped.reason) - before.dropped(dropped.reason),
-                    dropped.packets
-                );
-                assert_eq!(dropped.ingress, ingress);
-                assert_eq!(dropped.packets, sent.as_ref().map_or(1, |sent| sent.packets));
-                assert_eq!(dropped.flow, sent.as_ref().map(|sent| sent.flow));
+                assert_eq!(dropped, refused.packets);
+                assert!(after.dropped(refused.reason) - before.dropped(refused.reason) >= dropped);
+                assert_eq!(refused.ingress, ingress);
+                assert_eq!(refused.packets, judged.as_ref().map_or(1, |judged| judged.packets));
+                assert_eq!(refused.flow, judged.as_ref().map(|judged| judged.flow));
                 if matches!(verdict, Verdict::Answer(_)) {
-                    let sent = sent.expect("only packets are answered");
+                    let sent = judged.expect("only packets are answered");
                     assert_eq!(after.answered_packets - before.answered_packets, 1);
                     let answer = self.network.scratch.answer();
                     let from = self.network.station(ingress);
-                    checks::answered(from, &sent, &dropped, answer);
+                    checks::answered(from, &sent, &refused, answer);
                 }
             }
+            Verdict::Held => panic!("a whole packet waits for something"),
         }
-        assert_eq!(after.forwarded_packets + drops(&after), self.packets);
+        self.all_are_counted(&after);
+    }
+
+    /// Has the second opinion of a fragment. Returns the datagram if it is whole, and how many
+    /// fragments went besides.
+    fn fragment(
+        &mut self,
+        ingress: AttachmentId,
+        buffer: &[u8],
+        verdict: &Verdict,
+    ) -> (Option<Vec<u8>>, u64) {
+        let mut bytes = buffer.to_vec();
+        let frame = Frame::parse(&mut bytes, u16::MAX).expect("it is a packet");
+        let (expected, gone) = self.trains.add(&frame, ingress, self.network.now);
+        match expected {
+            Expected::Held => assert_eq!(*verdict, Verdict::Held),
+            Expected::Failed(packets) => {
+                let (reason, flow) = (Reason::ReassemblyFailed, Some(frame.flow()));
+                let dropped = Dropped { reason, ingress, flow, request: None, packets };
+                assert_eq!(*verdict, Verdict::Drop(dropped));
+            }
+            Expected::Whole(datagram) => {
+                assert_ne!(*verdict, Verdict::Held);
+                return (Some(datagram), gone);
+            }
+        }
+        (None, gone)
+    }
+
+    /// Every packet that went in was forwarded, dropped, or put together with others, or it waits.
+    fn all_are_counted(&self, counters: &Counters) {
+        let waiting = self.network.scratch.fragments().fragments;
+        assert_eq!(waiting, self.trains.fragments());
+        let whole = self.packets - waiting - counters.reassembled_fragments
+            + counters.reassembled_datagrams;
+        let forwarded =
+            counters.forwarded_packets - counters.sent_fragments + counters.fragmented_packets;
+        assert_eq!(whole, forwarded + drops(counters));
     }
 
     /// The packet, if it is one to the device it is written to.
@@ -277,6 +364,8 @@ impl History {
             flow: frame.flow(),
             partial: frame.needs_checksum(),
             packets: frame.packets(),
+            is_fragment: frame.fragment().is_some(),
+            in_fragments: false,
             key: flow.map(|flow| (scope, flow)),
         })
     }
@@ -286,9 +375,12 @@ impl History {
         assert_eq!(self.network.engine.check(), Ok(()));
         self.network.now = self.network.now + Duration::from_hours(24 * 365);
         self.ledger.update(&self.network, &Step::Other);
-        while self.network.engine.expire(self.network.now, 1000, &self.network.scratch) == 1000 {}
+        while self.network.engine.expire(self.network.now, 1000, &mut self.network.scratch) == 1000
+        {
+        }
         self.ledger.update(&self.network, &Step::Expiry);
         assert_eq!(self.network.engine.connection_count(), 0);
+        assert_eq!(self.network.scratch.fragments(), FragmentUsage::default());
         for eni in self.network.engine.enis() {
             assert_eq!(eni.connections.unwrap_or(0), 0, "{eni:?} after all time has passed");
         }

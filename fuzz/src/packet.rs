@@ -10,7 +10,7 @@
 //! | 1 | by how much the TTL goes down |
 //! | 2–3 | the device's MTU |
 //! | 4–5 | zeros that are added to the packet, if it is stretched |
-//! | 6–7 | the next hop's MTU, for an answer that names it |
+//! | 6–7 | the next hop's MTU, for an answer that names it, and to cut the packet for |
 //! | 8–19 | the flow to rewrite to: addresses and ports |
 //! | 20– | the virtio-net header and the packet |
 //!
@@ -18,6 +18,7 @@
 //! (`oracle`); and the packet itself, where what is done is undone.
 
 mod answers;
+mod cutting;
 mod errors;
 mod parsing;
 mod rewriting;
@@ -100,6 +101,7 @@ fn try_packet(buffer: &[u8], task: &Task) {
     rewriting::follows_every_checksum(buffer, task);
     rewriting::can_be_undone(buffer, task);
     errors::are_translated(buffer, task, quoted);
+    cutting::fits_and_makes_the_packet(buffer, task.mtu, task.next_mtu);
 }
 
 /// Parses what is known to be a packet.

@@ -197,6 +197,14 @@ pub struct Counters {
     pub forwarded_bytes: u64,
     /// Packets answered (RST, ICMP errors) instead of forwarded.
     pub answered_packets: u64,
+    /// Fragments of datagrams that were put together.
+    pub reassembled_fragments: u64,
+    /// The datagrams; each then counts as one packet.
+    pub reassembled_datagrams: u64,
+    /// Packets that were too big for the next hop, and cut.
+    pub fragmented_packets: u64,
+    /// What they were cut into, which counts as forwarded.
+    pub sent_fragments: u64,
     /// Connections made.
     pub connections_opened: u64,
     /// Connections closed or expired.

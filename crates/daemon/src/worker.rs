@@ -10,7 +10,8 @@
 //! A round: wait for ready queues, at most until the next tick; give each of them a turn; take
 //! commands. A turn ends when the queue is empty, after [`TURN_FRAMES`] frames or after
 //! [`TURN_TIME`], whichever comes first; what is left is reported by the next wait, behind the
-//! others. Every [`TICK`] the connections' timers are run and resting queues are tried again.
+//! others. Every [`TICK`] the timers of connections and of fragments that wait are run, and resting
+//! queues are tried again.
 //!
 //! Nothing a giver does to its device may cost others more than a turn:
 //!
@@ -61,7 +62,7 @@ const TURN_FRAMES: u32 = 64;
 /// How long a turn may last. Sixty-four super-packets of 64 KiB take about a millisecond.
 const TURN_TIME: Duration = Duration::from_millis(2);
 
-/// Frames between two looks at the clock.
+/// Frames read, or written beyond one for each read, between two looks at the clock.
 const LOOK_EVERY: u32 = 8;
 
 /// Connections that one round may bury.
@@ -214,24 +215,31 @@ impl Worker {
     /// Reads a queue until its turn ends.
     fn turn(&mut self, id: AttachmentId, now: Moment) {
         let started = Instant::now();
+        let mut written = 0;
         for frame in 1..=TURN_FRAMES {
             // Detached by a command of this same round.
             let Some(port) = self.ports.at(id) else { return };
             match port.queue.read(&mut self.buffer) {
-                Received::Frame(length) => self.forward(id, length, now),
+                Received::Frame(length) => {
+                    written += self.forward(id, length, now);
+                }
                 Received::Lost => {}
                 Received::Empty if frame == 1 => return self.rest(id),
                 Received::Empty => return,
                 Received::Down => return self.rest(id),
                 Received::Gone => return self.gone(id),
             }
-            if frame % LOOK_EVERY == 0 && started.elapsed() >= TURN_TIME {
-                return;
+            if frame % LOOK_EVERY == 0 || written >= LOOK_EVERY {
+                written = 0;
+                if started.elapsed() >= TURN_TIME {
+                    return;
+                }
             }
         }
     }
 
-    fn forward(&mut self, ingress: AttachmentId, length: usize, now: Moment) {
+    /// Carries out one frame. Returns the further frames that it became: their writing takes time.
+    fn forward(&mut self, ingress: AttachmentId, length: usize, now: Moment) -> u32 {
         let Tools { engine, scratch, .. } = &mut self.tools;
         match engine.forward(&mut self.buffer[..length], ingress, now, scratch) {
             Verdict::Forward { target, length } => {
@@ -241,6 +249,8 @@ impl Worker {
                 };
                 self.sent(sent, target, ingress, now);
             }
+            Verdict::Split { target } => return self.write_all(target, ingress, now),
+            Verdict::Held => {}
             Verdict::Answer(dropped) => {
                 let sent = match self.ports.at(ingress) {
                     Some(port) => port.queue.write(self.tools.scratch.answer()),
@@ -256,6 +266,22 @@ impl Worker {
                 self.report(dropped, now);
             }
         }
+        0
+    }
+
+    /// Writes the frames of the scratch. Returns how many, without the first.
+    fn write_all(&mut self, target: AttachmentId, ingress: AttachmentId, now: Moment) -> u32 {
+        let mut written = 0;
+        while let Some(frame) = self.tools.scratch.frames().get(written) {
+            let sent = match self.ports.at(target) {
+                Some(port) => port.queue.write(frame),
+                None => Sent::Down,
+            };
+            self.sent(sent, target, ingress, now);
+            written += 1;
+        }
+        // INVARIANT: a packet is cut into 256 pieces at most.
+        written.saturating_sub(1) as u32
     }
 
     /// Sees to what became of a frame that was written to `target`.

@@ -17,6 +17,10 @@ pub(crate) struct WorkerCounters {
     forwarded_packets: AtomicU64,
     forwarded_bytes: AtomicU64,
     answered_packets: AtomicU64,
+    reassembled_fragments: AtomicU64,
+    reassembled_datagrams: AtomicU64,
+    fragmented_packets: AtomicU64,
+    sent_fragments: AtomicU64,
     connections_opened: AtomicU64,
     connections_ended: AtomicU64,
     dropped_packets: [AtomicU64; REASONS],
@@ -28,6 +32,10 @@ impl WorkerCounters {
             forwarded_packets: AtomicU64::new(0),
             forwarded_bytes: AtomicU64::new(0),
             answered_packets: AtomicU64::new(0),
+            reassembled_fragments: AtomicU64::new(0),
+            reassembled_datagrams: AtomicU64::new(0),
+            fragmented_packets: AtomicU64::new(0),
+            sent_fragments: AtomicU64::new(0),
             connections_opened: AtomicU64::new(0),
             connections_ended: AtomicU64::new(0),
             dropped_packets: [const { AtomicU64::new(0) }; REASONS],
@@ -41,6 +49,16 @@ impl WorkerCounters {
 
     pub(crate) fn answered(&self) {
         add(&self.answered_packets, 1);
+    }
+
+    pub(crate) fn reassembled(&self, fragments: u64) {
+        add(&self.reassembled_fragments, fragments);
+        add(&self.reassembled_datagrams, 1);
+    }
+
+    pub(crate) fn fragmented(&self, packets: u64, fragments: u64) {
+        add(&self.fragmented_packets, packets);
+        add(&self.sent_fragments, fragments);
     }
 
     pub(crate) fn opened(&self) {
@@ -82,6 +100,10 @@ impl CounterRegistry {
             sum.forwarded_packets += worker.forwarded_packets.load(Relaxed);
             sum.forwarded_bytes += worker.forwarded_bytes.load(Relaxed);
             sum.answered_packets += worker.answered_packets.load(Relaxed);
+            sum.reassembled_fragments += worker.reassembled_fragments.load(Relaxed);
+            sum.reassembled_datagrams += worker.reassembled_datagrams.load(Relaxed);
+            sum.fragmented_packets += worker.fragmented_packets.load(Relaxed);
+            sum.sent_fragments += worker.sent_fragments.load(Relaxed);
             sum.connections_opened += worker.connections_opened.load(Relaxed);
             sum.connections_ended += worker.connections_ended.load(Relaxed);
             for (total, counter) in sum.dropped.iter_mut().zip(&worker.dropped_packets) {
@@ -101,6 +123,14 @@ pub struct Counters {
     pub forwarded_bytes: u64,
     /// Packets answered instead of forwarded (RST, ICMP errors).
     pub answered_packets: u64,
+    /// Fragments of datagrams that were put together.
+    pub reassembled_fragments: u64,
+    /// The datagrams. Each is then forwarded, answered or dropped as one packet.
+    pub reassembled_datagrams: u64,
+    /// Packets that were too big for the next hop, and cut.
+    pub fragmented_packets: u64,
+    /// What they were cut into: fragments, or smaller segments.
+    pub sent_fragments: u64,
     /// Connections made.
     pub connections_opened: u64,
     /// Connections that closed or expired.
@@ -127,6 +157,10 @@ impl Default for Counters {
             forwarded_packets: 0,
             forwarded_bytes: 0,
             answered_packets: 0,
+            reassembled_fragments: 0,
+            reassembled_datagrams: 0,
+            fragmented_packets: 0,
+            sent_fragments: 0,
             connections_opened: 0,
             connections_ended: 0,
             dropped: [0; REASONS],
@@ -147,10 +181,14 @@ impl Serialize for Counters {
             }
         }
 
-        let mut out = serializer.serialize_struct("Counters", 6)?;
+        let mut out = serializer.serialize_struct("Counters", 10)?;
         out.serialize_field("forwarded_packets", &self.forwarded_packets)?;
         out.serialize_field("forwarded_bytes", &self.forwarded_bytes)?;
         out.serialize_field("answered_packets", &self.answered_packets)?;
+        out.serialize_field("reassembled_fragments", &self.reassembled_fragments)?;
+        out.serialize_field("reassembled_datagrams", &self.reassembled_datagrams)?;
+        out.serialize_field("fragmented_packets", &self.fragmented_packets)?;
+        out.serialize_field("sent_fragments", &self.sent_fragments)?;
         out.serialize_field("connections_opened", &self.connections_opened)?;
         out.serialize_field("connections_ended", &self.connections_ended)?;
         out.serialize_field("dropped_packets", &Drops(self))?;

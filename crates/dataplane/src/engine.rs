@@ -31,6 +31,7 @@
 //! inventory's lock may take the policy's.
 
 mod check;
+mod fragments;
 mod icmp;
 mod judge;
 #[cfg(all(loom, test))]
@@ -125,7 +126,7 @@ enum Passage {
     Passes {
         id: ConnectionId,
         rewrite: Rewrite,
-        target: AttachmentId,
+        onward: Onward,
         phase: Phase,
     },
     Refused {
@@ -153,6 +154,14 @@ struct Standing {
     generation: u32,
     /// Whether it was judged for this very packet.
     judged: bool,
+}
+
+/// Where an admitted packet goes.
+#[derive(Clone, Copy, Debug)]
+struct Onward {
+    target: AttachmentId,
+    /// The largest packet that gets there, in bytes, if this one is larger and may be cut.
+    cut: Option<u16>,
 }
 
 /// Why an admitted packet cannot go on its way.
@@ -315,14 +324,37 @@ impl Engine {
         scratch: &mut Scratch,
     ) -> Verdict {
         let port = self.ports.port(ingress);
-        let mut frame = match Frame::parse(buffer, port.mtu) {
+        let frame = match Frame::parse(buffer, port.mtu) {
             Ok(frame) => frame,
             Err(malformed) => return Self::unparsed(malformed, ingress, scratch),
         };
-        let (packets, bytes) = (frame.packets(), frame.bytes());
-        match self.decide(&mut frame, port.scope, ingress, now, scratch) {
-            Ok(target) => {
+        if let L4::Fragment { .. } = frame.l4()
+            && let Some(fragment) = frame.fragment()
+        {
+            return self.fragment(&frame, fragment, port, ingress, now, scratch);
+        }
+        self.carry(frame, port.scope, ingress, now, scratch)
+    }
+
+    /// Carries out one whole packet.
+    #[inline]
+    fn carry(
+        &self,
+        mut frame: Frame<'_>,
+        scope: u32,
+        ingress: AttachmentId,
+        now: Moment,
+        scratch: &mut Scratch,
+    ) -> Verdict {
+        let (packets, bytes, source) = (frame.packets(), frame.bytes(), frame.source());
+        match self.decide(&mut frame, scope, ingress, now, scratch) {
+            Ok(Onward { target, cut: Some(mtu) }) => Self::cut(frame, target, mtu, scratch),
+            Ok(Onward { target, cut: None }) => {
                 scratch.counters.forwarded(packets, bytes);
+                // Under another address its sender's choice is no longer unique (RFC 6864).
+                if !frame.dont_fragment() && frame.source() != source {
+                    frame.set_identification(scratch.identification());
+                }
                 Verdict::Forward { target, length: frame.finish() }
             }
             Err(Refusal { reason, request, answered }) => {
@@ -339,9 +371,11 @@ impl Engine {
         }
     }
 
-    /// Ends connections whose time is over, looking at no more than `budget`. Returns how many it
-    /// looked at: less than `budget` means that no more are due.
-    pub fn expire(&self, now: Moment, budget: usize, scratch: &Scratch) -> usize {
+    /// Ends connections whose time is over, looking at no more than `budget`, and discards what
+    /// has waited too long in the scratch. Returns how many connections it looked at: less than
+    /// `budget` means that no more are due.
+    pub fn expire(&self, now: Moment, budget: usize, scratch: &mut Scratch) -> usize {
+        scratch.reassembler.expire(now, &scratch.counters);
         self.connections.expire(now, budget, &mut |connection| bury(connection, scratch))
     }
 
@@ -411,7 +445,7 @@ impl Engine {
         Verdict::Drop(Dropped { reason, ingress, flow: None, request: None, packets: 1 })
     }
 
-    /// Decides and, if the packet passes, rewrites it. Returns where it goes.
+    /// Decides on a whole packet and, if it passes, rewrites it. Returns where it goes.
     fn decide(
         &self,
         frame: &mut Frame<'_>,
@@ -419,16 +453,12 @@ impl Engine {
         ingress: AttachmentId,
         now: Moment,
         scratch: &mut Scratch,
-    ) -> Result<AttachmentId, Refusal> {
+    ) -> Result<Onward, Refusal> {
         if scratch.policy.generation != self.generation() {
             self.refresh(scratch);
         }
-        match frame.l4() {
-            L4::Fragment { .. } => return Err(Reason::FragmentRestriction.into()),
-            L4::IcmpError { kind, code } => {
-                return self.icmp_error(frame, (kind, code), scope, ingress, now, scratch);
-            }
-            _ => {}
+        if let L4::IcmpError { kind, code } = frame.l4() {
+            return self.icmp_error(frame, (kind, code), scope, ingress, now, scratch);
         }
         let key = Key { ingress: scope, flow: frame.flow() };
         let segment = Segment::of(frame);
@@ -439,12 +469,12 @@ impl Engine {
                 self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
             });
             match found {
-                Lookup::Hit(Passage::Passes { id, rewrite, target, phase }) => {
+                Lookup::Hit(Passage::Passes { id, rewrite, onward, phase }) => {
                     frame.rewrite(&rewrite);
                     if phase == Phase::Closed {
                         self.end(id, scratch);
                     }
-                    return Ok(target);
+                    return Ok(onward);
                 }
                 Lookup::Hit(Passage::Refused { reason, request }) => {
                     return Err(Refusal { reason, request, answered: false });
@@ -463,10 +493,10 @@ impl Engine {
                 }
                 Lookup::Expired(connection) => bury(*connection, scratch),
                 Lookup::Miss => {
-                    if let Some(target) =
+                    if let Some(onward) =
                         self.open(frame, key, segment.as_ref(), ingress, now, scratch)?
                     {
-                        return Ok(target);
+                        return Ok(onward);
                     }
                 }
             }
@@ -503,22 +533,23 @@ impl Engine {
             return Passage::Refused { reason, request: request() };
         }
         let way = connection.path;
-        if let Err(misfit) = self.fits(frame, target, half.ttl_decrement, way.mtu) {
-            return Passage::Unfit { misfit, direction, way, request: request() };
-        }
+        let onward = match self.fits(frame, target, half.ttl_decrement, way.mtu) {
+            Ok(onward) => onward,
+            Err(misfit) => return Passage::Unfit { misfit, direction, way, request: request() },
+        };
         let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
-        Passage::Passes { id, rewrite: connection.rewrite(direction), target, phase }
+        Passage::Passes { id, rewrite: connection.rewrite(direction), onward, phase }
     }
 
-    /// Whether an admitted packet can go on: something is there to take it, it is small enough,
-    /// and it may make another hop.
+    /// Whether an admitted packet can go on: something is there to take it, it is small enough or
+    /// may be cut, and it may make another hop.
     fn fits(
         &self,
         frame: &Frame<'_>,
         target: AttachmentId,
         ttl_decrement: u8,
         way_mtu: u16,
-    ) -> Result<(), Misfit> {
+    ) -> Result<Onward, Misfit> {
         let mtu = self.ports.port(target).mtu;
         if mtu == 0 {
             return Err(Misfit::Down);
@@ -527,10 +558,13 @@ impl Engine {
             return Err(Misfit::Expired);
         }
         let mtu = mtu.min(way_mtu);
-        if frame.largest_packet() > usize::from(mtu) {
-            return Err(Misfit::TooBig { mtu });
+        if frame.largest_packet() <= usize::from(mtu) {
+            return Ok(Onward { target, cut: None });
         }
-        Ok(())
+        if frame.may_be_cut(mtu) {
+            return Ok(Onward { target, cut: Some(mtu) });
+        }
+        Err(Misfit::TooBig { mtu })
     }
 
     /// Refuses a packet that does not fit, with an ICMP error where one is due. `sender` is the

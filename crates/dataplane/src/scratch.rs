@@ -7,7 +7,15 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use crate::{counters::WorkerCounters, policy::Policy, sync::Arc};
+use viaduct_wire::{Frame, Frames};
+
+use crate::{
+    counters::WorkerCounters,
+    identification::Identifications,
+    policy::Policy,
+    reassembly::{FragmentLimits, FragmentUsage, Reassembler},
+    sync::Arc,
+};
 
 /// A worker's own state; [`Engine::scratch`](crate::Engine::scratch) makes one.
 #[derive(Debug)]
@@ -19,6 +27,13 @@ pub struct Scratch {
     pub(crate) policy: Arc<Policy>,
     /// The frame of the last [`Verdict::Answer`](crate::Verdict::Answer), reused.
     pub(crate) answer: Vec<u8>,
+    /// The frames of the last [`Verdict::Split`](crate::Verdict::Split), reused.
+    pub(crate) frames: Frames,
+    /// Where a datagram is put together, reused.
+    pub(crate) whole: Vec<u8>,
+    /// Datagrams of which fragments are missing.
+    pub(crate) reassembler: Reassembler,
+    identifications: Identifications,
 }
 
 impl Scratch {
@@ -33,7 +48,17 @@ impl Scratch {
             policy,
             // An ICMP error or a RST: 576 bytes (RFC 1812, section 4.3.2.3) and the headers.
             answer: Vec::with_capacity(1024),
+            frames: Frames::default(),
+            whole: Vec::new(),
+            reassembler: Reassembler::default(),
+            identifications: Identifications::default(),
         }
+    }
+
+    /// Bounds what is held of datagrams in fragments. What is held already is discarded.
+    #[must_use]
+    pub fn with_fragment_limits(self, limits: FragmentLimits) -> Self {
+        Self { reassembler: Reassembler::new(limits), ..self }
     }
 
     /// The frame to write back after [`Verdict::Answer`](crate::Verdict::Answer), virtio-net header
@@ -43,7 +68,32 @@ impl Scratch {
         &self.answer
     }
 
+    /// The frames to write to the target after [`Verdict::Split`](crate::Verdict::Split), in their
+    /// order.
+    #[must_use]
+    pub fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    /// What is held of datagrams in fragments.
+    #[must_use]
+    pub fn fragments(&self) -> FragmentUsage {
+        self.reassembler.usage()
+    }
+
     pub(crate) fn random(&mut self) -> u64 {
         self.random.next_u64()
+    }
+
+    /// An identification for a datagram that we send as our own.
+    pub(crate) fn identification(&mut self) -> u16 {
+        self.identifications.draw(|| self.random.next_u64())
+    }
+
+    /// Cuts a frame up, into [`frames`](Self::frames).
+    pub(crate) fn cut(&mut self, frame: Frame<'_>, mtu: u16) {
+        let Self { random, frames, identifications, .. } = self;
+        frames.clear();
+        frame.cut(mtu, || identifications.draw(|| random.next_u64()), frames);
     }
 }

@@ -14,6 +14,14 @@ pub enum Verdict {
         /// Bytes of the buffer to write, virtio-net header included.
         length: usize,
     },
+    /// Forwarded, but not out of the buffer: write each frame of the scratch to `target`, in their
+    /// order. A packet too big for it in pieces, or a datagram that came in fragments.
+    Split {
+        /// Where they go.
+        target: AttachmentId,
+    },
+    /// A fragment, which waits for the rest of its datagram. The buffer is free.
+    Held,
     /// Not forwarded; instead, write each frame of the scratch back to where the packet came from.
     Answer(Dropped),
     /// Not forwarded.

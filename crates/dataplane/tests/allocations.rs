@@ -37,3 +37,22 @@ fn a_refused_packet_allocates_nothing() {
     });
     assert_eq!(allocated.count_total, 0);
 }
+
+#[test]
+fn a_packet_that_is_cut_allocates_nothing() {
+    let mut traffic = Traffic::establish(1);
+    let target = traffic.net.id("instance/db");
+    let Net { engine, scratch, now, .. } = &mut traffic.net;
+    let api = viaduct_topology::inventory::AttachmentId(1);
+    engine.attached(target, 1500);
+    let big = tcp((INSIDE, 9), ("10.0.2.10", 80), SYN, &[0; 4000]).without_df().0;
+    let mut buffer = big.clone();
+    let mut send = || {
+        buffer.copy_from_slice(&big);
+        let verdict = engine.forward(&mut buffer, api, *now, scratch);
+        assert_eq!(verdict, Verdict::Split { target });
+    };
+    send();
+    let allocated = allocation_counter::measure(|| (0..1000).for_each(|_| send()));
+    assert_eq!(allocated.count_total, 0);
+}

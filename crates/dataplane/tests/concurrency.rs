@@ -71,11 +71,12 @@ fn two_workers_and_a_reloading_control_side() {
             scope.spawn(|| converse(&net, 2, "function/api/2")),
         ];
         let mut generation = net.engine.generation();
+        let mut timers = net.engine.scratch([3; 32]);
         for round in 0..200 {
             let next = net.engine.load(&topologies[round % 2]);
             assert!(round == 0 || next > generation, "the policies differ");
             generation = next;
-            net.engine.expire(net.now, 100, &net.scratch);
+            net.engine.expire(net.now, 100, &mut timers);
             thread::yield_now();
         }
         workers.map(|worker| worker.join().expect("the worker"))

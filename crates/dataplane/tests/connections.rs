@@ -140,6 +140,7 @@ impl Crowd {
             Verdict::Drop(Dropped { reason, .. }) | Verdict::Answer(Dropped { reason, .. }) => {
                 Err(reason)
             }
+            other => panic!("no packet is in fragments, or too big: {other:?}"),
         }
     }
 

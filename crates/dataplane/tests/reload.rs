@@ -281,6 +281,7 @@ fn worker(net: &Net, seed: u8, environment: &str, stop: &AtomicBool) -> (u32, u3
                 Ok(Packet(buffer))
             }
             Verdict::Drop(dropped) | Verdict::Answer(dropped) => Err(dropped.reason),
+            other => panic!("no packet is in fragments, or too big: {other:?}"),
         }
     };
     let mut next = || {

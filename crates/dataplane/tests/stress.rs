@@ -154,7 +154,7 @@ fn disturb(stage: &Stage<'_>, seed: u64) -> u64 {
     while !stage.over.load(Relaxed) {
         let now = stage.now();
         match random.next() % 8 {
-            0..3 => drop(net.engine.expire(now, 64, &scratch)),
+            0..3 => drop(net.engine.expire(now, 64, &mut scratch)),
             3 => net.engine.trim(now),
             4 => {
                 let db = net.id("instance/db");

@@ -10,8 +10,9 @@ pub enum Malformed {
     /// The virtio-net header describes work that the packet does not call for.
     #[error("the virtio-net header does not fit the packet: {0}")]
     BadOffloadHeader(#[from] BadOffload),
-    /// A fragment that reaches past the largest packet there is, or that hides the transport
-    /// header from filters (RFC 1858, RFC 3128).
+    /// A fragment that reaches past the largest packet there is, that is empty, that others follow
+    /// at no multiple of 8 bytes, or that hides the transport header from filters (RFC 1858,
+    /// RFC 3128).
     #[error("the fragment at offset {offset} cannot be part of a sound packet")]
     Fragment {
         /// Where its payload starts in the whole packet's, in bytes.

@@ -8,8 +8,13 @@ use crate::error::Malformed;
 /// The smallest header, and every header this crate writes.
 pub(crate) const HEADER_LEN: usize = 20;
 
+/// The largest: its length field counts 15 words at most.
+pub(crate) const LARGEST_HEADER: usize = 60;
+
 /// Where the fields lie, in bytes from the packet's start.
 pub(crate) mod field {
+    pub(crate) const TOTAL_LENGTH: usize = 2;
+    pub(crate) const IDENTIFICATION: usize = 4;
     pub(crate) const FRAGMENT: usize = 6;
     pub(crate) const TTL: usize = 8;
     pub(crate) const PROTOCOL: usize = 9;
@@ -19,7 +24,7 @@ pub(crate) mod field {
 }
 
 pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
-const MORE_FRAGMENTS: u16 = 0x2000;
+pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 /// What a checked header says about the packet's shape.
@@ -34,10 +39,23 @@ pub(crate) struct Shape {
 }
 
 /// Where a fragment's payload lies in that of the whole packet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fragment {
-    pub(crate) offset: u16,
-    pub(crate) more: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// In bytes, a multiple of 8.
+    pub offset: u16,
+    /// Whether others follow: then the payload's length is a multiple of 8, too.
+    pub more: bool,
+}
+
+impl Fragment {
+    /// What a header says of that; `None` of a whole packet.
+    pub(crate) fn of(header: &[u8; HEADER_LEN]) -> Option<Self> {
+        let bits = u16::from_be_bytes([header[field::FRAGMENT], header[field::FRAGMENT + 1]]);
+        if bits & (MORE_FRAGMENTS | OFFSET_MASK) == 0 {
+            return None;
+        }
+        Some(Self { offset: (bits & OFFSET_MASK) * 8, more: bits & MORE_FRAGMENTS != 0 })
+    }
 }
 
 impl Shape {
@@ -89,17 +107,14 @@ pub(crate) fn check(packet: &[u8]) -> Result<Shape, Malformed> {
         source: address(header, field::SOURCE),
         destination: address(header, field::DESTINATION),
     };
-    let bits = u16::from_be_bytes([header[field::FRAGMENT], header[field::FRAGMENT + 1]]);
-    if bits & (MORE_FRAGMENTS | OFFSET_MASK) == 0 {
-        return Ok(shape);
-    }
-    let blocks = bits & OFFSET_MASK;
-    let offset = blocks * 8;
-    // Put together it would be larger than a packet can be ("ping of death").
-    if offset.checked_add(shape.total_len).is_none() {
+    let fragment = Fragment::of(header);
+    if let Some(Fragment { offset, .. }) = fragment
+        // Put together it would be larger than a packet can be ("ping of death").
+        && offset.checked_add(shape.total_len).is_none()
+    {
         return Err(Malformed::Fragment { offset });
     }
-    Ok(Shape { fragment: Some(Fragment { offset, more: bits & MORE_FRAGMENTS != 0 }), ..shape })
+    Ok(Shape { fragment, ..shape })
 }
 
 /// The address at `at`.

@@ -51,9 +51,12 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+mod cut;
 mod error;
 mod flow;
+mod fragment;
 mod frame;
+mod frames;
 pub mod icmp;
 mod ipv4;
 mod offload;
@@ -63,9 +66,13 @@ pub mod tcp;
 mod transport;
 pub mod vnet;
 
+pub use cut::MOST_PIECES;
 pub use error::{BadOffload, Malformed};
 pub use flow::{Flow, protocol};
+pub use fragment::assemble;
 pub use frame::Frame;
+pub use frames::Frames;
+pub use ipv4::Fragment;
 pub use quoted::Quoted;
 pub use rewrite::Rewrite;
 pub use tcp::TcpFlags;

@@ -13,7 +13,7 @@ const UDP_MAX_SEGMENTS: u32 = 128;
 
 /// `TCP_MIN_SND_MSS` of `include/net/tcp.h`: no connection sends smaller full segments, and
 /// smaller ones serve to make a receiver do much work for few bytes (CVE-2019-11479).
-const TCP_SMALLEST_SEGMENT: u16 = 48;
+pub(crate) const TCP_SMALLEST_SEGMENT: u16 = 48;
 
 /// Work on a packet that its header leaves to whoever takes it off the other queue.
 #[derive(Clone, Copy, Debug, Default)]

@@ -191,7 +191,9 @@ fn check_fragment(ip: &Shape, fragment: Fragment, payload: &[u8]) -> Result<Tran
         true => payload.len() < header_len,
         false => usize::from(fragment.offset) < header_len,
     };
-    if hides_header {
+    // An empty piece says nothing, and one that others follow ends where the next can begin.
+    let impossible = payload.is_empty() || fragment.more && !payload.len().is_multiple_of(8);
+    if hides_header || impossible {
         return Err(Malformed::Fragment { offset: fragment.offset });
     }
     Ok(portless(ip, L4::Fragment { first, last: !fragment.more }))

@@ -20,11 +20,34 @@ pub(super) struct Sent {
     pub(super) flow: Flow,
     pub(super) partial: bool,
     pub(super) packets: u64,
+    pub(super) is_fragment: bool,
+    /// It is a datagram that came in some.
+    pub(super) in_fragments: bool,
     /// What finds its connection, or that of the packet it is an error about.
     pub(super) key: Option<Key>,
 }
 
-/// A forwarded packet: sound, for the host that gets it, and translated.
+/// What is written to a device: frames that it takes, each with a header of ours. Returns the packets
+/// that they stand for.
+pub(super) fn written(network: &Network, target: AttachmentId, frames: &[Vec<u8>]) -> u64 {
+    let to = network.station(target);
+    assert!(to.mtu > 0, "to {to:?}, where nothing is attached");
+    let mut packets = 0;
+    for frame in frames {
+        let mut bytes = frame.clone();
+        let out = Frame::parse(&mut bytes, u16::MAX).expect("what leaves is a packet");
+        assert!(out.largest_packet() <= usize::from(to.mtu), "larger than {to:?} takes");
+        assert!(frames.len() == 1 || !out.dont_fragment() && !out.needs_checksum());
+        assert!(sums(&completed(frame)).header);
+        packets += out.packets();
+        assert_eq!(out.finish(), frame.len());
+        assert_eq!(bytes, *frame, "the header that leaves is ours");
+    }
+    packets
+}
+
+/// A forwarded packet, put together if it left in fragments: sound, for the host that gets it, and
+/// translated.
 pub(super) fn forwarded(
     network: &Network,
     sent: &Sent,
@@ -33,21 +56,18 @@ pub(super) fn forwarded(
     connections: &[Entry],
 ) {
     let to = network.station(target);
-    assert!(to.mtu > 0, "to {to:?}, where nothing is attached");
     let mut bytes = frame.to_vec();
     let out = Frame::parse(&mut bytes, u16::MAX).expect("what leaves is a packet");
     let flow = out.flow();
-    assert_eq!(out.packets(), sent.packets);
-    assert!(out.largest_packet() <= usize::from(to.mtu), "larger than {to:?} takes");
+    // Only what may be cut is made of more packets, or is one of those that were sent together.
+    assert!(out.packets() == sent.packets || !out.dont_fragment());
     assert!(sent.ip[8] - out.ttl() <= 1, "TTL {} of {}", out.ttl(), sent.ip[8]);
     assert!(out.ttl() > 0 || sent.ip[8] == 0);
     let quoted = out.quoted().map(|quoted| quoted.flow);
-    assert_eq!(out.finish(), frame.len());
-    assert_eq!(bytes, frame, "the header that leaves is ours");
 
     checksums_hold(sent, frame);
     is_for(network.station(sent.ingress), &sent.flow, to, &flow, quoted.as_ref());
-    belongs(sent, target, &flow, quoted.as_ref(), connections);
+    belongs(network, sent, target, &flow, quoted.as_ref(), connections);
 }
 
 /// What was right stays right, and what was wrong is not mended.
@@ -113,6 +133,7 @@ pub(super) fn is_for(
 
 /// The packet is one of a connection that its sender is an end of, and goes to the other end.
 fn belongs(
+    network: &Network,
     sent: &Sent,
     target: AttachmentId,
     flow: &Flow,
@@ -121,7 +142,11 @@ fn belongs(
 ) {
     let about = |flow: &Flow| quoted.map_or(*flow, Flow::reversed);
     let out = about(flow);
+    let refused_in_fragments = sent.in_fragments && sent.flow.protocol != protocol::UDP;
     let found = connections.iter().filter(|entry| !entry.lost).any(|entry| {
+        if refused_in_fragments && entry.is_translated(network) {
+            return false;
+        }
         let info = &entry.info;
         if sent.key == Some(super::ledger::key(info)) {
             let opener = info.from_internet || info.opener == sent.ingress;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use viaduct_dataplane::{ConnectionInfo, Counters, tcp::Phase};
 use viaduct_topology::{
     ResourceId,
-    inventory::{AttachmentId, EniOwner},
+    inventory::{AttachmentId, Eni, EniOwner},
 };
 use viaduct_wire::{Flow, protocol};
 
@@ -33,6 +33,15 @@ pub(super) struct Entry {
     /// Whether one is gone: whoever has its address now knows nothing of the port, so that no packet
     /// may pass any more.
     pub(super) lost: bool,
+}
+
+impl Entry {
+    /// Whether it holds a port of a function's interface or a NAT gateway that is there.
+    pub(super) fn is_translated(&self, network: &Network) -> bool {
+        let translates =
+            |eni: &Eni| matches!(eni.owner, EniOwner::Functions(_) | EniOwner::NatGateway { .. });
+        network.plan.enis.iter().any(|eni| translates(eni) && self.holds.contains(&eni.id))
+    }
 }
 
 #[derive(Default)]
@@ -200,9 +209,7 @@ fn check_birth(network: &Network, info: &ConnectionInfo, holds: &[ResourceId]) {
     assert_eq!(functions.len(), usize::from(from_environment), "{info:?} holds {holds:?}");
     assert!(gateways.len() <= 1, "{info:?} holds {holds:?}");
     let shown = std::net::IpAddr::V4(info.translated.source);
-    let translates = |eni: &&viaduct_topology::inventory::Eni| {
-        eni.private_ip == shown || eni.public_ip == Some(shown)
-    };
+    let translates = |eni: &&Eni| eni.private_ip == shown || eni.public_ip == Some(shown);
     match (gateways.first(), functions.first()) {
         (Some(gateway), _) => assert!(translates(gateway), "{info:?} by {gateway:?}"),
         (None, Some(eni)) if holds.len() == 1 => assert!(translates(eni), "{info:?} by {eni:?}"),

@@ -50,7 +50,7 @@ impl Network {
     /// One of `worlds` in force, in an engine that takes so many connections.
     pub(super) fn new(worlds: &'static [Topology], world: usize, connections: usize) -> Self {
         let engine = Arc::new(Engine::new(EngineConfig { connections, seed: 7 }));
-        let scratch = engine.scratch([3; 32]);
+        let scratch = engine.scratch([3; 32]).with_fragment_limits(super::trains::LIMITS);
         let mut network = Self {
             engine,
             scratch,

@@ -195,6 +195,45 @@ pub(super) fn damage(input: &mut Input<'_>, buffer: &mut [u8]) {
     packet::mend(buffer, if edits & 4 == 0 { mends } else { input.u8() & mends });
 }
 
+/// The packet in fragments, of a few sizes and in some order, one perhaps missing or changed. As it is
+/// if it is none that can be cut.
+pub(super) fn fragments(input: &mut Input<'_>, buffer: Vec<u8>) -> Vec<Vec<u8>> {
+    let ip = ip_of(&buffer);
+    let cuttable =
+        ip.len() > 28 && ip[0] == 0x45 && buffer[..VNET_HEADER_LEN] == [0; VNET_HEADER_LEN];
+    if !cuttable {
+        return vec![buffer];
+    }
+    let (header, payload) = ip.split_at(20);
+    let shape = input.u8();
+    // No more than a dozen, or they would be all of the history.
+    let least = payload.len().div_ceil(12);
+    let size = *[8, 24, 552, 1480].get(usize::from(shape & 3)).unwrap_or(&8);
+    let size = usize::max(size, least).next_multiple_of(8);
+    let mut fragments = Vec::new();
+    for (index, piece) in payload.chunks(size).enumerate() {
+        let at = index * size;
+        let mut ip = header.to_vec();
+        ip[2..4].copy_from_slice(&(20 + piece.len() as u16).to_be_bytes());
+        ip[5] = shape >> 2 & 1;
+        let more = if at + size < payload.len() { 0x2000 } else { 0 };
+        ip[6..8].copy_from_slice(&(more | (at / 8) as u16).to_be_bytes());
+        oracle::mend_header(&mut ip);
+        ip.extend(piece);
+        let mut fragment = VnetHeader::default().emit().to_vec();
+        fragment.extend(ip);
+        damage(input, &mut fragment);
+        fragments.push(fragment);
+    }
+    if shape & 8 != 0 {
+        fragments.reverse();
+    }
+    if shape & 0x30 == 0x30 {
+        fragments.remove(usize::from(shape >> 6) % fragments.len());
+    }
+    fragments
+}
+
 fn segment(load: Load, from: u16, to: u16, payload: usize) -> (u8, Vec<u8>) {
     let ports = |segment: &mut Vec<u8>| {
         segment.extend(from.to_be_bytes());

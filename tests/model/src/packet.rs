@@ -169,7 +169,7 @@ pub enum Oddity {
     TooLong,
     /// It is of no version that there is.
     NoVersion,
-    /// It is a fragment.
+    /// It is a fragment, and the rest of its datagram never comes.
     Fragment,
     /// It is an IPv6 packet.
     Ipv6,
@@ -192,16 +192,17 @@ impl Oddity {
         Self::BadSegmentation,
     ];
 
-    /// Why such a packet is dropped, wherever it goes.
+    /// Why such a packet is dropped, wherever it goes. `None` if it is not dropped at once: nothing
+    /// comes of it.
     #[must_use]
-    pub const fn refused(self) -> Reason {
-        match self {
+    pub const fn refused(self) -> Option<Reason> {
+        Some(match self {
             Self::Truncated | Self::BadChecksum | Self::TooLong | Self::NoVersion => {
                 Reason::MalformedPacket
             }
-            Self::Fragment => Reason::FragmentRestriction,
+            Self::Fragment => return None,
             Self::Ipv6 => Reason::Ipv6NotForwarded,
             Self::BadOffload | Self::BadSegmentation => Reason::BadOffloadHeader,
-        }
+        })
     }
 }

@@ -14,6 +14,18 @@ pub(super) fn text(status: &Status, counters: &Counters, connections: usize) -> 
         "Packets answered instead of forwarded.",
         counters.answered_packets,
     );
+    text.counter(
+        "reassembled_fragments",
+        "Fragments of datagrams put together.",
+        counters.reassembled_fragments,
+    );
+    text.counter(
+        "reassembled_datagrams",
+        "Datagrams put together.",
+        counters.reassembled_datagrams,
+    );
+    text.counter("fragmented_packets", "Packets cut, as too big.", counters.fragmented_packets);
+    text.counter("sent_fragments", "What they were cut into.", counters.sent_fragments);
     text.head("dropped_packets_total", "counter", "Packets dropped, by reason.");
     for (reason, packets) in &counters.dropped_packets {
         text.line(&format!("dropped_packets_total{{reason=\"{reason}\"}}"), packets);

@@ -12,7 +12,7 @@ use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::Frame;
 
 use super::{
-    Engine, Refusal, bury,
+    Engine, Onward, Refusal, bury,
     judge::{Known, Lost, Retraced, retrace},
 };
 use crate::{
@@ -35,7 +35,7 @@ impl Engine {
         ingress: AttachmentId,
         now: Moment,
         scratch: &mut Scratch,
-    ) -> Result<AttachmentId, Refusal> {
+    ) -> Result<Onward, Refusal> {
         let quoted = frame.quoted().ok_or(Reason::MalformedPacket)?.flow;
         let key = Key { ingress: scope, flow: quoted.reversed() };
         let found = self.connections.lookup(&key, now, |_, direction, connection| {
@@ -85,9 +85,10 @@ impl Engine {
             }
             .map_err(refused)?;
         }
-        if let Err(misfit) = self.fits(frame, target, 0, u16::MAX) {
-            return Err(Refusal { request, ..self.unfit(frame, misfit, ingress, None, scratch) });
-        }
+        let onward = self.fits(frame, target, 0, u16::MAX).map_err(|misfit| Refusal {
+            request,
+            ..self.unfit(frame, misfit, ingress, None, scratch)
+        })?;
         // What the other end sends is what the error must be about; its address, the receiver.
         let (sent, end, seen) = match direction {
             Direction::Request => {
@@ -101,7 +102,7 @@ impl Engine {
         // nothing behind the translator (RFC 5508, REQ-5).
         let source = if own || end != seen { seen } else { frame.source() };
         frame.rewrite_icmp_error(source, sent.source, &sent);
-        Ok(target)
+        Ok(onward)
     }
 
     fn forwards_for_others(&self, ingress: AttachmentId) -> bool {

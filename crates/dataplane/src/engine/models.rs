@@ -93,6 +93,7 @@ fn send(engine: &Engine, port: u16, scratch: &mut Scratch) -> Result<AttachmentI
     match engine.forward(&mut datagram(port), from, Moment::ZERO, scratch) {
         Verdict::Forward { target, .. } => Ok(target),
         Verdict::Drop(dropped) | Verdict::Answer(dropped) => Err(dropped.reason),
+        Verdict::Held | Verdict::Split { .. } => panic!("nothing is in fragments"),
     }
 }
 
@@ -179,8 +180,8 @@ fn an_attachment_is_removed_while_packets_are_forwarded() {
             }
         };
         together([Box::new(packets), Box::new(removal)]);
-        let scratch = engine.scratch([3; 32]);
-        engine.expire(Moment::from_millis(1 << 40), 100, &scratch);
+        let mut scratch = engine.scratch([3; 32]);
+        engine.expire(Moment::from_millis(1 << 40), 100, &mut scratch);
         assert_eq!(engine.connection_count(), 0);
     });
 }

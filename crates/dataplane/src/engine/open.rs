@@ -3,7 +3,7 @@
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::{Frame, L4};
 
-use super::{Engine, Refusal, Way};
+use super::{Engine, Onward, Refusal, Way};
 use crate::{
     connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
     inventory::Interface,
@@ -42,7 +42,7 @@ impl Engine {
         ingress: AttachmentId,
         now: Moment,
         scratch: &mut Scratch,
-    ) -> Result<Option<AttachmentId>, Refusal> {
+    ) -> Result<Option<Onward>, Refusal> {
         let subject = Subject::packet(frame.flow(), frame.l4());
         let path = self.walk(ingress, &subject, Options::default(), scratch).map_err(|reason| {
             // A late segment of a connection that has closed opens nothing toward anybody.
@@ -52,10 +52,13 @@ impl Engine {
         if !opens(frame) {
             return Err(no_connection(frame, &path, scratch));
         }
-        if let Err(misfit) = self.fits(frame, path.target, path.ttl_decrement, path.mtu) {
-            let sender = path.nat.as_ref().map(|nat| nat.ip);
-            return Err(self.unfit(frame, misfit, ingress, sender, scratch));
-        }
+        let onward = match self.fits(frame, path.target, path.ttl_decrement, path.mtu) {
+            Ok(onward) => onward,
+            Err(misfit) => {
+                let sender = path.nat.as_ref().map(|nat| nat.ip);
+                return Err(self.unfit(frame, misfit, ingress, sender, scratch));
+            }
+        };
         let Passage { path, leases } = self.reserve(path, ingress, &subject, now, scratch)?;
         let ports = leases.each_ref().map(|lease| lease.as_ref().map_or(0, PortLease::port));
         let arrival = path.translate(&key.flow, ports).arrival();
@@ -79,7 +82,7 @@ impl Engine {
         let rewrite = self.insert(connection, &path, now, scratch)?;
         Ok(rewrite.map(|rewrite| {
             frame.rewrite(&rewrite);
-            path.target
+            Onward { target: path.target, ..onward }
         }))
     }
 
@@ -153,7 +156,7 @@ impl Engine {
         }
     }
 
-    fn walk(
+    pub(super) fn walk(
         &self,
         ingress: AttachmentId,
         subject: &Subject,

@@ -16,6 +16,7 @@ fn point_21_what_nobody_asked_for_reaches_nobody() {
         Outcome::Delivered { at, packet } => panic!("{packet:?} came out at {at}"),
         Outcome::Answered { packet, .. } => assert_eq!(packet.ends().1.0, MAIL.0),
         Outcome::Dropped(_) => {}
+        other => panic!("{other:?}"),
     };
     for port in [1, 22, 443, 1024, used, used + 1, 65_535] {
         let to = (PUBLIC, port);

@@ -34,6 +34,7 @@ fn point_16_every_packet_is_accounted_for() {
             }
             Outcome::Answered { .. } => answers += 1,
             Outcome::Dropped(_) => {}
+            other => panic!("nothing here is in fragments: {other:?}"),
         }
         if number.is_multiple_of(64) {
             net.pass_seconds(60);

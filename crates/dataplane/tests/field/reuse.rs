@@ -52,7 +52,7 @@ fn point_12_the_dead_are_found_without_a_sweep() {
     net.expire();
     // A lone datagram's flow lives for 30 s, a half-open connection for four minutes.
     net.pass_seconds(31);
-    let looked_at = net.engine.expire(net.now, 100_000, &net.scratch);
+    let looked_at = net.engine.expire(net.now, 100_000, &mut net.scratch);
     assert!(looked_at <= 2 * usize::from(PORTS), "{looked_at} timers for {PORTS} deaths");
     assert_eq!(net.engine.connection_count(), usize::from(LIVING));
     assert_eq!(net.ports_in_use("10.0.0.5"), 0);

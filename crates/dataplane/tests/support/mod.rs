@@ -47,6 +47,13 @@ pub(crate) enum Outcome {
         at: String,
         packet: Packet,
     },
+    /// Several came out there.
+    Cut {
+        at: String,
+        packets: Vec<Packet>,
+    },
+    /// It waits for the rest of its datagram.
+    Held,
     /// This came back to its sender.
     Answered {
         reason: Reason,
@@ -61,6 +68,14 @@ impl Outcome {
         match self {
             Self::Delivered { at, packet } if at == name => packet,
             other => panic!("not delivered at {name}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn cut_at(self, name: &str) -> Vec<Packet> {
+        match self {
+            Self::Cut { at, packets } if at == name => packets,
+            other => panic!("not cut for {name}: {other:?}"),
         }
     }
 
@@ -147,12 +162,24 @@ impl Net {
     pub(crate) fn send(&mut self, from: &str, packet: &Packet) -> Outcome {
         let mut buffer = packet.0.clone();
         let ingress = self.id(from);
+        let name_of = |target| {
+            let at = self.names.iter().find(|(_, id)| *id == target).expect("a target");
+            at.0.clone()
+        };
         match self.engine.forward(&mut buffer, ingress, self.now, &mut self.scratch) {
             Verdict::Forward { target, length } => {
                 buffer.truncate(length);
-                let at = self.names.iter().find(|(_, id)| *id == target).expect("a target");
-                Outcome::Delivered { at: at.0.clone(), packet: Packet(buffer) }
+                Outcome::Delivered { at: name_of(target), packet: Packet(buffer) }
             }
+            Verdict::Split { target } => {
+                let frames = self.scratch.frames().iter();
+                let mut packets: Vec<_> = frames.map(|frame| Packet(frame.to_vec())).collect();
+                match packets.len() {
+                    1 => Outcome::Delivered { at: name_of(target), packet: packets.remove(0) },
+                    _ => Outcome::Cut { at: name_of(target), packets },
+                }
+            }
+            Verdict::Held => Outcome::Held,
             Verdict::Answer(Dropped { reason, .. }) => {
                 Outcome::Answered { reason, packet: Packet(self.scratch.answer().to_vec()) }
             }
@@ -170,7 +197,7 @@ impl Net {
 
     /// Has the timers do their work.
     pub(crate) fn expire(&mut self) {
-        while self.engine.expire(self.now, 1000, &self.scratch) == 1000 {}
+        while self.engine.expire(self.now, 1000, &mut self.scratch) == 1000 {}
     }
 
     /// Connections, and ports in use at the interface with this private address.
@@ -180,9 +207,10 @@ impl Net {
         eni.expect("an interface").connections.expect("a translating interface")
     }
 
-    /// Asserts that nothing is held: no connection, no port.
+    /// Asserts that nothing is held: no connection, no port, no fragment.
     #[track_caller]
     pub(crate) fn assert_empty(&self) {
+        assert_eq!(self.scratch.fragments(), Default::default(), "fragments are left");
         assert_eq!(self.engine.connection_count(), 0, "connections are left");
         for eni in self.engine.enis() {
             assert_eq!(eni.connections.unwrap_or(0), 0, "{} holds ports", eni.private_ip);
@@ -240,6 +268,11 @@ pub(crate) fn udp(from: (&str, u16), to: (&str, u16), payload: &[u8]) -> Packet 
 
 /// An ICMP echo request, or the reply to one.
 pub(crate) fn echo(from: &str, to: &str, id: u16, reply: bool) -> Packet {
+    echo_with(from, to, id, reply, b"ping")
+}
+
+/// An ICMP echo request that carries this, or the reply to one.
+pub(crate) fn echo_with(from: &str, to: &str, id: u16, reply: bool, payload: &[u8]) -> Packet {
     built(|bytes| {
         let builder = PacketBuilder::ipv4(ip(from), ip(to), 64);
         let builder = if reply {
@@ -247,7 +280,7 @@ pub(crate) fn echo(from: &str, to: &str, id: u16, reply: bool) -> Packet {
         } else {
             builder.icmpv4_echo_request(id, 1)
         };
-        builder.write(bytes, b"ping").expect("an echo");
+        builder.write(bytes, payload).expect("an echo");
     })
 }
 
@@ -284,11 +317,59 @@ impl Packet {
         self
     }
 
-    /// As the first fragment of something longer.
-    pub(crate) fn into_fragment(mut self) -> Self {
-        self.0[VNET_HEADER_LEN + 6] |= 0x20;
+    /// With this type of service, of which two bits are ECN's.
+    pub(crate) fn with_tos(mut self, tos: u8) -> Self {
+        self.0[VNET_HEADER_LEN + 1] = tos;
         self.fix_ip_checksum();
         self
+    }
+
+    /// With this identification.
+    pub(crate) fn with_identification(mut self, identification: u16) -> Self {
+        self.0[VNET_HEADER_LEN + 4..][..2].copy_from_slice(&identification.to_be_bytes());
+        self.fix_ip_checksum();
+        self
+    }
+
+    /// In fragments with payloads of so many bytes each, in their order.
+    pub(crate) fn fragments(&self, size: usize) -> Vec<Self> {
+        let (header, rest) = etherparse::Ipv4Header::from_slice(self.ip()).expect("a header");
+        let pieces = rest.chunks(size).enumerate().map(|(index, piece)| {
+            let mut header = header.clone();
+            header.dont_fragment = false;
+            header.set_payload_len(piece.len()).expect("short enough");
+            header.more_fragments = (index + 1) * size < rest.len();
+            let offset = u16::try_from(index * size / 8).expect("within a packet");
+            header.fragment_offset = offset.try_into().expect("within a packet");
+            header.header_checksum = header.calc_header_checksum();
+            built(|bytes| {
+                header.write_raw(bytes).expect("a vector takes all");
+                bytes.extend_from_slice(piece);
+            })
+        });
+        pieces.collect()
+    }
+
+    /// The datagram that etherparse makes of fragments.
+    pub(crate) fn defragmented(fragments: &[Self]) -> Self {
+        let mut pool = etherparse::defrag::IpDefragPool::<(), ()>::new();
+        let mut whole = None;
+        for fragment in fragments {
+            let sliced = SlicedPacket::from_ip(fragment.ip()).expect("a packet");
+            let done = pool.process_sliced_packet(&sliced, (), ()).expect("nothing overlaps");
+            assert!(whole.is_none(), "whole before its last fragment");
+            whole = done;
+        }
+        let payload = whole.expect("nothing is missing").payload;
+        let mut header = etherparse::Ipv4Header::from_slice(fragments[0].ip()).expect("one").0;
+        header.more_fragments = false;
+        header.fragment_offset = etherparse::IpFragOffset::ZERO;
+        header.set_payload_len(payload.len()).expect("short enough");
+        header.header_checksum = header.calc_header_checksum();
+        built(|bytes| {
+            header.write_raw(bytes).expect("a vector takes all");
+            bytes.extend_from_slice(&payload);
+        })
     }
 
     fn fix_ip_checksum(&mut self) {
@@ -299,6 +380,10 @@ impl Packet {
 
     pub(crate) fn ttl(&self) -> u8 {
         self.ip()[8]
+    }
+
+    pub(crate) fn identification(&self) -> u16 {
+        u16::from_be_bytes([self.ip()[4], self.ip()[5]])
     }
 
     /// `a.b.c.d:p > a.b.c.d:p`, or without ports; checks every checksum on the way.

@@ -283,7 +283,7 @@ fn fragments_that_hide_something_are_refused() {
     };
     let whole = |first, last| Ok(L4::Fragment { first, last });
     let refused = |offset| Err(Malformed::Fragment { offset });
-    assert_eq!(fragment(tcp(40), 0, true), whole(true, false));
+    assert_eq!(fragment(tcp(44), 0, true), whole(true, false));
     assert_eq!(fragment(tcp(40), 3, false), whole(false, true));
     assert_eq!(fragment(udp(40), 1, true), whole(false, false));
     // A first fragment without all of the header, or a later one over it.
@@ -292,6 +292,9 @@ fn fragments_that_hide_something_are_refused() {
     assert_eq!(fragment(cut(echo(), 7), 0, true), refused(0));
     assert_eq!(fragment(tcp(40), 1, false), refused(8));
     assert_eq!(fragment(tcp(40), 2, false), refused(16));
+    // Nothing, and a piece that the next one cannot follow.
+    assert_eq!(fragment(cut(udp(40), 0), 3, false), refused(24));
+    assert_eq!(fragment(tcp(43), 0, true), refused(0));
     // More than a packet can hold.
     assert_eq!(fragment(udp(40), 0x1fff, false), refused(65_528));
 }

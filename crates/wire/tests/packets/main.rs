@@ -3,6 +3,7 @@
 mod answers;
 mod arbitrary_bytes;
 mod forged_headers;
+mod fragments;
 mod icmp_errors;
 mod support;
 mod translation;

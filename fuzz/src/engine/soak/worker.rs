@@ -11,6 +11,7 @@ use super::{
         checks::{self, Sent},
         network::Station,
         packets::{self, ip_of},
+        trains,
     },
     Options, Shared, Tally,
     conversation::{Conversation, OPENING, Words, build, opening},
@@ -98,7 +99,17 @@ impl Worker {
             self.step(shared, now);
         }
         shared.pass(Duration::from_millis(10));
-        shared.engine.expire(shared.now(), 4000, &self.scratch);
+        shared.engine.expire(shared.now(), 4000, &mut self.scratch);
+    }
+
+    /// Ends all whose time is over.
+    pub(super) fn expire_all(&mut self, shared: &Shared) {
+        while shared.engine.expire(shared.now(), 1000, &mut self.scratch) == 1000 {}
+    }
+
+    /// Fragments that it holds.
+    pub(super) fn waiting(&self) -> u64 {
+        self.scratch.fragments().fragments
     }
 
     /// Sends one packet.
@@ -228,36 +239,43 @@ impl Worker {
     }
 
     /// Has the engine carry what is in the buffer. What comes out, if it does, is for who gets it.
-    /// `sent` is its flow if it is a packet that anybody may send.
+    /// `sent` is its flow if it is a packet that anybody may send. Otherwise: why not, or nothing if
+    /// it is a fragment that waits for others.
     fn send(
         &mut self,
         shared: &Shared,
         sender: AttachmentId,
         sent: Option<Flow>,
         now: Moment,
-    ) -> Result<Delivered, Reason> {
+    ) -> Result<Delivered, Option<Reason>> {
         let sound = sent.is_some();
-        let sent = sent.or_else(|| flow_of(&self.buffer));
+        let came = Came::of(&self.buffer);
+        let sent = sent.or(came.flow);
         self.tally.packets += 1;
         match shared.engine.forward(&mut self.buffer, sender, now, &mut self.scratch) {
             Verdict::Forward { target, length } => {
+                self.tally.segments += came.packets;
                 let sent = sent.expect("only packets are forwarded");
-                let frame = Frame::parse(&mut self.buffer[..length], u16::MAX);
-                let frame = frame.expect("what leaves is a packet");
-                let (flow, quoted) = (frame.flow(), frame.quoted().map(|quoted| quoted.flow));
-                self.tally.segments += frame.packets();
-                let from = self.host(shared, sender, sent.source);
-                let to = self.host(shared, target, flow.destination);
-                checks::is_for(&from, &sent, &to, &flow, quoted.as_ref());
-                if sound && self.tally.packets.is_multiple_of(16) {
-                    let after = sums(&completed(&self.buffer[..length]));
-                    assert!(after.header && after.transport == Some(true), "{flow}: {after:?}");
-                }
-                self.digest(u64::from(target.0) << 32 | u64::from(flow.source_port) << 16);
-                Ok(Delivered { target, flow, quoted })
+                let frame = self.buffer[..length].to_vec();
+                Ok(self.delivered(shared, (sender, sent), target, frame, sound))
+            }
+            Verdict::Split { target } => {
+                self.tally.segments += came.packets;
+                let sent = sent.expect("only packets are forwarded");
+                let datagrams = trains::put_together(self.scratch.frames().iter());
+                let mut delivered = datagrams
+                    .into_iter()
+                    .map(|frame| self.delivered(shared, (sender, sent), target, frame, sound));
+                let first = delivered.next().expect("something is forwarded");
+                delivered.for_each(drop);
+                Ok(first)
+            }
+            Verdict::Held => {
+                self.tally.segments += came.packets;
+                Err(None)
             }
             Verdict::Answer(dropped) => {
-                self.tally.segments += dropped.packets;
+                self.tally.segments += came.refused(dropped.packets);
                 self.tally.answered += 1;
                 let mut bytes = self.buffer.clone();
                 let frame = Frame::parse(&mut bytes, u16::MAX).expect("only packets are answered");
@@ -267,19 +285,43 @@ impl Worker {
                     flow: frame.flow(),
                     partial: frame.needs_checksum(),
                     packets: dropped.packets,
+                    is_fragment: came.is_fragment,
+                    in_fragments: came.is_fragment,
                     key: None,
                 };
                 let from = self.host(shared, sender, sent.flow.source);
                 checks::answered(&from, &sent, &dropped, self.scratch.answer());
                 self.digest(1 << 8 | dropped.reason as u64);
-                Err(dropped.reason)
+                Err(Some(dropped.reason))
             }
             Verdict::Drop(dropped) => {
-                self.tally.segments += dropped.packets;
+                self.tally.segments += came.refused(dropped.packets);
                 self.digest(dropped.reason as u64);
-                Err(dropped.reason)
+                Err(Some(dropped.reason))
             }
         }
+    }
+
+    /// Holds a packet that came out, and of which `sent` went in, to what its receiver may see.
+    fn delivered(
+        &mut self,
+        shared: &Shared,
+        (sender, sent): (AttachmentId, Flow),
+        target: AttachmentId,
+        mut frame: Vec<u8>,
+        sound: bool,
+    ) -> Delivered {
+        let out = Frame::parse(&mut frame, u16::MAX).expect("what leaves is a packet");
+        let (flow, quoted) = (out.flow(), out.quoted().map(|quoted| quoted.flow));
+        let from = self.host(shared, sender, sent.source);
+        let to = self.host(shared, target, flow.destination);
+        checks::is_for(&from, &sent, &to, &flow, quoted.as_ref());
+        if sound && self.tally.packets.is_multiple_of(16) {
+            let after = sums(&completed(&frame));
+            assert!(after.header && after.transport == Some(true), "{flow}: {after:?}");
+        }
+        self.digest(u64::from(target.0) << 32 | u64::from(flow.source_port) << 16);
+        Delivered { target, flow, quoted }
     }
 
     /// The host of this identity, as it was when it had this address if it ever had.
@@ -316,6 +358,28 @@ fn settled(shared: &Shared, before: u64) -> u64 {
     if before.is_multiple_of(2) && shared.epoch.load(SeqCst) == before { before } else { NONE }
 }
 
-fn flow_of(buffer: &[u8]) -> Option<Flow> {
-    Some(Frame::parse(&mut buffer.to_vec(), u16::MAX).ok()?.flow())
+/// What a buffer is before anybody has judged it.
+struct Came {
+    flow: Option<Flow>,
+    packets: u64,
+    is_fragment: bool,
+}
+
+impl Came {
+    fn of(buffer: &[u8]) -> Self {
+        match Frame::parse(&mut buffer.to_vec(), u16::MAX) {
+            Ok(frame) => Self {
+                flow: Some(frame.flow()),
+                packets: frame.packets(),
+                is_fragment: frame.fragment().is_some(),
+            },
+            Err(_) => Self { flow: None, packets: 1, is_fragment: false },
+        }
+    }
+
+    /// The packets of it that are refused, if so many were dropped: those that waited for a fragment
+    /// are among them.
+    fn refused(&self, dropped: u64) -> u64 {
+        if self.is_fragment { self.packets } else { dropped }
+    }
 }

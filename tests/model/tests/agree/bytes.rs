@@ -51,7 +51,8 @@ pub(crate) fn build(packet: &Packet) -> Vec<u8> {
 }
 
 /// A packet with something wrong about it.
-pub(crate) fn build_odd(packet: &Packet, oddity: Oddity) -> Vec<u8> {
+/// Fragments of different datagrams differ by their identification.
+pub(crate) fn build_odd(packet: &Packet, oddity: Oddity, identification: u16) -> Vec<u8> {
     let mut bytes = build(packet);
     let ip = VNET_HEADER_LEN;
     match oddity {
@@ -60,7 +61,11 @@ pub(crate) fn build_odd(packet: &Packet, oddity: Oddity) -> Vec<u8> {
         Oddity::TooLong => drop(bytes.pop()),
         Oddity::NoVersion => bytes[ip] = 0x55,
         Oddity::Fragment => {
-            // More fragments follow (RFC 791); the checksum with it.
+            // More fragments follow (RFC 791), at a multiple of eight bytes; the checksum with it.
+            let length = 20 + (bytes.len() - ip - 20).next_multiple_of(8).max(8);
+            bytes.resize(ip + length, 0);
+            bytes[ip + 2..ip + 4].copy_from_slice(&(length as u16).to_be_bytes());
+            bytes[ip + 4..ip + 6].copy_from_slice(&identification.to_be_bytes());
             bytes[ip + 6] |= 0x20;
             let header: [u8; 20] = bytes[ip..ip + 20].try_into().expect("a header");
             let header = Ipv4HeaderSlice::from_slice(&header).expect("a header").to_header();

@@ -80,7 +80,7 @@ impl Trial<'_> {
         self.now = then.max(self.now);
         self.network.at(self.now);
         if dice.percent(70) {
-            self.engine.expire(self.moment(), usize::MAX, &self.scratch);
+            self.engine.expire(self.moment(), usize::MAX, &mut self.scratch);
             self.network.sweep();
         }
         if dice.percent(20) {

@@ -346,17 +346,18 @@ impl<'t> Trial<'t> {
         oddity: Oddity,
         tally: &mut Tally,
     ) -> Result<(), Disagreement> {
-        let mut buffer = bytes::build_odd(packet, oddity);
         tally.packets += 1;
+        let mut buffer = bytes::build_odd(packet, oddity, tally.packets as u16);
         let right = oddity.refused();
-        match self.engine.forward(&mut buffer, from, self.moment(), &mut self.scratch) {
-            Verdict::Drop(Dropped { reason, .. }) if reason == right => {
+        match (self.engine.forward(&mut buffer, from, self.moment(), &mut self.scratch), right) {
+            (Verdict::Drop(Dropped { reason, .. }), Some(right)) if reason == right => {
                 tally.reason(reason);
                 Ok(())
             }
-            other => Err(Disagreement {
+            (Verdict::Held, None) => Ok(()),
+            (other, _) => Err(Disagreement {
                 kind: format!("{oddity:?}"),
-                text: format!("{packet}, {oddity:?}\nengine: {other:?}\nmodel: {right}"),
+                text: format!("{packet}, {oddity:?}\nengine: {other:?}\nmodel: {right:?}"),
             }),
         }
     }
@@ -422,6 +423,7 @@ impl<'t> Trial<'t> {
             }
             Verdict::Answer(_) => Err("an ICMP error is never answered".to_owned()),
             Verdict::Drop(Dropped { reason, .. }) => Ok(Err(reason)),
+            other => Err(format!("{other:?} of a whole packet that must not be cut")),
         }
     }
 
@@ -499,6 +501,7 @@ impl<'t> Trial<'t> {
                 }
             }
             Verdict::Drop(Dropped { reason, .. }) => Outcome::Dropped { reason, answer: None },
+            other => Outcome::Broken(format!("{other:?} of a whole packet that must not be cut")),
         }
     }
 
