@@ -98,6 +98,7 @@ impl Worker<'_> {
                 Some((target, Packet(buffer)))
             }
             Verdict::Answer(_) | Verdict::Drop(_) => None,
+            Verdict::Held | Verdict::Split { .. } => panic!("nothing is in fragments"),
         }
     }
 
@@ -148,7 +149,7 @@ impl Worker<'_> {
 /// Does to the engine what is not a packet, until `over`. Returns how often.
 fn disturb(stage: &Stage<'_>, seed: u64) -> u64 {
     let Stage { net, .. } = *stage;
-    let scratch = net.engine.scratch([0; 32]);
+    let mut scratch = net.engine.scratch([0; 32]);
     let texts = topologies();
     let (mut plan, mut random, mut times) = (net.plan().clone(), Numbers(seed), 0);
     while !stage.over.load(Relaxed) {
