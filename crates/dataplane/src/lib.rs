@@ -4,6 +4,7 @@
 //! same code runs under plain tests, under the fuzzer, in a simulation and in the daemon.
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod connection;
 mod counters;
 mod engine;
@@ -14,6 +15,7 @@ pub mod moment;
 pub mod policy;
 pub mod port_table;
 mod ports;
+mod rate;
 pub mod recorder;
 mod scratch;
 mod slab;
@@ -24,7 +26,7 @@ mod verdict;
 pub mod walk;
 
 pub use counters::Counters;
-pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo};
+pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo, Usage};
 pub use moment::Moment;
 pub use scratch::Scratch;
 pub use verdict::{Dropped, Verdict};

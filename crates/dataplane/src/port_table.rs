@@ -51,6 +51,7 @@ use viaduct_topology::model::PortRange;
 use self::space::Space;
 use crate::{
     moment::Moment,
+    rate::Meter,
     sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering},
 };
 
@@ -100,8 +101,33 @@ pub struct PortTable {
 
 /// What a table's protocols have in common.
 struct Shared {
-    limits: PortLimits,
+    ports: PortRange,
+    connections: Limit,
+    per_destination: Limit,
     in_use: AtomicU32,
+    /// What the address has used of its rates; all addresses of a NAT gateway have one.
+    meter: Arc<Meter>,
+}
+
+/// A limit that can change: `u32::MAX` if there is none.
+struct Limit(AtomicU32);
+
+impl Limit {
+    fn new(limit: Option<u32>) -> Self {
+        Self(AtomicU32::new(limit.unwrap_or(u32::MAX)))
+    }
+
+    fn set(&self, limit: Option<u32>) {
+        self.0.store(limit.unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn given(&self) -> Option<u32> {
+        Some(self.get()).filter(|limit| *limit < u32::MAX)
+    }
 }
 
 impl Shared {
@@ -121,10 +147,20 @@ impl PortTable {
     /// A table with every port free and rested.
     #[must_use]
     pub fn new(limits: PortLimits) -> Self {
-        Self {
-            shared: Arc::new(Shared { limits, in_use: AtomicU32::new(0) }),
-            protocols: [const { OnceLock::new() }; 4],
-        }
+        Self::metered(limits, Arc::default())
+    }
+
+    /// The same with a meter that it shares with others.
+    pub(crate) fn metered(limits: PortLimits, meter: Arc<Meter>) -> Self {
+        let PortLimits { ports, connections, per_destination } = limits;
+        let shared = Shared {
+            ports,
+            connections: Limit::new(connections),
+            per_destination: Limit::new(per_destination),
+            in_use: AtomicU32::new(0),
+            meter,
+        };
+        Self { shared: Arc::new(shared), protocols: [const { OnceLock::new() }; 4] }
     }
 
     /// A port for a new connection to `destination` (address and port; for ICMP echo, where the
@@ -158,12 +194,12 @@ impl PortTable {
         random: u64,
         now: Moment,
     ) -> Result<PortLease, Exhausted> {
-        let Shared { limits, in_use } = &*self.shared;
+        let Shared { ports, connections, per_destination, in_use, .. } = &*self.shared;
         let rejected = rejected.len() as u32;
-        let allowed = |limit: Option<u32>| limit.unwrap_or(u32::MAX).saturating_add(rejected);
+        let allowed = |limit: &Limit| limit.get().saturating_add(rejected);
         in_use
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |in_use| {
-                (in_use < allowed(limits.connections)).then_some(in_use + 1)
+                (in_use < allowed(connections)).then_some(in_use + 1)
             })
             .map_err(|_| Exhausted::Quota)?;
 
@@ -171,21 +207,38 @@ impl PortTable {
         let offset = protocol
             .space
             .lock()
-            .get_or_insert_with(|| Box::new(Space::new(size(limits.ports), random)))
-            .take(destination, allowed(limits.per_destination), random, now);
+            .get_or_insert_with(|| Box::new(Space::new(size(*ports), random)))
+            .take(destination, allowed(per_destination), random, now);
         let Some(offset) = offset else {
             in_use.fetch_sub(1, Ordering::Relaxed);
             return Err(Exhausted::Ports);
         };
         let (address, destination_port) = destination;
-        let port = NonZeroU16::new(first(limits.ports) + offset);
+        let port = NonZeroU16::new(first(*ports) + offset);
         Ok(PortLease { protocol: Arc::clone(protocol), address, destination_port, port })
     }
 
     /// How much the address may carry.
     #[must_use]
     pub fn limits(&self) -> PortLimits {
-        self.shared.limits
+        let Shared { ports, connections, per_destination, .. } = &*self.shared;
+        PortLimits {
+            ports: *ports,
+            connections: connections.given(),
+            per_destination: per_destination.given(),
+        }
+    }
+
+    /// Changes how much the address may carry, all but the range of its ports: connections hold
+    /// ports of that. More than are allowed go on; none is added until there are fewer.
+    pub fn set_limits(&self, limits: PortLimits) {
+        self.shared.connections.set(limits.connections);
+        self.shared.per_destination.set(limits.per_destination);
+    }
+
+    /// What the address has used of its rates.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.shared.meter
     }
 
     /// Which table this is.
@@ -246,7 +299,7 @@ impl PortTable {
 impl fmt::Debug for PortTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortTable")
-            .field("limits", &self.shared.limits)
+            .field("limits", &self.limits())
             .field("in_use", &self.in_use())
             .finish_non_exhaustive()
     }
@@ -277,6 +330,11 @@ impl PortLease {
         self.protocol.shared.id()
     }
 
+    /// What the address that it is from has used of its rates.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.protocol.shared.meter
+    }
+
     /// Gives the port back after a close that both ends know of: it can be used again at once. A
     /// lease that is only dropped lets its port rest.
     pub fn close(mut self) {
@@ -287,7 +345,7 @@ impl PortLease {
         let Some(port) = self.port.take() else { return };
         let Protocol { shared, space } = &*self.protocol;
         if let Some(space) = &mut *space.lock() {
-            let offset = port.get() - first(shared.limits.ports);
+            let offset = port.get() - first(shared.ports);
             space.give_back((self.address, self.destination_port), offset, closed);
         }
         shared.in_use.fetch_sub(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@
 
 pub(crate) use std::sync::{
     Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 use std::{
     fmt,
