@@ -7,6 +7,7 @@ use viaduct_client::{ConnectionState, ConnectionsQuery, Protocol};
 use viaduct_topology::Reason;
 use viaduct_tun::Holder;
 
+// Conforms: RFC 6888 R10
 #[test]
 fn packets_are_translated_refused_and_accounted_for() {
     if !permitted() {

@@ -27,6 +27,7 @@ mod connection;
 mod errors;
 mod explain;
 mod journey;
+mod limits;
 mod ports;
 mod rules;
 
@@ -56,6 +57,8 @@ pub struct Network<'t> {
     /// Hosts to which nothing is attached.
     down: Vec<AttachmentId>,
     connections: Vec<Connection<'t>>,
+    /// The Hyperplane ENI of every connection that was opened through one.
+    opened: Vec<&'t Eni>,
 }
 
 /// What may become of a packet.
@@ -111,7 +114,7 @@ impl<'t> Network<'t> {
     #[must_use]
     pub fn new(topology: &'t Topology, plan: &'t Plan, down: Vec<AttachmentId>) -> Self {
         let enis = plan.enis.iter().collect();
-        Self { topology, plan, enis, down, connections: Vec::new() }
+        Self { topology, plan, enis, down, connections: Vec::new(), opened: Vec::new() }
     }
 
     /// Another topology and plan take the place of these. Connections are what they were; what
@@ -207,6 +210,7 @@ impl<'t> Network<'t> {
         if !way.translates_port() && self.is_taken(from, packet, way) {
             return Err(Reason::NoConnection);
         }
+        self.quota_room(from)?;
         if let Some(v2n) = way.v2n {
             self.v2n_room(v2n, packet)?;
         }
@@ -216,7 +220,7 @@ impl<'t> Network<'t> {
         if let Some(side) = way.endpoint {
             self.endpoint_room(side, &way.arrival)?;
         }
-        Ok(())
+        way.v2n.map_or(Ok(()), |v2n| self.rate_room(v2n))
     }
 
     /// Whether the packets that would be replies belong to another connection: somebody uses an

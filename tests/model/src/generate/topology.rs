@@ -73,20 +73,26 @@ impl File {
         self.text
     }
 
-    /// In some networks ports and connections are few, so that they run out. Interfaces keep the
-    /// limits that they were made with, so no change touches these.
+    /// In some networks ports and connections are few, so that they run out; in some, few connections
+    /// are opened at once. No change touches these: more would be carried than may be.
     fn settings(&mut self) {
         let mut dice = Dice::labelled(self.seed, "settings");
         if !dice.percent(16) {
+            if dice.percent(8) {
+                let rate = dice.between(1, 8);
+                self.line(&format!("settings: {{ eni_connections_per_second: {rate} }}"));
+            }
             return;
         }
         let first = dice.one(&[1024, 32_768, 40_000]);
         let last = first + dice.below(4);
         let connections = dice.one(&[2, 5, 9, 65_000, 65_000]);
         let per_destination = dice.between(1, 3);
+        let own = dice.one(&["none", "none", "1", "4"]);
         self.line(&format!(
             "settings: {{ source_ports: {first}-{last}, eni_connections: {connections}, \
-             nat_gateway_connections_per_destination: {per_destination} }}"
+             nat_gateway_connections_per_destination: {per_destination}, \
+             environment_connections: {own} }}"
         ));
     }
 

@@ -152,6 +152,9 @@ impl<'t> Network<'t> {
             connection.v2n_port = Some(port);
         }
         connection.received = *seen;
+        if let Some(v2n) = connection.way.v2n {
+            self.note_opening(v2n);
+        }
         self.connections.push(connection);
         Ok(())
     }

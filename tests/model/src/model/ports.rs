@@ -136,7 +136,7 @@ impl Network<'_> {
 }
 
 /// Whether that interface is this one; under another address it had other ports.
-fn is(one: Option<&Eni>, other: &Eni) -> bool {
+pub(super) fn is(one: Option<&Eni>, other: &Eni) -> bool {
     one.is_some_and(|one| one.id == other.id && one.private_ip == other.private_ip)
 }
 
