@@ -68,7 +68,7 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text}, which is not a number")))
 }
 
-/// The topology of a seed with the model's word on some flows; `None` where ports are scarce, and
+/// The topology of a seed with the model's word on some flows; `None` where something is scarce, and
 /// one flow's fate hangs on those before it.
 fn with_expectations(seed: u64) -> Option<String> {
     let mut yaml = generate::topology(seed);

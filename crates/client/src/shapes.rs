@@ -142,6 +142,10 @@ pub struct Attachment {
     pub mtu: Option<u16>,
     /// The worker that reads it, from 0.
     pub worker: Option<usize>,
+    /// Connections that it opened and that live.
+    pub connections: u32,
+    /// Those it may have at once; limited for functions' environments alone.
+    pub capacity: Option<u32>,
 }
 
 /// Packets and bytes of one direction.

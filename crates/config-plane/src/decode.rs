@@ -5,14 +5,15 @@ pub(crate) mod keys;
 mod network;
 mod rules;
 mod scalar;
+mod settings;
 
 use viaduct_topology::{
     Report,
-    spec::{Expectation, Function, InternetHost, Settings, Spec, Verdict},
+    spec::{Expectation, Function, InternetHost, Spec, Verdict},
 };
 
 use crate::tree::{Node, Value};
-use fields::{Entry, Name, fields, items, named, optional, required};
+use fields::{Name, fields, items, named, optional, required};
 
 /// Reads a whole topology.
 pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
@@ -24,7 +25,7 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
     let [settings, prefix_lists, vpcs, peerings, functions, services, internet, expect] =
         fields(report, root, &keys::TOPOLOGY);
     Spec {
-        settings: self::settings(report, settings),
+        settings: settings::settings(report, settings),
         prefix_lists: named(report, prefix_lists, "prefix lists", network::prefix_list),
         vpcs: named(report, vpcs, "VPCs", network::vpc),
         vpc_peering_connections: named(
@@ -37,17 +38,6 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
         services: named(report, services, "services", network::service),
         internet: named(report, internet, "internet hosts", internet_host),
         expect: items(report, expect, "expectations", expectation).unwrap_or_default(),
-    }
-}
-
-fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
-    let Entry::Present(node) = entry else { return Settings::default() };
-    let [connections, ports, per_destination, enis] = fields(report, node, &keys::SETTINGS);
-    Settings {
-        eni_connections: optional(report, connections, scalar::number),
-        source_ports: optional(report, ports, scalar::ports),
-        nat_gateway_connections_per_destination: optional(report, per_destination, scalar::number),
-        enis_per_vpc: optional(report, enis, scalar::number),
     }
 }
 

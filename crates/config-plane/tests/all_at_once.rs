@@ -24,7 +24,7 @@ fn every_mistake_is_reported_in_the_order_of_lines() {
         })
         .collect();
     assert_eq!(found, expected);
-    assert_eq!(problems.summary(), "33 errors, 2 warnings");
+    assert_eq!(problems.summary(), "36 errors, 2 warnings");
     assert_eq!(problems.count(Severity::Warning), 2);
 }
 

@@ -3,7 +3,10 @@
 use viaduct_config_plane::load;
 use viaduct_topology::{
     Topology,
-    model::{AclAction, AclRule, PortRange, Route, RouteTarget, Settings, SgPeer, SgRule, Traffic},
+    model::{
+        AclAction, AclRule, NatTimeouts, PortRange, Profile, Route, RouteTarget, Settings, SgPeer,
+        SgRule, Traffic,
+    },
 };
 
 const LEAST: &str = "
@@ -45,6 +48,36 @@ fn allow_all() -> AclRule {
 fn settings_are_aws_defaults() {
     assert_eq!(topology(LEAST).settings, Settings::default());
     assert_eq!(Settings::default().source_ports, PortRange { first: 1024, last: 65_535 });
+}
+
+#[test]
+fn a_profile_is_where_all_other_settings_come_from() {
+    for (text, expected) in [
+        ("settings: { profile: aws }", Settings::of(Profile::Aws)),
+        ("settings: { profile: rfc }", Settings::of(Profile::Rfc)),
+        (
+            "settings: { profile: rfc, nat: { udp_timeout: 120 }, environment_bandwidth: 625 }",
+            Settings {
+                nat: NatTimeouts { udp_timeout: 120, ..Settings::of(Profile::Rfc).nat },
+                environment_bandwidth: Some(625),
+                ..Settings::of(Profile::Rfc)
+            },
+        ),
+        (
+            "settings: { eni_connections: 9 }",
+            Settings {
+                eni_connections: 9,
+                environment_connections: Some(5),
+                ..Settings::default()
+            },
+        ),
+        (
+            "settings: { environment_connections: none }",
+            Settings { environment_connections: None, ..Settings::default() },
+        ),
+    ] {
+        assert_eq!(topology(&format!("{text}{LEAST}")).settings, expected, "{text}");
+    }
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn the_documentations_example_loads() {
 fn the_documentation_has_every_key() {
     let everything = "
 unknown-key:
-settings: { unknown-key: }
+settings: { unknown-key: , connection_tracking: { unknown-key: }, nat: { unknown-key: } }
 prefix_lists: { l: { unknown-key: } }
 vpcs:
   v:

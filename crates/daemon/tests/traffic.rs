@@ -7,6 +7,7 @@ use viaduct_client::{ConnectionState, ConnectionsQuery, Protocol};
 use viaduct_topology::Reason;
 use viaduct_tun::Holder;
 
+// Conforms: RFC 6888 R10
 #[test]
 fn packets_are_translated_refused_and_accounted_for() {
     if !permitted() {
@@ -64,6 +65,13 @@ fn packets_are_translated_refused_and_accounted_for() {
     let enis = daemon.ask(async |client| client.enis().await);
     let shared = enis.iter().find(|eni| eni.private_ip == FUNCTION_ENI).unwrap();
     assert_eq!((shared.connections, shared.capacity), (Some(2), Some(65_000)));
+    let attachments = daemon.ask(async |client| client.attachments().await);
+    // Half of what the interface carries is an environment's own.
+    let quotas = attachments.iter().map(|host| (host.connections, host.capacity));
+    assert_eq!(
+        quotas.take(3).collect::<Vec<_>>(),
+        [(2, Some(32_500)), (0, Some(32_500)), (0, None)]
+    );
     let functions = daemon.ask(async |client| client.functions().await);
     assert_eq!(functions[0].environments.declared, 2);
     assert_eq!(functions[0].environments.attached, 1);

@@ -11,7 +11,10 @@ use viaduct_dataplane::{
     moment::Moment,
     port_table::{PortLease, PortLimits, PortTable},
 };
-use viaduct_topology::{inventory::AttachmentId, model::PortRange};
+use viaduct_topology::{
+    inventory::AttachmentId,
+    model::{PortRange, Settings},
+};
 use viaduct_wire::{Flow, protocol};
 
 const NOW: Moment = Moment::from_millis(1_000_000);
@@ -30,7 +33,8 @@ fn key(ingress: u32, number: u32) -> Key {
 fn connection(number: u32) -> Connection<u32> {
     let request = Half::new(key(1, number), AttachmentId(2));
     let reply = Half::new(key(2, number), AttachmentId(1));
-    Connection::new(request, reply, number, Timeouts::tracked(protocol::TCP), NOW)
+    let timeouts = Settings::default().connection_tracking;
+    Connection::new(request, reply, number, Timeouts::tracked(protocol::TCP, &timeouts), NOW)
 }
 
 fn filled(connections: u32) -> Connections<u32> {

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_topology::{
+    Reason,
+    inventory::AttachmentId,
+    model::{ConnectionTracking, NatTimeouts},
+};
 use viaduct_wire::{Flow, Rewrite, protocol};
 
 pub use self::table::{ConnectionId, Connections, InsertError, Lookup};
@@ -105,23 +109,46 @@ impl Timeouts {
         }
     }
 
-    /// What a security group that tracks the connection gives it (SG-25, SG-18). AWS names no time
-    /// for TCP that is not established: four minutes, the transitory timeout of RFC 7857.
+    /// What a security group that tracks the connection gives it.
     #[must_use]
-    pub const fn tracked(protocol: u8) -> Self {
+    pub fn tracked(protocol: u8, timeouts: &ConnectionTracking) -> Self {
         match protocol {
-            protocol::TCP => Self { opening: 240, established: 432_000, closing: 240 },
-            protocol::UDP => Self { opening: 30, established: 180, closing: 30 },
-            protocol::ICMP => Self { opening: 30, established: 30, closing: 30 },
-            _ => Self { opening: 600, established: 600, closing: 600 },
+            protocol::TCP => Self::of_seconds(
+                timeouts.tcp_opening_timeout,
+                timeouts.tcp_established_timeout,
+                timeouts.tcp_closing_timeout,
+            ),
+            protocol::UDP => {
+                let ConnectionTracking { udp_timeout, udp_stream_timeout, .. } = *timeouts;
+                Self::of_seconds(udp_timeout, udp_stream_timeout, udp_timeout)
+            }
+            protocol::ICMP => Self::alike(timeouts.icmp_timeout),
+            _ => Self::alike(timeouts.other_timeout),
         }
     }
 
-    /// What a Hyperplane ENI or a NAT gateway gives a connection that it translates, whatever it is
-    /// and however far (NAT-10, HYP-14).
+    /// What a Hyperplane ENI or a NAT gateway gives a connection that it translates. Only of TCP,
+    /// UDP and ICMP are there any.
     #[must_use]
-    pub const fn translated() -> Self {
-        Self { opening: 350, established: 350, closing: 350 }
+    pub fn translated(protocol: u8, timeouts: &NatTimeouts) -> Self {
+        match protocol {
+            protocol::TCP => Self::of_seconds(
+                timeouts.tcp_opening_timeout,
+                timeouts.tcp_established_timeout,
+                timeouts.tcp_closing_timeout,
+            ),
+            protocol::ICMP => Self::alike(timeouts.icmp_timeout),
+            _ => Self::alike(timeouts.udp_timeout),
+        }
+    }
+
+    fn of_seconds(opening: u32, established: u32, closing: u32) -> Self {
+        let short = |seconds| u16::try_from(seconds).unwrap_or(u16::MAX);
+        Self { established, opening: short(opening), closing: short(closing) }
+    }
+
+    fn alike(seconds: u32) -> Self {
+        Self::of_seconds(seconds, seconds, seconds)
     }
 
     /// The shorter time of each phase: a connection lives as long as the shortest timer of what

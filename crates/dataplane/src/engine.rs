@@ -34,6 +34,7 @@ mod check;
 mod fragments;
 mod icmp;
 mod judge;
+mod limits;
 #[cfg(all(loom, test))]
 mod models;
 mod open;
@@ -44,18 +45,18 @@ use std::net::Ipv4Addr;
 use viaduct_topology::{
     Reason, ResourceId, Topology,
     inventory::{Attachment, AttachmentId, Change, Eni, Host},
-    model::Settings,
 };
 use viaduct_wire::{Flow, Frame, L4, Malformed, Rewrite, icmp::IcmpErrorKind};
 
-pub use self::view::{ConnectionInfo, EniInfo};
+pub use self::view::{ConnectionInfo, EniInfo, Usage};
 use crate::{
     connection::{Connection, ConnectionId, Connections, Direction, Key, Lookup},
     counters::{CounterRegistry, Counters},
     inventory::{Inventory, InventoryError, View},
     moment::Moment,
     policy::{Numbers, Policy},
-    ports::{Port, Ports},
+    ports::{Kind, Ports},
+    rate::Rates,
     scratch::Scratch,
     sync::{Arc, AtomicU32, Mutex, Ordering},
     tcp::{Phase, Segment},
@@ -84,7 +85,6 @@ pub struct Engine {
     /// The generation of `policy`, to be read without its lock.
     generation: AtomicU32,
     policy: Mutex<Arc<Policy>>,
-    settings: Mutex<Settings>,
     numbers: Arc<Numbers>,
     inventory: Inventory,
     ports: Ports,
@@ -149,11 +149,13 @@ enum Passage {
 
 /// What a packet needs to know of the judgement of its half.
 #[derive(Clone, Copy, Debug)]
-struct Standing {
+struct Standing<'a> {
     /// The generation at which it must have been judged.
     generation: u32,
     /// Whether it was judged for this very packet.
     judged: bool,
+    /// The rates in force, if any is limited.
+    rates: Option<&'a Rates>,
 }
 
 /// Where an admitted packet goes.
@@ -182,7 +184,6 @@ impl Engine {
             changing: Mutex::new(()),
             generation: AtomicU32::new(policy.generation),
             policy: Mutex::new(Arc::new(policy)),
-            settings: Mutex::new(Settings::default()),
             inventory: Inventory::new(Arc::clone(&numbers)),
             numbers,
             ports: Ports::new(),
@@ -209,9 +210,10 @@ impl Engine {
     /// meets the one without the other. Returns the generation, which is the former one if the
     /// policy is as it was and nothing was taken out of the inventory or changed in it.
     ///
-    /// Interfaces that stay keep their ports, and with them the limits they were made with. A host
-    /// that is removed and added under its identity keeps what is attached to it. What is to drain
-    /// has its time from `now` on; [`trim`](Self::trim) ends it.
+    /// Interfaces that stay keep their ports and the range these are from. A host that is removed
+    /// and added under its identity keeps what is attached to it. What is to drain has its time
+    /// from `now` on; [`trim`](Self::trim) ends it. Quotas and rates hold from `now` on, timers for
+    /// the connections that are opened from then on.
     ///
     /// # Errors
     ///
@@ -240,15 +242,17 @@ impl Engine {
         let new: Vec<_> = added.filter(|attachment| !stood(attachment.id)).collect();
         self.inventory.change(changes, &topology.settings, now, || self.enforce(policy))?;
 
-        *self.settings.lock() = topology.settings;
+        if topology.settings != before.settings {
+            self.inventory.set_limits(&topology.settings);
+        }
         for attachment in new {
-            self.ports.set(attachment.id, 0, on_edge(attachment));
+            self.ports.add(attachment.id, kind(attachment));
         }
         for change in changes {
             if let Change::RemoveAttachment(id) = change
                 && !stood(*id)
             {
-                self.ports.set(*id, 0, false);
+                self.ports.remove(*id);
             }
         }
         Ok(generation)
@@ -261,7 +265,7 @@ impl Engine {
     /// When its id or an address is taken.
     pub fn add_eni(&self, eni: &Eni) -> Result<(), InventoryError> {
         let _changing = self.changing.lock();
-        let settings = *self.settings.lock();
+        let settings = self.policy.lock().settings;
         self.inventory.add_eni(eni, &settings)
     }
 
@@ -286,7 +290,7 @@ impl Engine {
         in_range(attachment.id)?;
         let _changing = self.changing.lock();
         self.inventory.add_attachment(attachment)?;
-        self.ports.set(attachment.id, 0, on_edge(attachment));
+        self.ports.add(attachment.id, kind(attachment));
         Ok(())
     }
 
@@ -298,15 +302,14 @@ impl Engine {
     pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
         let _changing = self.changing.lock();
         self.inventory.remove_attachment(id)?;
-        self.ports.set(id, 0, false);
+        self.ports.remove(id);
         self.renew();
         Ok(())
     }
 
     /// Notes that something is attached, through a device of this MTU (in bytes, not 0).
     pub fn attached(&self, id: AttachmentId, mtu: u16) {
-        let Port { scope, .. } = self.ports.port(id);
-        self.ports.set(id, mtu, scope != id.0);
+        self.ports.set_mtu(id, mtu);
     }
 
     /// Notes that nothing is attached any more.
@@ -376,7 +379,7 @@ impl Engine {
     /// `budget` means that no more are due.
     pub fn expire(&self, now: Moment, budget: usize, scratch: &mut Scratch) -> usize {
         scratch.reassembler.expire(now, &scratch.counters);
-        self.connections.expire(now, budget, &mut |connection| bury(connection, scratch))
+        self.connections.expire(now, budget, &mut |connection| self.bury(connection, scratch))
     }
 
     /// Gives back the memory of port tables in which nothing is used and nothing rests, and removes
@@ -432,7 +435,7 @@ impl Engine {
     }
 
     fn refresh(&self, scratch: &mut Scratch) {
-        scratch.policy = Arc::clone(&self.policy.lock());
+        scratch.adopt(Arc::clone(&self.policy.lock()));
     }
 
     fn unparsed(malformed: Malformed, ingress: AttachmentId, scratch: &Scratch) -> Verdict {
@@ -457,6 +460,7 @@ impl Engine {
         if scratch.policy.generation != self.generation() {
             self.refresh(scratch);
         }
+        self.may_send(frame, ingress, now, scratch)?;
         if let L4::IcmpError { kind, code } = frame.l4() {
             return self.icmp_error(frame, (kind, code), scope, ingress, now, scratch);
         }
@@ -464,7 +468,8 @@ impl Engine {
         let segment = Segment::of(frame);
         let mut judged = false;
         for _ in 0..ATTEMPTS {
-            let standing = Standing { generation: scratch.policy.generation, judged };
+            let Policy { generation, ref rates, .. } = *scratch.policy;
+            let standing = Standing { generation, judged, rates: rates.as_ref() };
             let found = self.connections.lookup(&key, now, |id, direction, connection| {
                 self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
             });
@@ -491,7 +496,7 @@ impl Engine {
                     self.judge(id, direction, frame, scratch);
                     judged = true;
                 }
-                Lookup::Expired(connection) => bury(*connection, scratch),
+                Lookup::Expired(connection) => self.bury(*connection, scratch),
                 Lookup::Miss => {
                     if let Some(onward) =
                         self.open(frame, key, segment.as_ref(), ingress, now, scratch)?
@@ -514,7 +519,7 @@ impl Engine {
         connection: &mut Connection<Way>,
         frame: &Frame<'_>,
         segment: Option<&Segment>,
-        standing: Standing,
+        standing: Standing<'_>,
         now: Moment,
     ) -> Passage {
         let half = connection.half(direction);
@@ -537,6 +542,11 @@ impl Engine {
             Ok(onward) => onward,
             Err(misfit) => return Passage::Unfit { misfit, direction, way, request: request() },
         };
+        if let Some(rates) = standing.rates
+            && !self.may_pass(rates, direction, connection, frame, now)
+        {
+            return Passage::Refused { reason: Reason::RateLimited, request: request() };
+        }
         let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
         Passage::Passes { id, rewrite: connection.rewrite(direction), onward, phase }
     }
@@ -595,8 +605,18 @@ impl Engine {
     /// Takes a connection out of the table, if it still lives.
     fn end(&self, id: ConnectionId, scratch: &Scratch) {
         if let Some(connection) = self.connections.remove(id) {
-            bury(connection, scratch);
+            self.bury(connection, scratch);
         }
+    }
+
+    /// Gives back what a connection that has died held, and counts its death.
+    fn bury(&self, connection: Connection<Way>, scratch: &Scratch) {
+        let opener = connection.path.opener;
+        connection.release();
+        if let Some(account) = self.ports.account(opener) {
+            account.release();
+        }
+        scratch.counters.ended(1);
     }
 }
 
@@ -607,13 +627,11 @@ fn in_range(id: AttachmentId) -> Result<(), InventoryError> {
     Ok(())
 }
 
-/// Whether connections of a host count as the internet's, which is one scope.
-fn on_edge(attachment: &Attachment) -> bool {
-    matches!(attachment.host, Host::Internet { .. })
-}
-
-/// Counts the death of a connection and gives its ports back.
-fn bury(connection: Connection<Way>, scratch: &Scratch) {
-    scratch.counters.ended(1);
-    connection.release();
+fn kind(attachment: &Attachment) -> Kind {
+    match attachment.host {
+        Host::Environment { .. } => Kind::Environment,
+        // Their connections count as the internet's, which is one scope.
+        Host::Internet { .. } => Kind::Edge,
+        _ => Kind::Other,
+    }
 }

@@ -99,6 +99,26 @@ pub enum Owner {
     ServiceSide(Number<VpcEndpoint>),
 }
 
+impl Owner {
+    /// What its interface may carry; none if it gives no ports.
+    fn port_limits(&self, settings: &Settings) -> Option<PortLimits> {
+        let ports =
+            PortLimits { ports: settings.source_ports, connections: None, per_destination: None };
+        match self {
+            Self::Functions(_) => {
+                Some(PortLimits { connections: Some(settings.eni_connections), ..ports })
+            }
+            Self::NatGateway(_) => Some(PortLimits {
+                per_destination: Some(settings.nat_gateway_connections_per_destination),
+                ..ports
+            }),
+            // AWS names no limit but the ports there are.
+            Self::ServiceSide(_) => Some(ports),
+            Self::Instance { .. } | Self::VpcEndpoint(_) => None,
+        }
+    }
+}
+
 impl Interface {
     /// Whether this is one of its private addresses.
     #[must_use]
@@ -195,8 +215,15 @@ impl Inventory {
         eni: &declared::Eni,
         settings: &Settings,
     ) -> Result<(), InventoryError> {
-        let interface =
-            self.interface(eni, None, |limits| Arc::new(PortTable::new(limits)), settings)?;
+        let sibling = match &eni.owner {
+            EniOwner::NatGateway { id } => tables.nat_gateway(self.numbers.of(id)).first(),
+            _ => None,
+        };
+        // One gateway has one rate, however many addresses (NAT-16).
+        let meter = sibling.and_then(|sibling| sibling.ports.as_ref()).map(|ports| ports.meter());
+        let meter = meter.map(Arc::clone).unwrap_or_default();
+        let ports = |limits| Arc::new(PortTable::metered(limits, meter));
+        let interface = self.interface(eni, None, ports, settings)?;
         tables.add_interface(Arc::new(interface))
     }
 
@@ -321,6 +348,18 @@ impl Inventory {
         change(&mut self.tables.write())
     }
 
+    /// Has every interface carry what the settings allow, but for the range of its ports: an
+    /// interface keeps the one it was made with.
+    pub(crate) fn set_limits(&self, settings: &Settings) {
+        for interface in self.tables.read().interfaces() {
+            if let Some(ports) = &interface.ports
+                && let Some(limits) = interface.owner.port_limits(settings)
+            {
+                ports.set_limits(limits);
+            }
+        }
+    }
+
     /// The interface of this id.
     #[must_use]
     pub fn eni(&self, id: &ResourceId) -> Option<Arc<Interface>> {
@@ -400,38 +439,17 @@ impl Inventory {
         ports: impl FnOnce(PortLimits) -> Arc<PortTable>,
         settings: &Settings,
     ) -> Result<Interface, InventoryError> {
-        let (owner, limits) = match &eni.owner {
-            EniOwner::Functions(key) => (
-                Owner::Functions(key.clone()),
-                Some(PortLimits {
-                    ports: settings.source_ports,
-                    connections: Some(settings.eni_connections),
-                    per_destination: None,
-                }),
-            ),
+        let owner = match &eni.owner {
+            EniOwner::Functions(key) => Owner::Functions(key.clone()),
             EniOwner::Instance { id, path } => {
-                (Owner::Instance { number: self.numbers.of(id), path: path.clone() }, None)
+                Owner::Instance { number: self.numbers.of(id), path: path.clone() }
             }
-            EniOwner::NatGateway { id } => (
-                Owner::NatGateway(self.numbers.of(id)),
-                Some(PortLimits {
-                    ports: settings.source_ports,
-                    connections: None,
-                    per_destination: Some(settings.nat_gateway_connections_per_destination),
-                }),
-            ),
-            EniOwner::VpcEndpoint { id, .. } => (Owner::VpcEndpoint(self.numbers.of(id)), None),
-            EniOwner::ServiceSide { endpoint, .. } => (
-                Owner::ServiceSide(self.numbers.of(endpoint)),
-                // AWS names no limit but the ports there are.
-                Some(PortLimits {
-                    ports: settings.source_ports,
-                    connections: None,
-                    per_destination: None,
-                }),
-            ),
+            EniOwner::NatGateway { id } => Owner::NatGateway(self.numbers.of(id)),
+            EniOwner::VpcEndpoint { id, .. } => Owner::VpcEndpoint(self.numbers.of(id)),
+            EniOwner::ServiceSide { endpoint, .. } => Owner::ServiceSide(self.numbers.of(endpoint)),
             _ => return Err(InventoryError::Unsupported(eni.id.clone())),
         };
+        let limits = owner.port_limits(settings);
         let ports = limits.map(ports);
         // A table that an interface keeps also keeps its range.
         let source_ports =

@@ -4,6 +4,7 @@
 //! same code runs under plain tests, under the fuzzer, in a simulation and in the daemon.
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod connection;
 mod consistency;
 mod counters;
@@ -16,6 +17,7 @@ pub mod moment;
 pub mod policy;
 pub mod port_table;
 mod ports;
+mod rate;
 mod reassembly;
 pub mod recorder;
 mod scratch;
@@ -28,7 +30,7 @@ pub mod walk;
 
 pub use consistency::Inconsistency;
 pub use counters::Counters;
-pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo};
+pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo, Usage};
 pub use moment::Moment;
 pub use reassembly::{FragmentLimits, FragmentUsage};
 pub use scratch::Scratch;

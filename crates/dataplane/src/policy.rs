@@ -21,7 +21,7 @@ mod security_group;
 mod selector;
 
 use std::{net::Ipv4Addr, sync::Arc};
-use viaduct_topology::Topology;
+use viaduct_topology::{Topology, model::Settings};
 
 pub(crate) use self::selector::{ICMP, PortWords, Selector, TCP, UDP, Words};
 pub use self::{
@@ -35,6 +35,7 @@ pub use self::{
     security_group::{Peer, Rule, SecurityGroup},
 };
 use self::{compile::Compiler, prefix::PrefixTable};
+use crate::rate::Rates;
 
 /// Into a subnet or an interface, or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -94,6 +95,10 @@ impl<T> Objects<T> {
 pub struct Policy {
     /// Counts the policies that differ, from 1; 0 is never a generation.
     pub generation: u32,
+    /// Timers and limits.
+    pub settings: Settings,
+    /// The rates that the settings limit, if any.
+    pub(crate) rates: Option<Rates>,
     prefix_lists: Objects<PrefixList>,
     vpcs: Objects<Vpc>,
     subnets: Objects<Subnet>,
@@ -120,6 +125,8 @@ impl Policy {
         let services = compiler.services();
         let mut policy = Self {
             generation: 1,
+            settings: topology.settings,
+            rates: Rates::of(&topology.settings),
             vpcs: compiler.vpcs(),
             subnets: compiler.subnets(),
             route_tables: compiler.route_tables(),
@@ -157,7 +164,8 @@ impl Policy {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.prefix_lists.is_same(&other.prefix_lists)
+        self.settings == other.settings
+            && self.prefix_lists.is_same(&other.prefix_lists)
             && self.vpcs.is_same(&other.vpcs)
             && self.subnets.is_same(&other.subnets)
             && self.route_tables.is_same(&other.route_tables)

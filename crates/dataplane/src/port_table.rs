@@ -55,6 +55,7 @@ use viaduct_wire::protocol;
 use self::space::Space;
 use crate::{
     moment::Moment,
+    rate::Meter,
     sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering},
 };
 
@@ -108,8 +109,33 @@ pub struct PortTable {
 
 /// What a table's protocols have in common.
 struct Shared {
-    limits: PortLimits,
+    ports: PortRange,
+    connections: Limit,
+    per_destination: Limit,
     in_use: AtomicU32,
+    /// What the address has used of its rates; all addresses of a NAT gateway have one.
+    meter: Arc<Meter>,
+}
+
+/// A limit that can change: `u32::MAX` if there is none.
+struct Limit(AtomicU32);
+
+impl Limit {
+    fn new(limit: Option<u32>) -> Self {
+        Self(AtomicU32::new(limit.unwrap_or(u32::MAX)))
+    }
+
+    fn set(&self, limit: Option<u32>) {
+        self.0.store(limit.unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn given(&self) -> Option<u32> {
+        Some(self.get()).filter(|limit| *limit < u32::MAX)
+    }
 }
 
 impl Shared {
@@ -129,10 +155,20 @@ impl PortTable {
     /// A table with every port free and rested.
     #[must_use]
     pub fn new(limits: PortLimits) -> Self {
-        Self {
-            shared: Arc::new(Shared { limits, in_use: AtomicU32::new(0) }),
-            protocols: array::from_fn(|_| OnceLock::new()),
-        }
+        Self::metered(limits, Arc::default())
+    }
+
+    /// The same with a meter that it shares with others.
+    pub(crate) fn metered(limits: PortLimits, meter: Arc<Meter>) -> Self {
+        let PortLimits { ports, connections, per_destination } = limits;
+        let shared = Shared {
+            ports,
+            connections: Limit::new(connections),
+            per_destination: Limit::new(per_destination),
+            in_use: AtomicU32::new(0),
+            meter,
+        };
+        Self { shared: Arc::new(shared), protocols: array::from_fn(|_| OnceLock::new()) }
     }
 
     /// A port for a new connection to `destination` (address and port; for ICMP echo, where the
@@ -166,10 +202,10 @@ impl PortTable {
         random: u64,
         now: Moment,
     ) -> Result<PortLease, Exhausted> {
-        let Shared { limits, in_use } = &*self.shared;
+        let Shared { ports, connections, per_destination, in_use, .. } = &*self.shared;
         let rejected = rejected.len() as u32;
-        let allowed = |limit: Option<u32>| limit.unwrap_or(u32::MAX).saturating_add(rejected);
-        let quota = allowed(limits.connections);
+        let allowed = |limit: &Limit| limit.get().saturating_add(rejected);
+        let quota = allowed(connections);
         if in_use.load(Ordering::Relaxed) >= quota {
             return Err(Exhausted::Quota);
         }
@@ -177,10 +213,9 @@ impl PortTable {
         let protocol = self.protocol(protocol);
         let offset = {
             let mut space = protocol.space.lock();
-            let space =
-                space.get_or_insert_with(|| Box::new(Space::new(size(limits.ports), random)));
+            let space = space.get_or_insert_with(|| Box::new(Space::new(size(*ports), random)));
             let offset = space
-                .take(destination, allowed(limits.per_destination), random, now)
+                .take(destination, allowed(per_destination), random, now)
                 .ok_or(Exhausted::Ports)?;
             // Counted once it is certain, so that a reservation which fails is in nobody's way; and
             // before anybody else looks for a port.
@@ -195,14 +230,31 @@ impl PortTable {
             offset
         };
         let (address, destination_port) = destination;
-        let port = NonZeroU16::new(first(limits.ports) + offset);
+        let port = NonZeroU16::new(first(*ports) + offset);
         Ok(PortLease { protocol: Arc::clone(protocol), address, destination_port, port })
     }
 
     /// How much the address may carry.
     #[must_use]
     pub fn limits(&self) -> PortLimits {
-        self.shared.limits
+        let Shared { ports, connections, per_destination, .. } = &*self.shared;
+        PortLimits {
+            ports: *ports,
+            connections: connections.given(),
+            per_destination: per_destination.given(),
+        }
+    }
+
+    /// Changes how much the address may carry, all but the range of its ports: connections hold
+    /// ports of that. More than are allowed go on; none is added until there are fewer.
+    pub fn set_limits(&self, limits: PortLimits) {
+        self.shared.connections.set(limits.connections);
+        self.shared.per_destination.set(limits.per_destination);
+    }
+
+    /// What the address has used of its rates.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.shared.meter
     }
 
     /// Which table this is.
@@ -258,7 +310,7 @@ impl PortTable {
 impl fmt::Debug for PortTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortTable")
-            .field("limits", &self.shared.limits)
+            .field("limits", &self.limits())
             .field("in_use", &self.in_use())
             .finish_non_exhaustive()
     }
@@ -289,6 +341,11 @@ impl PortLease {
         self.protocol.shared.id()
     }
 
+    /// What the address that it is from has used of its rates.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.protocol.shared.meter
+    }
+
     /// Gives the port back after a close that both ends know of: it can be used again at once. A
     /// lease that is only dropped lets its port rest.
     pub fn close(mut self) {
@@ -299,7 +356,7 @@ impl PortLease {
         let Some(port) = self.port.take() else { return };
         let Protocol { shared, space } = &*self.protocol;
         if let Some(space) = &mut *space.lock() {
-            let offset = port.get() - first(shared.limits.ports);
+            let offset = port.get() - first(shared.ports);
             space.give_back((self.address, self.destination_port), offset, closed);
         }
         shared.in_use.fetch_sub(1, Ordering::Relaxed);

@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_topology::{Reason, inventory::AttachmentId, model::Settings};
 use viaduct_wire::{Flow, Fragment, Frame, assemble};
 
 use crate::{counters::WorkerCounters, moment::Moment};
@@ -64,6 +64,18 @@ impl Default for FragmentLimits {
             worker_bytes: 64 << 20,
             pieces: 128,
             timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl FragmentLimits {
+    /// The same, with what a topology sets: the share of each attachment, and the time.
+    pub(crate) fn set(self, settings: &Settings) -> Self {
+        Self {
+            attachment_bytes: settings.fragment_bytes as usize,
+            attachment_datagrams: settings.fragment_datagrams as usize,
+            timeout: Duration::from_secs(settings.fragment_timeout.into()),
+            ..self
         }
     }
 }
@@ -155,6 +167,11 @@ struct Piece {
 impl Reassembler {
     pub(crate) fn new(limits: FragmentLimits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// Other limits from now on. What is beyond them goes with the next fragments.
+    pub(crate) fn limit(&mut self, settings: &Settings) {
+        self.limits = self.limits.set(settings);
     }
 
     /// Takes a fragment. If that makes its datagram whole, writes it to `whole`, as a frame. What

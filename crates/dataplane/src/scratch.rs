@@ -42,6 +42,7 @@ impl Scratch {
         counters: Arc<CachePadded<WorkerCounters>>,
         policy: Arc<Policy>,
     ) -> Self {
+        let limits = FragmentLimits::default().set(&policy.settings);
         Self {
             random: ChaCha8Rng::from_seed(seed),
             counters,
@@ -50,12 +51,13 @@ impl Scratch {
             answer: Vec::with_capacity(1024),
             frames: Frames::default(),
             whole: Vec::new(),
-            reassembler: Reassembler::default(),
+            reassembler: Reassembler::new(limits),
             identifications: Identifications::default(),
         }
     }
 
-    /// Bounds what is held of datagrams in fragments. What is held already is discarded.
+    /// Bounds what is held of datagrams in fragments. What is held already is discarded. What
+    /// settings say is as they say again with the next policy.
     #[must_use]
     pub fn with_fragment_limits(self, limits: FragmentLimits) -> Self {
         Self { reassembler: Reassembler::new(limits), ..self }
@@ -79,6 +81,12 @@ impl Scratch {
     #[must_use]
     pub fn fragments(&self) -> FragmentUsage {
         self.reassembler.usage()
+    }
+
+    /// Another policy is in force.
+    pub(crate) fn adopt(&mut self, policy: Arc<Policy>) {
+        self.reassembler.limit(&policy.settings);
+        self.policy = policy;
     }
 
     pub(crate) fn random(&mut self) -> u64 {

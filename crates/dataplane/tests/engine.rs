@@ -435,7 +435,10 @@ fn a_removed_host_takes_its_connections_along() {
 // Conforms: D-11
 #[test]
 fn lam_07_an_eni_that_is_full_refuses_and_says_which_limit() {
-    let small = format!("settings: {{ eni_connections: 3, source_ports: 1024-1025 }}\n{TOPOLOGY}");
+    let small = format!(
+        "settings: {{ eni_connections: 3, environment_connections: none, source_ports: 1024-1025 }}\n\
+         {TOPOLOGY}"
+    );
     let mut net = Net::load(&small);
     let query = |port| udp((INSIDE, port), ("10.0.2.10", 53), b"?");
     net.send(API, &query(1)).delivered_at("instance/db");

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::{ACK, INSIDE, Net, Outcome, Packet, SYN, SYN_ACK, echo_with, icmp_error, tcp, udp};
 use viaduct_dataplane::{FragmentLimits, FragmentUsage};
 use viaduct_topology::Reason;
@@ -102,6 +100,16 @@ fn nat_14_a_nat_gateway_carries_udp_in_fragments_in_any_order_both_ways() {
     assert_eq!((counters.reassembled_datagrams, counters.reassembled_fragments), (12, 36));
     assert_eq!((counters.fragmented_packets, counters.sent_fragments), (12, 36));
     assert_eq!((counters.forwarded_packets, counters.drops().count()), (36, 0));
+}
+
+#[test]
+fn in_the_rfc_profile_a_nat_gateway_carries_tcp_and_icmp_in_fragments_too() {
+    let mut net = Net::load(&format!("settings: {{ profile: rfc }}\n{TOPOLOGY}"));
+    let db = "10.0.2.10";
+    let echo = echo_of(db, HOST.0, 2000).fragments(MTU);
+    send_all(&mut net, "instance/db", &echo).cut_at("internet/host");
+    let syn = tcp((db, 1), HOST, SYN, &bytes(2000)).fragments(MTU);
+    send_all(&mut net, "instance/db", &syn).cut_at("internet/host");
 }
 
 // Conforms: NAT-14
@@ -371,9 +379,7 @@ fn congestion_is_passed_on_or_the_datagram_is_lost() {
 
 #[test]
 fn limits_hold_for_as_long_as_they_say() {
-    let mut net = Net::load(TOPOLOGY);
-    let limits = FragmentLimits { timeout: Duration::from_secs(2), ..FragmentLimits::default() };
-    net.scratch = net.engine.scratch([3; 32]).with_fragment_limits(limits);
+    let mut net = Net::load(&format!("settings: {{ fragment_timeout: 2 }}\n{TOPOLOGY}"));
     let fragments = udp((INSIDE, 1), DB, &bytes(2000)).fragments(MTU);
     net.send(API, &fragments[0]);
     net.pass_millis(1999);

@@ -3,10 +3,13 @@
 //! Only [`resolve`](crate::resolve::resolve) makes one, so that whoever holds a [`Topology`] need
 //! not check it again. Field names are AWS's own in snake case.
 
+mod settings;
+
 use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
+pub use self::settings::{ConnectionTracking, NatTimeouts, Profile, Settings};
 use crate::{
     arena::{Arena, Handle},
     id::ResourceId,
@@ -17,7 +20,7 @@ use crate::{
 /// Everything a file declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
-    /// Limits and ranges, each with AWS's default.
+    /// Timers, limits and rates, each with the default of its profile.
     pub settings: Settings,
     /// Named sets of blocks.
     pub prefix_lists: Arena<PrefixList>,
@@ -49,30 +52,6 @@ pub struct Topology {
     pub internet_hosts: Arena<InternetHost>,
     /// What the file expects of its own network.
     pub expectations: Vec<Expectation>,
-}
-
-/// Limits and ranges. AWS's own pages differ on some (D-01..D-11), hence settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Connections one Hyperplane ENI carries, TCP and UDP together (LAM-07). 1..=1,000,000.
-    pub eni_connections: u32,
-    /// First and last source port of V2N NAT and NAT gateways (LAM-09, NAT-08). 1..=65535.
-    pub source_ports: PortRange,
-    /// Connections of one NAT gateway address to one (destination, port, protocol) (NAT-05).
-    pub nat_gateway_connections_per_destination: u32,
-    /// Hyperplane ENIs a VPC may have (LAM-25, D-01).
-    pub enis_per_vpc: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            eni_connections: 65_000,
-            source_ports: PortRange { first: 1024, last: 65_535 },
-            nat_gateway_connections_per_destination: 55_000,
-            enis_per_vpc: 500,
-        }
-    }
 }
 
 /// A named set of blocks, to be written once and used in rules and routes.

@@ -65,7 +65,7 @@ reasons! {
     AsymmetricReturnPath "ASYMMETRIC_RETURN_PATH" "The reply would not come back the way the request went.";
     RoutingLoop "ROUTING_LOOP" "The route leads back to where the packet has been.";
     PortsExhausted "PORTS_EXHAUSTED" "No source port is left for this destination.";
-    QuotaExceeded "QUOTA_EXCEEDED" "The interface carries as many connections as it may, or its sender's fragments have no more room.";
+    QuotaExceeded "QUOTA_EXCEEDED" "The interface or the function environment has as many connections as it may, or its fragments have no more room.";
     RateLimited "RATE_LIMITED" "A rate limit is reached.";
     MalformedPacket "MALFORMED_PACKET" "The packet's headers contradict each other or the packet's length.";
     BadOffloadHeader "BAD_OFFLOAD_HEADER" "The virtio-net header asks for something that the packet is not.";

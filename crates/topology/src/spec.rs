@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{AclAction, Connectivity, NatGatewayState, PortRange, Traffic};
+use crate::model::{AclAction, Connectivity, NatGatewayState, PortRange, Profile, Traffic};
 
 /// A place in a source: byte offsets, the end excluded. The default is no place at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +69,7 @@ pub type References = Vec<Spanned<String>>;
 /// Everything a source declares, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
-    /// Limits and ranges.
+    /// Timers, limits and rates.
     pub settings: Settings,
     /// Named sets of blocks.
     pub prefix_lists: Vec<PrefixList>,
@@ -87,17 +87,80 @@ pub struct Spec {
     pub expect: Vec<Expectation>,
 }
 
-/// Limits and ranges; `None` is the default of [`model::Settings`](crate::model::Settings).
+/// Timers, limits and rates; what is not given is the default of [`model::Settings`].
+///
+/// [`model::Settings`]: crate::model::Settings
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// Where the defaults come from.
+    pub profile: Option<Spanned<Profile>>,
     /// Connections one Hyperplane ENI carries.
     pub eni_connections: Option<Spanned<u32>>,
+    /// New connections a second through one Hyperplane ENI.
+    pub eni_connections_per_second: Option<Spanned<Limit>>,
     /// Source ports of V2N NAT and NAT gateways.
     pub source_ports: Option<Spanned<PortRange>>,
-    /// Connections of one NAT gateway address to one (destination, port, protocol).
-    pub nat_gateway_connections_per_destination: Option<Spanned<u32>>,
     /// Hyperplane ENIs a VPC may have.
     pub enis_per_vpc: Option<Spanned<u32>>,
+    /// Connections of one function environment.
+    pub environment_connections: Option<Spanned<Limit>>,
+    /// New connections a second of one function environment.
+    pub environment_connections_per_second: Option<Spanned<Limit>>,
+    /// Mb/s from and to one function environment.
+    pub environment_bandwidth: Option<Spanned<Limit>>,
+    /// Connections of one NAT gateway address to one (destination, port, protocol).
+    pub nat_gateway_connections_per_destination: Option<Spanned<u32>>,
+    /// Mb/s through one NAT gateway.
+    pub nat_gateway_bandwidth: Option<Spanned<Limit>>,
+    /// Packets a second through one NAT gateway.
+    pub nat_gateway_packets_per_second: Option<Spanned<Limit>>,
+    /// Bytes of an attachment's fragments.
+    pub fragment_bytes: Option<Spanned<u32>>,
+    /// Datagrams of an attachment that are not whole.
+    pub fragment_datagrams: Option<Spanned<u32>>,
+    /// Seconds that they wait.
+    pub fragment_timeout: Option<Spanned<u32>>,
+    /// Timers of security groups.
+    pub connection_tracking: ConnectionTracking,
+    /// Timers of translations.
+    pub nat: NatTimeouts,
+}
+
+/// A number, or none: the limit does not hold.
+pub type Limit = Option<u32>;
+
+/// Timers of security groups, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionTracking {
+    /// Of TCP before its handshake is over.
+    pub tcp_opening_timeout: Option<Spanned<u32>>,
+    /// Of TCP.
+    pub tcp_established_timeout: Option<Spanned<u32>>,
+    /// Of TCP of which both sides are done.
+    pub tcp_closing_timeout: Option<Spanned<u32>>,
+    /// Of UDP with at most one question and answer.
+    pub udp_timeout: Option<Spanned<u32>>,
+    /// Of UDP with more.
+    pub udp_stream_timeout: Option<Spanned<u32>>,
+    /// Of ICMP.
+    pub icmp_timeout: Option<Spanned<u32>>,
+    /// Of other protocols.
+    pub other_timeout: Option<Spanned<u32>>,
+}
+
+/// Timers of translations, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatTimeouts {
+    /// Of TCP before its handshake is over.
+    pub tcp_opening_timeout: Option<Spanned<u32>>,
+    /// Of TCP.
+    pub tcp_established_timeout: Option<Spanned<u32>>,
+    /// Of TCP of which both sides are done.
+    pub tcp_closing_timeout: Option<Spanned<u32>>,
+    /// Of UDP.
+    pub udp_timeout: Option<Spanned<u32>>,
+    /// Of ICMP.
+    pub icmp_timeout: Option<Spanned<u32>>,
 }
 
 /// A named set of blocks.

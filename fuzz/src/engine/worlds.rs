@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use viaduct_config_plane::load;
 use viaduct_topology::Topology;
 
+use super::trains::LIMITS;
+
 const TEXTS: [(&str, &str); 9] = [
     ("base.yaml", include_str!("../../worlds/base.yaml")),
     ("other-rules.yaml", include_str!("../../worlds/other-rules.yaml")),
@@ -21,7 +23,11 @@ const TEXTS: [(&str, &str); 9] = [
 /// Each loaded once.
 pub(super) static WORLDS: LazyLock<Vec<Topology>> = LazyLock::new(|| {
     let load = |(name, text): &(&str, &str)| match load(name, text) {
-        Ok(loaded) => loaded.topology,
+        Ok(mut loaded) => {
+            // So few that a history can reach them.
+            loaded.topology.settings.fragment_datagrams = LIMITS.attachment_datagrams as u32;
+            loaded.topology
+        }
         Err(problems) => panic!("{problems}"),
     };
     TEXTS.iter().map(load).collect()

@@ -30,6 +30,7 @@ mod errors;
 mod explain;
 mod journey;
 mod life;
+mod limits;
 mod ports;
 mod rules;
 
@@ -45,6 +46,7 @@ use viaduct_topology::{
 use crate::packet::Packet;
 use connection::Connection;
 use journey::{Journey, Settled, Way};
+use limits::Openings;
 use ports::{Desk, Freed, Want};
 
 pub use errors::Complaint;
@@ -79,6 +81,8 @@ pub struct Network<'t> {
     /// Where such a port could never be seen.
     hidden: Vec<Desk>,
     recycled: usize,
+    /// Openings through Hyperplane ENIs, as far as time has not forgotten them.
+    openings: Vec<Openings<'t>>,
 }
 
 /// What may become of a packet.
@@ -145,6 +149,7 @@ impl<'t> Network<'t> {
             unseen: Vec::new(),
             hidden: Vec::new(),
             recycled: 0,
+            openings: Vec::new(),
         }
     }
 

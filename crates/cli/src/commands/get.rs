@@ -171,7 +171,16 @@ fn enis(enis: &Vec<Eni>) -> String {
 }
 
 fn attachments(attachments: &Vec<Attachment>) -> String {
-    let mut table = Table::new(&["host", "kind", "state", "device", "mtu", "worker"]);
+    let mut table = Table::new(&[
+        "host",
+        "kind",
+        "state",
+        "device",
+        "mtu",
+        "worker",
+        "connections",
+        "capacity",
+    ]);
     for attachment in attachments {
         table.row([
             attachment.name.clone(),
@@ -180,6 +189,8 @@ fn attachments(attachments: &Vec<Attachment>) -> String {
             or_dash(attachment.device.as_ref()),
             or_dash(attachment.mtu),
             or_dash(attachment.worker),
+            attachment.connections.to_string(),
+            or_dash(attachment.capacity),
         ]);
     }
     table.to_string()

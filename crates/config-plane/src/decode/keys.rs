@@ -33,10 +33,38 @@ objects! {
         "expect",
     ];
     SETTINGS "settings" "the section `settings`" [
+        "profile",
         "eni_connections",
+        "eni_connections_per_second",
         "source_ports",
-        "nat_gateway_connections_per_destination",
         "enis_per_vpc",
+        "environment_connections",
+        "environment_connections_per_second",
+        "environment_bandwidth",
+        "nat_gateway_connections_per_destination",
+        "nat_gateway_bandwidth",
+        "nat_gateway_packets_per_second",
+        "fragment_bytes",
+        "fragment_datagrams",
+        "fragment_timeout",
+        "connection_tracking",
+        "nat",
+    ];
+    CONNECTION_TRACKING "connection_tracking" "the section `connection_tracking`" [
+        "tcp_opening_timeout",
+        "tcp_established_timeout",
+        "tcp_closing_timeout",
+        "udp_timeout",
+        "udp_stream_timeout",
+        "icmp_timeout",
+        "other_timeout",
+    ];
+    NAT "nat" "the section `nat`" [
+        "tcp_opening_timeout",
+        "tcp_established_timeout",
+        "tcp_closing_timeout",
+        "udp_timeout",
+        "icmp_timeout",
     ];
     PREFIX_LIST "prefix_list" "a prefix list" ["id", "entries", "max_entries"];
     VPC "vpc" "a VPC" [

@@ -6,7 +6,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use viaduct_topology::{Report, Spanned, model::PortRange, spec::References};
+use viaduct_topology::{
+    Report, Spanned,
+    model::PortRange,
+    spec::{Limit, References},
+};
 
 use crate::tree::{Node, Value};
 
@@ -35,13 +39,27 @@ pub(super) fn text(report: &mut Report, node: &Node) -> Option<String> {
 /// A whole number.
 pub(super) fn number(report: &mut Report, node: &Node) -> Option<u32> {
     let text = scalar(report, node, "a number")?;
+    parse_number(report, node, text, "")
+}
+
+/// A whole number, or `none` for a limit that does not hold.
+pub(super) fn limit(report: &mut Report, node: &Node) -> Option<Limit> {
+    let text = scalar(report, node, "a number or `none`")?;
+    if text == "none" {
+        return Some(None);
+    }
+    parse_number(report, node, text, "; without a limit, write `none`").map(Some)
+}
+
+/// A whole number, from the text of a value; `else_` is what else there could be.
+fn parse_number(report: &mut Report, node: &Node, text: &str, else_: &str) -> Option<u32> {
     let number = digits(text);
     if number.is_none() {
         let problem = report.error(node.span, format!("`{text}` is not a number"));
         if text.contains(['_', ',']) && digits(&text.replace(['_', ','], "")).is_some() {
             problem.help("write the digits alone");
         } else {
-            problem.help(format!("a number has digits only and is at most {}", u32::MAX));
+            problem.help(format!("a number has digits only and is at most {}{else_}", u32::MAX));
         }
     }
     number

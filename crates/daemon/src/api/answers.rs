@@ -10,7 +10,7 @@ use viaduct_client::{
     ObjectChange, Protocol, Traffic, shapes,
 };
 use viaduct_control_plane::HostPlan;
-use viaduct_dataplane::{ConnectionInfo, tcp::Phase};
+use viaduct_dataplane::{ConnectionInfo, Usage, tcp::Phase};
 use viaduct_topology::{
     Reason, diff,
     inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
@@ -112,6 +112,7 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
 pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
     let shape = |attachment: &Attachment| {
         let (state, held) = state(running, attachment.id);
+        let Usage { connections, capacity } = running.engine.usage(attachment.id);
         shapes::Attachment {
             id: attachment.id.0,
             name: attachment.name.clone(),
@@ -126,6 +127,8 @@ pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
             device: held.as_ref().map(|held| held.port.queue.name().to_owned()),
             mtu: held.as_ref().map(|held| held.port.mtu),
             worker: held.map(|_| reader(attachment.id, running.fleet.len())),
+            connections,
+            capacity,
         }
     };
     running.registry.network().attachments().iter().map(shape).collect()

@@ -67,6 +67,9 @@ pub enum InsertError<P> {
     /// time it is looked for, as when two threads open a connection from its two ends at once.
     #[error("the connection exists already")]
     RequestExists(ConnectionId),
+    /// It was born, and a reply has ended it at once: whoever did tells its death.
+    #[error("the connection was ended during its birth")]
+    Ended,
     /// As many connections as the table may hold.
     #[error("the connection table is full; raise its capacity")]
     CapacityFull,
@@ -81,6 +84,7 @@ impl<P> fmt::Debug for InsertError<P> {
         match self {
             Self::ReplyTaken(_) => f.write_str("ReplyTaken"),
             Self::RequestExists(id) => f.debug_tuple("RequestExists").field(id).finish(),
+            Self::Ended => f.write_str("Ended"),
             Self::CapacityFull => f.write_str("CapacityFull"),
             Self::Collision => f.write_str("Collision"),
         }
@@ -175,7 +179,7 @@ impl<P> Connections<P> {
                 Some(connection) => InsertError::ReplyTaken(Box::new(connection)),
                 // Whoever still held the place of the slot's former tenant, by the same key, has
                 // found this one there and ended it.
-                None => InsertError::RequestExists(ConnectionId(id)),
+                None => InsertError::Ended,
             });
         }
         while let Err(standing) = self.enter(&request, place(id, Direction::Request)) {
@@ -191,9 +195,8 @@ impl<P> Connections<P> {
                 // taken over now, or is gone: every round means that another thread has moved on.
                 _ => continue,
             };
-            if let Some(connection) = self.undo(id, &reply) {
-                connection.abandon();
-            }
+            let Some(connection) = self.undo(id, &reply) else { return Err(InsertError::Ended) };
+            connection.abandon();
             return Err(error);
         }
         if self.slab.complete(id) {

@@ -4,14 +4,15 @@
 //! and forwarded is the datagram. It leaves whole where it fits, and is cut anew where it does not,
 //! whatever pieces it came in.
 //!
-//! Hyperplane ENIs and NAT gateways carry only UDP in fragments (NAT-14, LAM-11), in both directions.
+//! Hyperplane ENIs and NAT gateways carry only UDP in fragments (NAT-14, LAM-11), in both directions,
+//! except where the profile is `rfc`.
 //! So a datagram of another protocol that came in some is refused if a connection with such a
 //! translator would carry it, and nothing is opened for it.
 
-use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_topology::{Reason, inventory::AttachmentId, model::Settings};
 use viaduct_wire::{Fragment, Frame, L4, protocol};
 
-use super::{Engine, bury};
+use super::Engine;
 use crate::{
     connection::{Key, Lookup},
     moment::Moment,
@@ -22,9 +23,9 @@ use crate::{
     walk::{NAT, Options, Subject, V2N},
 };
 
-/// Whether translators carry this protocol in fragments, as AWS's do.
-const fn is_translated_in_fragments(protocol: u8) -> bool {
-    protocol == protocol::UDP
+/// Whether translators carry this protocol in fragments: AWS's only UDP.
+const fn is_translated_in_fragments(protocol: u8, settings: &Settings) -> bool {
+    protocol == protocol::UDP || settings.forwards_all_fragments()
 }
 
 impl Engine {
@@ -39,6 +40,9 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Verdict {
+        if scratch.policy.generation != self.generation() {
+            self.refresh(scratch);
+        }
         let mut whole = std::mem::take(&mut scratch.whole);
         let Scratch { reassembler, counters, .. } = scratch;
         let verdict = match reassembler.add(frame, fragment, ingress, now, counters, &mut whole) {
@@ -70,7 +74,7 @@ impl Engine {
             Ok(frame) => frame,
             Err(malformed) => return Self::unparsed(malformed, ingress, scratch),
         };
-        if !is_translated_in_fragments(frame.protocol())
+        if !is_translated_in_fragments(frame.protocol(), &scratch.policy.settings)
             && self.is_translated(&frame, port.scope, ingress, now, scratch)
         {
             let (reason, flow) = (Reason::FragmentRestriction, Some(frame.flow()));
@@ -108,7 +112,7 @@ impl Engine {
             });
         match found {
             Lookup::Hit(translated) => return translated,
-            Lookup::Expired(connection) => bury(*connection, scratch),
+            Lookup::Expired(connection) => self.bury(*connection, scratch),
             Lookup::Miss => {}
         }
         // An error opens nothing.

@@ -12,7 +12,7 @@ use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::Frame;
 
 use super::{
-    Engine, Onward, Refusal, bury,
+    Engine, Onward, Refusal,
     judge::{Known, Lost, Retraced, retrace},
 };
 use crate::{
@@ -38,14 +38,17 @@ impl Engine {
     ) -> Result<Onward, Refusal> {
         let quoted = frame.quoted().ok_or(Reason::MalformedPacket)?.flow;
         let key = Key { ingress: scope, flow: quoted.reversed() };
+        let rates = scratch.policy.rates.as_ref();
         let found = self.connections.lookup(&key, now, |_, direction, connection| {
             let target = connection.half(direction).target;
-            (direction, target, Known::of(connection))
+            let may_pass =
+                rates.is_none_or(|rates| self.may_pass(rates, direction, connection, frame, now));
+            (direction, target, Known::of(connection), may_pass)
         });
-        let (direction, target, known) = match found {
+        let (direction, target, known, may_pass) = match found {
             Lookup::Hit(found) => found,
             Lookup::Expired(connection) => {
-                bury(*connection, scratch);
+                self.bury(*connection, scratch);
                 return Err(Reason::NoConnection.into());
             }
             Lookup::Miss => return Err(Reason::NoConnection.into()),
@@ -84,6 +87,9 @@ impl Engine {
                 Err(Lost::Other) => Err(Reason::NoConnection),
             }
             .map_err(refused)?;
+        }
+        if !may_pass {
+            return Err(refused(Reason::RateLimited));
         }
         let onward = self.fits(frame, target, 0, u16::MAX).map_err(|misfit| Refusal {
             request,

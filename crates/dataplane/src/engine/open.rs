@@ -1,10 +1,11 @@
 //! The first packet of a connection: from the walk's path to a connection with its ports.
 
-use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_topology::{Reason, inventory::AttachmentId, model::Settings};
 use viaduct_wire::{Frame, L4};
 
 use super::{Engine, Onward, Refusal, Way};
 use crate::{
+    account::Claim,
     connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
     inventory::Interface,
     moment::Moment,
@@ -59,7 +60,12 @@ impl Engine {
                 return Err(self.unfit(frame, misfit, ingress, sender, scratch));
             }
         };
+        let claim = self.claim(ingress, &scratch.policy)?;
         let Passage { path, leases } = self.reserve(path, ingress, &subject, now, scratch)?;
+        if let Err(reason) = self.may_open(&path, frame, ingress, now, &scratch.policy) {
+            give_back(leases);
+            return Err(reason.into());
+        }
         let ports = leases.each_ref().map(|lease| lease.as_ref().map_or(0, PortLease::port));
         let arrival = path.translate(&key.flow, ports).arrival();
 
@@ -76,10 +82,16 @@ impl Engine {
             nat: path.nat.as_ref().map(|nat| nat.ip),
             mtu: path.mtu,
         };
-        let mut connection = Connection::new(request, reply, way, timeouts(&path, &key), now);
+        let mut connection = Connection::new(
+            request,
+            reply,
+            way,
+            timeouts(&path, &key, &scratch.policy.settings),
+            now,
+        );
         connection.leases = leases;
         connection.seen(Direction::Request, segment, frame.packets(), frame.bytes(), now);
-        let rewrite = self.insert(connection, &path, now, scratch)?;
+        let rewrite = self.insert(connection, claim, &path, now, scratch)?;
         Ok(rewrite.map(|rewrite| {
             frame.rewrite(&rewrite);
             Onward { target: path.target, ..onward }
@@ -117,6 +129,7 @@ impl Engine {
     fn insert(
         &self,
         mut connection: Connection<Way>,
+        claim: Claim<'_>,
         path: &Path,
         now: Moment,
         scratch: &mut Scratch,
@@ -127,8 +140,14 @@ impl Engine {
             let rewrite = connection.rewrite(Direction::Request);
             match self.connections.insert(connection) {
                 Ok(_) => {
+                    claim.keep();
                     scratch.counters.opened();
                     return Ok(Some(rewrite));
+                }
+                Err(InsertError::Ended) => {
+                    claim.keep();
+                    scratch.counters.opened();
+                    return Ok(None);
                 }
                 Err(InsertError::RequestExists(..)) => return Ok(None),
                 Err(InsertError::CapacityFull) => return Err(Reason::QuotaExceeded.into()),
@@ -186,8 +205,7 @@ fn no_connection(frame: &Frame<'_>, path: &Path, scratch: &mut Scratch) -> Refus
     Refusal { reason: Reason::NoConnection, request: None, answered }
 }
 
-/// A port of each translator, or the first that has none. Those taken before it are given back
-/// unseen: they need not rest.
+/// A port of each translator, or the first that has none. Those taken before it are given back.
 fn take_ports(
     path: &Path,
     subject: &Subject,
@@ -200,12 +218,17 @@ fn take_ports(
         match take_port(path, index, interface, subject, now, scratch) {
             Ok(lease) => leases[index] = Some(lease),
             Err(exhausted) => {
-                leases.into_iter().flatten().for_each(PortLease::close);
+                give_back(leases);
                 return Err((index, exhausted));
             }
         }
     }
     Ok(leases)
+}
+
+/// Gives back ports that nobody has seen: they need not rest.
+fn give_back(leases: [Option<PortLease>; LEASES]) {
+    leases.into_iter().flatten().for_each(PortLease::close);
 }
 
 fn take_port(
@@ -224,11 +247,11 @@ fn take_port(
 }
 
 /// The shortest timer of what holds the connection.
-fn timeouts(path: &Path, key: &Key) -> Timeouts {
+fn timeouts(path: &Path, key: &Key, settings: &Settings) -> Timeouts {
     let protocol = key.flow.protocol;
-    let tracked = Timeouts::tracked(protocol);
+    let tracked = Timeouts::tracked(protocol, &settings.connection_tracking);
     if path.translators().iter().any(Option::is_some) {
-        tracked.shortest(Timeouts::translated())
+        tracked.shortest(Timeouts::translated(protocol, &settings.nat))
     } else {
         tracked
     }

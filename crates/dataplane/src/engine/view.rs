@@ -7,6 +7,7 @@ use viaduct_wire::Flow;
 
 use super::{Engine, Way};
 use crate::{
+    account::Account,
     connection::{Connection, Half},
     explain::{Explanation, Query, QueryError, explain_within},
     inventory::Inventory,
@@ -54,6 +55,16 @@ pub struct EniInfo {
     pub capacity: Option<u32>,
 }
 
+/// What an attachment uses of its quota at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections that it opened and that live.
+    pub connections: u32,
+    /// Those it may have at once; none if that is not limited, which it is for functions'
+    /// environments alone.
+    pub capacity: Option<u32>,
+}
+
 impl Engine {
     /// The connections that `wanted` chooses, at most `limit`. One is locked at a time: what opens
     /// or ends meanwhile may be missed or seen.
@@ -79,6 +90,13 @@ impl Engine {
     #[must_use]
     pub fn connection_count(&self) -> usize {
         self.connections.len()
+    }
+
+    /// What an attachment uses of its quota; nothing if it was never heard of.
+    #[must_use]
+    pub fn usage(&self, id: AttachmentId) -> Usage {
+        let connections = self.ports.account(id).map_or(0, Account::connections);
+        Usage { connections, capacity: self.quota(id, &self.policy.lock()) }
     }
 
     /// Heap bytes of the connection table.

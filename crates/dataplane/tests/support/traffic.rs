@@ -7,7 +7,7 @@ use super::{INSIDE, Net, Packet, SYN, SYN_ACK, Tcp, tcp};
 
 /// One function, one database, and limits that a bench does not meet.
 const TOPOLOGY: &str = "
-settings: { eni_connections: 1000000 }
+settings: { eni_connections: 1000000, environment_connections: none }
 vpcs:
   main:
     cidr_blocks: [10.0.0.0/16]

@@ -8,10 +8,10 @@ use std::{fmt::Display, net::IpAddr};
 use crate::{
     arena::Handle,
     model::{
-        AclAction, AclRule, EndpointSubnet, Function, Instance, InternetGateway, InternetHost,
-        NatGateway, NetworkAcl, PrefixList, Route, RouteTable, RouteTarget, SecurityGroup, Service,
-        Settings, SgPeer, SgRule, Subnet, Topology, Vpc, VpcEndpoint, VpcEndpointKind,
-        VpcPeeringConnection,
+        AclAction, AclRule, ConnectionTracking, EndpointSubnet, Function, Instance,
+        InternetGateway, InternetHost, NatGateway, NatTimeouts, NetworkAcl, PrefixList, Route,
+        RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer, SgRule, Subnet,
+        Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
     },
     path::Resource,
 };
@@ -102,16 +102,79 @@ fn add<R: Resource>(
 
 fn settings(settings: &Settings) -> Fields {
     let Settings {
+        profile,
         eni_connections,
+        eni_connections_per_second,
         source_ports,
-        nat_gateway_connections_per_destination,
         enis_per_vpc,
+        environment_connections,
+        environment_connections_per_second,
+        environment_bandwidth,
+        nat_gateway_connections_per_destination,
+        nat_gateway_bandwidth,
+        nat_gateway_packets_per_second,
+        fragment_bytes,
+        fragment_datagrams,
+        fragment_timeout,
+        connection_tracking,
+        nat,
     } = settings;
-    vec![
+    let mut fields = vec![
+        one("profile", profile),
         one("eni_connections", eni_connections),
+        one("eni_connections_per_second", or_none(*eni_connections_per_second)),
         one("source_ports", source_ports),
-        one("nat_gateway_connections_per_destination", nat_gateway_connections_per_destination),
         one("enis_per_vpc", enis_per_vpc),
+        one("environment_connections", or_none(*environment_connections)),
+        one("environment_connections_per_second", or_none(*environment_connections_per_second)),
+        one("environment_bandwidth", or_none(*environment_bandwidth)),
+        one("nat_gateway_connections_per_destination", nat_gateway_connections_per_destination),
+        one("nat_gateway_bandwidth", or_none(*nat_gateway_bandwidth)),
+        one("nat_gateway_packets_per_second", or_none(*nat_gateway_packets_per_second)),
+        one("fragment_bytes", fragment_bytes),
+        one("fragment_datagrams", fragment_datagrams),
+        one("fragment_timeout", fragment_timeout),
+    ];
+    fields.extend(tracking_timeouts(connection_tracking));
+    fields.extend(nat_timeouts(nat));
+    fields
+}
+
+fn tracking_timeouts(timeouts: &ConnectionTracking) -> Fields {
+    let ConnectionTracking {
+        tcp_opening_timeout,
+        tcp_established_timeout,
+        tcp_closing_timeout,
+        udp_timeout,
+        udp_stream_timeout,
+        icmp_timeout,
+        other_timeout,
+    } = timeouts;
+    vec![
+        one("connection_tracking.tcp_opening_timeout", tcp_opening_timeout),
+        one("connection_tracking.tcp_established_timeout", tcp_established_timeout),
+        one("connection_tracking.tcp_closing_timeout", tcp_closing_timeout),
+        one("connection_tracking.udp_timeout", udp_timeout),
+        one("connection_tracking.udp_stream_timeout", udp_stream_timeout),
+        one("connection_tracking.icmp_timeout", icmp_timeout),
+        one("connection_tracking.other_timeout", other_timeout),
+    ]
+}
+
+fn nat_timeouts(timeouts: &NatTimeouts) -> Fields {
+    let NatTimeouts {
+        tcp_opening_timeout,
+        tcp_established_timeout,
+        tcp_closing_timeout,
+        udp_timeout,
+        icmp_timeout,
+    } = timeouts;
+    vec![
+        one("nat.tcp_opening_timeout", tcp_opening_timeout),
+        one("nat.tcp_established_timeout", tcp_established_timeout),
+        one("nat.tcp_closing_timeout", tcp_closing_timeout),
+        one("nat.udp_timeout", udp_timeout),
+        one("nat.icmp_timeout", icmp_timeout),
     ]
 }
 

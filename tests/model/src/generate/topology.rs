@@ -91,12 +91,18 @@ impl File {
                 (count, connections, dice.one(&[count - 1, count, 55_000, 55_000]))
             }
             92..94 => (4096 + dice.below(200) - 3, 65_000, 55_000),
+            94..126 => {
+                let rate = dice.between(1, 8);
+                return self.line(&format!("settings: {{ eni_connections_per_second: {rate} }}"));
+            }
             _ => return,
         };
         let last = first + count - 1;
+        let own = dice.one(&["none", "none", "none", "1", "4"]);
         self.line(&format!(
             "settings: {{ source_ports: {first}-{last}, eni_connections: {connections}, \
-             nat_gateway_connections_per_destination: {per_destination} }}"
+             nat_gateway_connections_per_destination: {per_destination}, \
+             environment_connections: {own} }}"
         ));
     }
 

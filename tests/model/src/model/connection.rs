@@ -160,6 +160,9 @@ impl<'t> Network<'t> {
             return Err(format!("expected {packet}"));
         }
         connection.received = *seen;
+        if let Some(v2n) = connection.way.v2n {
+            self.note_opening(v2n);
+        }
         self.take_ports(&mut connection, port)?;
         self.connections.push(connection);
         Ok(())

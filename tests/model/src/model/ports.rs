@@ -62,6 +62,9 @@ enum Rest {
     Unclear,
 }
 
+/// So many connections, why there are no more, and which count.
+type Limit<'a, 't> = (usize, Reason, &'a dyn Fn(&Connection<'t>) -> bool);
+
 /// What becomes of an opening for want of a port.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Want {
@@ -130,12 +133,16 @@ impl Freed {
 }
 
 impl<'t> Network<'t> {
-    /// Whether everybody who translates on a way can carry one more connection.
+    /// Whether everybody who counts connections on a way allows one more.
     pub(super) fn want(&self, connection: &Connection<'t>) -> Want {
         let settings = self.topology.settings;
         let ports = count(settings.source_ports);
         let mut want = Want::default();
         let mut passed = Vec::new();
+        let (quota, own) = self.quota(connection.opener);
+        if self.is_refused((quota, Reason::QuotaExceeded, &own), &passed, &mut want) {
+            return want;
+        }
         for translator in TRANSLATORS {
             let Some(eni) = translator.eni(&connection.way) else { continue };
             let desk = Desk::of(eni, connection.sent.protocol);
@@ -156,31 +163,47 @@ impl<'t> Network<'t> {
             let there = |other: &Connection<'t>| {
                 translator.destination(other) == destination && desk.serves(other, translator)
             };
-            let limits: [(usize, Reason, &dyn Fn(&Connection<'t>) -> bool); 2] = [
+            let limits: [Limit<'_, 't>; 2] = [
                 (all, Reason::QuotaExceeded, &everywhere),
                 (to_one.min(ports), Reason::PortsExhausted, &there),
             ];
-            for (limit, reason, counts) in limits {
-                // There are not as many connections at all.
-                if self.connections.len() < limit {
-                    continue;
-                }
-                let carried = self.connections.iter().filter(|other| counts(other));
-                let (over, alive): (Vec<_>, Vec<_>) =
-                    carried.partition(|other| self.is_over(other));
-                if alive.len() + over.len() < limit {
-                    continue;
-                }
-                want.before.clone_from(&passed);
-                if alive.len() >= limit {
-                    want.surely = Some(reason);
+            for limit in limits {
+                if self.is_refused(limit, &passed, &mut want) {
                     return want;
                 }
-                want.perhaps.push(reason);
             }
             passed.push(desk);
         }
+        if connection.way.v2n.is_some_and(|eni| !self.rate_allows(eni)) {
+            want.before = passed;
+            want.surely = Some(Reason::RateLimited);
+        }
         want
+    }
+
+    /// Whether there are as many connections as there may be, beyond doubt.
+    fn is_refused(
+        &self,
+        (limit, reason, counts): Limit<'_, 't>,
+        passed: &[Desk],
+        want: &mut Want,
+    ) -> bool {
+        // There are not as many connections at all.
+        if self.connections.len() < limit {
+            return false;
+        }
+        let carried = self.connections.iter().filter(|other| counts(other));
+        let (over, alive): (Vec<_>, Vec<_>) = carried.partition(|other| self.is_over(other));
+        if alive.len() + over.len() < limit {
+            return false;
+        }
+        want.before = passed.to_vec();
+        if alive.len() >= limit {
+            want.surely = Some(reason);
+            return true;
+        }
+        want.perhaps.push(reason);
+        false
     }
 
     /// Notes the port that a new connection got from the last one who translates it, and what is to

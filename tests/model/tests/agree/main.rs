@@ -71,8 +71,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Reasons that no packet can meet here, and why.
-const NOT_MET: [(Reason, &str); 4] = [
-    (Reason::RateLimited, "nothing limits a rate yet"),
+const NOT_MET: [(Reason, &str); 3] = [
     (Reason::FragmentRestriction, "no datagram in fragments gets whole"),
     (Reason::ReassemblyFailed, "no two fragments are of one datagram"),
     (Reason::ReassemblyTimeout, "no time passes"),

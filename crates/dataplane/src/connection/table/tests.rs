@@ -9,7 +9,10 @@ use std::{
 };
 
 use proptest::prelude::*;
-use viaduct_topology::{inventory::AttachmentId, model::PortRange};
+use viaduct_topology::{
+    inventory::AttachmentId,
+    model::{PortRange, Settings},
+};
 use viaduct_wire::{Flow, Rewrite, TcpFlags};
 
 use super::{super::Half, *};
@@ -57,7 +60,11 @@ pub(super) fn connection<P>(
 ) -> Connection<P> {
     let request = Half::new(request_key(protocol, client), AttachmentId(2));
     let reply = Half::new(reply_key(protocol, port), AttachmentId(1));
-    Connection::new(request, reply, path, Timeouts::tracked(protocol), now)
+    Connection::new(request, reply, path, tracked(protocol), now)
+}
+
+fn tracked(protocol: u8) -> Timeouts {
+    Timeouts::tracked(protocol, &Settings::default().connection_tracking)
 }
 
 pub(super) fn at(seconds: u64) -> Moment {
@@ -121,7 +128,7 @@ fn a_birth_that_loses_leaves_the_table_as_it_was() {
 fn a_deadline_is_kept_to_the_millisecond_whoever_comes_first() {
     let table = Connections::new(2, 1);
     let mut born = connection(TCP, 1, 1001, (), at(0));
-    born.timeouts = Timeouts::tracked(TCP).shortest(Timeouts::translated());
+    born.timeouts = tracked(TCP).shortest(Timeouts::translated(TCP, &Settings::default().nat));
     table.insert(born).unwrap();
     let sees = |key: Key, now, flags, sequence, acknowledgment| {
         table.lookup(&key, now, |_, direction, connection| {
@@ -323,7 +330,9 @@ proptest! {
                             prop_assert!(by_port.is_none());
                             prop_assert_eq!(Some(winner), by_client.map(|known| known.id));
                         }
-                        Err(InsertError::Collision) => prop_assert!(false, "64 bits collide"),
+                        Err(error @ (InsertError::Ended | InsertError::Collision)) => {
+                            prop_assert!(false, "{error:?} of one thread's few connections");
+                        }
                     }
                 }
                 Step::Lookup { reply, number, touch } => {
@@ -442,7 +451,11 @@ fn threads_that_fight_over_the_same_keys_lose_nothing() {
                         born.leases[0] = Some(lease);
                         match table.insert(born) {
                             Ok(_)
-                            | Err(InsertError::RequestExists(_) | InsertError::CapacityFull) => {}
+                            | Err(
+                                InsertError::RequestExists(_)
+                                | InsertError::Ended
+                                | InsertError::CapacityFull,
+                            ) => {}
                             // A port comes back only after its keys have left the index.
                             Err(error) => panic!("{error:?} with a port of its own"),
                         }
