@@ -66,6 +66,7 @@ pub mod vnet;
 pub use error::{BadOffload, Malformed};
 pub use flow::{Flow, protocol};
 pub use frame::Frame;
+pub use ipv4::names_one_host;
 pub use quoted::Quoted;
 pub use rewrite::Rewrite;
 pub use tcp::TcpFlags;
