@@ -171,7 +171,7 @@ fn enis(enis: &Vec<Eni>) -> String {
 }
 
 fn attachments(attachments: &Vec<Attachment>) -> String {
-    let mut table = Table::new(&["host", "kind", "state", "device", "mtu", "worker"]);
+    let mut table = Table::new(&["host", "kind", "state", "device", "mtu", "worker", "throttled"]);
     for attachment in attachments {
         table.row([
             attachment.name.clone(),
@@ -180,6 +180,7 @@ fn attachments(attachments: &Vec<Attachment>) -> String {
             or_dash(attachment.device.as_ref()),
             or_dash(attachment.mtu),
             or_dash(attachment.worker),
+            or_dash(attachment.throttled_frames),
         ]);
     }
     table.to_string()
@@ -220,6 +221,7 @@ fn counters(counters: &Counters) -> String {
         connections_ended,
         dropped_packets,
         overflowed_frames,
+        throttled_frames,
         drop_events_lost,
     } = counters;
     let mut table = Table::new(&["counter", "value"]);
@@ -230,6 +232,7 @@ fn counters(counters: &Counters) -> String {
         ("connections opened", connections_opened),
         ("connections ended", connections_ended),
         ("overflowed frames", overflowed_frames),
+        ("throttled frames", throttled_frames),
         ("drop events lost", drop_events_lost),
     ] {
         table.row([name.to_owned(), value.to_string()]);
