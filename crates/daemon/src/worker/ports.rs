@@ -9,7 +9,7 @@ use viaduct_topology::inventory::AttachmentId;
 use viaduct_tun::Sent;
 
 use super::{
-    budget::{self, Budget},
+    budget::{self, Account, Budget},
     port::Port,
 };
 
@@ -35,8 +35,8 @@ pub(super) struct Ports {
 struct Slot {
     port: Option<Arc<Port>>,
     disabled: bool,
-    /// What is left of the time for writing here; none while all of it is. Boxed, as few have one.
-    budget: Option<Box<Budget>>,
+    /// What it has cost, if it was slow.
+    account: Option<Account>,
 }
 
 impl Ports {
@@ -53,12 +53,12 @@ impl Ports {
     /// Writes a frame to the port in use at an attachment.
     #[inline]
     pub(super) fn write(&mut self, id: AttachmentId, frame: &[u8], at: Instant) -> Outcome {
-        let Some(Slot { port: Some(port), disabled: false, budget }) =
+        let Some(Slot { port: Some(port), disabled: false, account }) =
             self.slots.get_mut(id.0 as usize)
         else {
             return Outcome::NotThere;
         };
-        if budget.is_some() && !may_cost(budget, &mut self.budget, at) {
+        if account.is_some() && !may_cost(account, &mut self.budget, at) {
             port.throttled();
             return Outcome::Throttled;
         }
@@ -68,9 +68,8 @@ impl Ports {
     /// Notes that a write to the port took so much time.
     pub(super) fn charge(&mut self, id: AttachmentId, time: Duration, at: Instant) {
         let Some(slot) = self.slots.get_mut(id.0 as usize) else { return };
-        self.budget.spend(time, at);
-        let own = slot.budget.get_or_insert_with(|| Box::new(Budget::new(budget::TARGET, at)));
-        own.spend(time, at);
+        let account = slot.account.get_or_insert_with(|| Account::open(at));
+        account.charge(time, &mut self.budget, at);
     }
 
     /// Puts a port in, and returns the one that was there. What its attachment owes, it owes still.
@@ -89,7 +88,7 @@ impl Ports {
         if let Some(slot) = self.slots.get_mut(port.attachment.0 as usize)
             && slot.port.as_ref().is_some_and(|held| held.serial == port.serial)
         {
-            *slot = Slot { budget: slot.budget.take(), ..Slot::default() };
+            *slot = Slot { account: slot.account.take(), ..Slot::default() };
         }
     }
 
@@ -101,14 +100,14 @@ impl Ports {
     }
 }
 
-/// Whether a target that was slow may be written to. Once it has all of its time again, it is like
-/// any other.
+/// Whether a target that was slow may be written to. Once that is long enough ago, it is like any
+/// other.
 #[cold]
-fn may_cost(own: &mut Option<Box<Budget>>, all: &mut Budget, at: Instant) -> bool {
-    let Some(budget) = own else { return true };
-    if budget.is_full(at) {
-        *own = None;
+fn may_cost(account: &mut Option<Account>, all: &mut Budget, at: Instant) -> bool {
+    let Some(slow) = account else { return true };
+    if slow.is_settled(at) {
+        *account = None;
         return true;
     }
-    budget.is_left(at) && all.is_left(at)
+    slow.may_cost(all, at)
 }
