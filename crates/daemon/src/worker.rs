@@ -262,7 +262,7 @@ impl Worker {
         if let Some(Written { target, length }) = written
             && budget::is_slow(ran, length)
         {
-            self.ports.charge(target, ran, at);
+            self.ports.charge(target, ran, self.stopwatch.on_duty(at));
         }
     }
 
@@ -274,6 +274,7 @@ impl Worker {
         now: Moment,
         at: Instant,
     ) -> Option<Written> {
+        let at = self.stopwatch.on_duty(at);
         let Tools { engine, scratch, .. } = &mut self.tools;
         match engine.forward(&mut self.buffer[..length], ingress, now, scratch) {
             Verdict::Forward { target, length } => {

@@ -40,7 +40,9 @@ pub(super) fn forwarded(
     assert_eq!(out.packets(), sent.packets);
     assert!(out.largest_packet() <= usize::from(to.mtu), "larger than {to:?} takes");
     assert!(sent.ip[8] - out.ttl() <= 1, "TTL {} of {}", out.ttl(), sent.ip[8]);
-    assert!(out.ttl() > 0 || sent.ip[8] == 0);
+    assert!(out.ttl() > 0, "no hop left");
+    let hosts = names_one_host(out.source()) && names_one_host(out.destination());
+    assert!(hosts, "{} > {}", out.source(), out.destination());
     let quoted = out.quoted().map(|quoted| quoted.flow);
     assert_eq!(out.finish(), frame.len());
     assert_eq!(bytes, frame, "the header that leaves is ours");

@@ -72,6 +72,8 @@ pub(crate) struct Reading {
 pub(crate) struct Stopwatch {
     /// The last reading of this round.
     last: Option<Reading>,
+    /// All the time that the thread was seen to stand still in the middle of a round.
+    stood_still: Duration,
     attentive_until: Option<Instant>,
 }
 
@@ -91,7 +93,14 @@ impl Stopwatch {
         let Some(last) = self.last.replace(now) else { return Duration::ZERO };
         let passed = now.at.saturating_duration_since(last.at);
         let stood_still = passed.saturating_sub(now.used.saturating_sub(last.used));
+        self.stood_still += stood_still;
         lap.saturating_sub(stood_still)
+    }
+
+    /// The moment on a clock that stands still with the thread: budgets are shares of what it gets of
+    /// a processor, and of its sleep.
+    pub(crate) fn on_duty(&self, at: Instant) -> Instant {
+        at.checked_sub(self.stood_still).unwrap_or(at)
     }
 }
 
@@ -249,6 +258,8 @@ mod tests {
         assert_eq!(stopwatch.slow_lap(3 * MILLISECOND, now), 2 * MILLISECOND);
         let later = Reading { at: now.at + 10 * MILLISECOND, used: now.used };
         assert_eq!(stopwatch.slow_lap(3 * MILLISECOND, later), Duration::ZERO);
+        let on_duty = stopwatch.on_duty(later.at);
+        assert_eq!(on_duty - start, 9 * MILLISECOND, "a share of no more than it ran");
     }
 
     #[test]

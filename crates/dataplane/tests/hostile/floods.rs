@@ -160,21 +160,38 @@ fn of_echoes() {
     });
 }
 
-/// About every port of the NAT gateway, so that some meet a connection: it goes on, is not ended,
-/// and its time does not begin anew.
+/// The NAT gateway's port of one of the others' connections.
+fn port_of_another(net: &Net) -> u16 {
+    let to_host =
+        |info: &viaduct_dataplane::ConnectionInfo| info.request.destination.to_string() == HOST;
+    let found = net.engine.connections(net.now, 1, to_host);
+    found.first().expect("a connection to the internet").translated.source_port
+}
+
+/// About every port of the NAT gateway, and again and again about one that has a connection: the
+/// error arrives there, and the connection goes on.
 // Conforms: RFC 4787 R12, RFC 5382 R10
 #[test]
 fn of_icmp_errors() {
+    let mut met = 0;
     flood(|net, number| {
-        let port = 1024 + u16::try_from(number % 64_000).unwrap();
+        let port = match number % 4 {
+            0 => port_of_another(net),
+            _ => 1024 + u16::try_from(number % 64_000).unwrap(),
+        };
         let quoted = tcp((NAT_PUBLIC, port), (HOST, 443), ACK, b"");
-        let error = icmp_error("198.51.100.99", NAT_PUBLIC, 3, (number % 4) as u8, quoted.ip());
+        let code = (number / 4 % 4) as u8;
+        let error = icmp_error("198.51.100.99", NAT_PUBLIC, 3, code, quoted.ip());
         match net.send("internet/other", &error) {
-            Outcome::Delivered { at, .. } => assert_eq!(at, API),
+            Outcome::Delivered { at, .. } => {
+                assert_eq!(at, API);
+                met += 1;
+            }
             Outcome::Dropped(dropped) => assert_eq!(dropped.reason, Reason::NoConnection),
             other @ Outcome::Answered { .. } => panic!("{other:?}"),
         }
     });
+    assert!(met >= PACKETS / 4, "only {met} errors met a connection");
 }
 
 /// Resets and ends of connections from a host that knows addresses and ports, and not where the
@@ -185,15 +202,8 @@ fn of_forged_ends() {
     let mut random = Numbers(2);
     let mut seen = None;
     flood(move |net, number| {
-        let port = *seen.get_or_insert_with(|| {
-            // The gateway's port of the first of the others, whose replies the edge takes from
-            // any host of the internet.
-            net.engine
-                .connections(net.now, 1000, |info| info.request.destination.to_string() == HOST)
-                .first()
-                .map(|info| info.translated.source_port)
-                .expect("a connection to the internet")
-        });
+        // The edge takes the packets of its end from any host of the internet.
+        let port = *seen.get_or_insert_with(|| port_of_another(net));
         // Far from everything that either end sends.
         let sequence = 0x1000_0000 + (random.next() as u32 >> 1);
         let flags = ["R", "RA", "FA", "F"][number as usize % 4];
