@@ -27,14 +27,14 @@ vpcs:
       guest:      { subnet: all, private_ip: 10.0.0.13, security_groups: [open] }
 ";
 
-const RULES: usize = 50_000;
+const RULES: usize = 100_000;
 
 /// Datagrams at most, until the guest's budget is used up.
 const DATAGRAMS: u32 = 200_000;
 
 /// One of the rules' own many, each of which a packet is held against in vain.
 fn ruleset() -> String {
-    let rule = |n| format!("ip saddr 192.0.2.{} udp dport {} drop\n", n % 250, 1 + n);
+    let rule = |n| format!("ip saddr 192.0.2.{} udp dport {} drop\n", n % 250, 1 + n / 2);
     let rules: String = (0..RULES).map(rule).collect();
     format!(
         "table ip slow {{\nchain input {{\ntype filter hook input priority 0; policy accept;\n{rules}}}\n}}\n"

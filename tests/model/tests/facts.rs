@@ -181,8 +181,8 @@ fn adr_04_what_is_no_host_is_neither_sent_to_nor_from() {
         let fates = network.fates(fw, &syn(no_host, "10.0.2.10", 80));
         assert_eq!(only(&fates), Err(Reason::SpoofedSource), "from {no_host}");
     }
-    let fates = network.fates(fw, &syn("192.0.2.1", "10.0.2.10", 80));
-    assert_eq!(only(&fates), Ok((world.id("instance/db"), "192.0.2.1 > 10.0.2.10".to_owned())));
+    let fates = network.fates(fw, &syn("192.0.2.1", "10.0.0.10", 80));
+    assert_eq!(only(&fates), Ok((world.id("instance/web"), "192.0.2.1 > 10.0.0.10".to_owned())));
 }
 
 #[test]

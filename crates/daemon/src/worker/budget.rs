@@ -4,10 +4,10 @@
 //!
 //! A write to a TUN runs the receive path of the guest's namespace to its end, in the writer's time
 //! (`tun_get_user` calls `netif_receive_skb`): routing, sockets, and whatever rules the guest has put
-//! there. A write is 2 µs of that, 15 µs for a super-packet; 50,000 nft rules make it 750 µs. A turn's
-//! length bounds what is read from one queue, so packets that are a little dear share the worker
-//! fairly. One that takes longer than a turn cannot be interrupted, so such writes have a budget, and
-//! what is beyond it is dropped as for a full device.
+//! there. A write is 2 µs of that, 15 µs for a super-packet; 50,000 nft rules make it 550 µs and more.
+//! A turn's length bounds what is read from one queue, so packets that are a little dear share the
+//! worker fairly. A write that is longer than a turn cannot be interrupted, so such writes have a
+//! budget, and what is beyond it is dropped as for a full device.
 //!
 //! **What counts.** A write of more than [`SLOW`] and what its bytes explain ([`is_slow`]), with all
 //! that it used. Others are free, so that a guest whose packets cost what packets cost is never
@@ -36,8 +36,9 @@
 
 use std::time::{Duration, Instant};
 
-/// A frame that took longer, from its being read to its being written, is looked into.
-pub(crate) const SLOW: Duration = Duration::from_micros(64);
+/// A frame that took longer, from its being read to its being written, is looked into: longer than a
+/// turn. An acknowledgment that lets a sender have a megabyte on the way comes near it.
+pub(crate) const SLOW: Duration = super::TURN_TIME;
 
 /// What a guest may need for each byte of a frame, besides [`SLOW`]: enough to cut a super-packet
 /// into segments and to sum and copy each, for whoever has to forward it.
@@ -46,11 +47,11 @@ const NANOSECONDS_PER_BYTE: u64 = 2;
 /// How long a stopwatch is attentive.
 const ATTENTION: Duration = Duration::from_secs(1);
 
-/// What slow writes to one target may take: a tenth of its worker's time.
-pub(crate) const TARGET: &Allowance = &Allowance { one_in: 10, depth: Duration::from_millis(20) };
+/// What slow writes to one target may take: a twentieth of its worker's time.
+pub(crate) const TARGET: &Allowance = &Allowance { one_in: 20, depth: Duration::from_millis(20) };
 
-/// What slow writes to all targets together may take: a sixth of the worker's time.
-pub(crate) const ALL: &Allowance = &Allowance { one_in: 6, depth: Duration::from_millis(40) };
+/// What slow writes to all targets together may take: an eighth of the worker's time.
+pub(crate) const ALL: &Allowance = &Allowance { one_in: 8, depth: Duration::from_millis(40) };
 
 /// What a target may be slow for without being one of them: a two-hundredth.
 pub(crate) const NOISE: &Allowance = &Allowance { one_in: 200, depth: Duration::from_millis(20) };
