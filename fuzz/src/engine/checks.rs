@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use viaduct_dataplane::Dropped;
 use viaduct_topology::inventory::{AttachmentId, ENVIRONMENT_ADDRESS};
-use viaduct_wire::{Flow, Frame, L4, VNET_HEADER_LEN, protocol};
+use viaduct_wire::{Flow, Frame, L4, VNET_HEADER_LEN, names_one_host, protocol};
 
 use super::{
     ledger::{Entry, Key},

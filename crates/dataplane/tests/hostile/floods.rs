@@ -22,9 +22,17 @@ const BETWEEN: u32 = 500;
 
 /// Connections of others, to an instance and through a NAT gateway to the internet.
 struct Others {
-    /// The port inside; where it goes; who is there; what it sees as the source.
-    connections: Vec<(u16, (&'static str, u16), &'static str, (String, u16))>,
+    connections: Vec<Other>,
     sequence: u32,
+}
+
+struct Other {
+    /// Its port inside.
+    inside: u16,
+    to: (&'static str, u16),
+    /// Who is there, and what it sees as the source.
+    at: &'static str,
+    seen: (String, u16),
 }
 
 impl Others {
@@ -37,7 +45,7 @@ impl Others {
                 let seen = request.ends().0;
                 net.send(at, &tcp(to, (&seen.0, seen.1), SYN_ACK, b"")).delivered_at(API);
                 net.send(API, &tcp((INSIDE, inside), to, ACK, b"")).delivered_at(at);
-                connections.push((inside, to, at, seen));
+                connections.push(Other { inside, to, at, seen });
             }
         }
         Self { connections, sequence: 0 }
@@ -46,7 +54,7 @@ impl Others {
     /// Every one carries a byte there and a byte back.
     #[track_caller]
     fn go_on(&mut self, net: &mut Net) {
-        for (inside, to, at, seen) in &self.connections {
+        for Other { inside, to, at, seen } in &self.connections {
             let there = Tcp {
                 sequence: ACK.sequence + self.sequence,
                 acknowledgment: ACK.acknowledgment + self.sequence,
