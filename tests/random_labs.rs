@@ -119,8 +119,10 @@ fn expectation(
     };
     let to = packet.destination;
     let own = network.primary_address(from);
-    // What is sent to itself or on its link never leaves a host.
-    if own != Some(packet.source) || own == Some(to) || to.is_link_local() {
+    // What is sent to itself, on its link or to no host never leaves a host, nor what has no port.
+    let no_host = matches!(to.octets()[0], 0 | 127 | 224..);
+    let leaves = own != Some(to) && !to.is_link_local() && !no_host && !packet.has_no_port();
+    if own != Some(packet.source) || !leaves {
         return None;
     }
     let said = network.explain(from, &packet);

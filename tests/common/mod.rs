@@ -75,20 +75,35 @@ pub(crate) struct Lab {
 impl Lab {
     /// Brings up a topology that is written here.
     pub(crate) fn of(scenario: &str, topology: &str) -> Self {
+        Self::written(scenario, topology, &[])
+    }
+
+    /// Brings up a topology that is written here, with so many packet threads.
+    pub(crate) fn with_workers(scenario: &str, topology: &str, workers: usize) -> Self {
+        Self::written(scenario, topology, &["--workers", &workers.to_string()])
+    }
+
+    fn written(scenario: &str, topology: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("topology.yaml");
         std::fs::write(&file, topology).unwrap();
-        let mut lab = Self::of_file(scenario, &file);
+        let mut lab = Self::up(scenario, &file, arguments);
         lab._topology = Some(directory);
         lab
     }
 
     /// Brings up a topology file.
     pub(crate) fn of_file(scenario: &str, file: &Path) -> Self {
+        Self::up(scenario, file, &[])
+    }
+
+    fn up(scenario: &str, file: &Path, arguments: &[&str]) -> Self {
         let name = unique(scenario);
         // Before `up`, so that a scenario that fails there is cleaned up after as well.
         let lab = Self { name, _topology: None };
-        let output = viaduct().args(["lab", "up", "--name", &lab.name]).arg(file).output().unwrap();
+        let mut up = viaduct();
+        up.args(["lab", "up", "--name", &lab.name]).args(arguments).arg(file);
+        let output = up.output().unwrap();
         assert!(output.status.success(), "lab up: {}", said(&output));
         lab
     }

@@ -146,6 +146,9 @@ pub struct Attachment {
     pub connections: u32,
     /// Those it may have at once; limited for functions' environments alone.
     pub capacity: Option<u32>,
+    /// Frames for it that were dropped because its own receive path is so slow that its share of a
+    /// worker's time was used up.
+    pub throttled_frames: Option<u64>,
 }
 
 /// Packets and bytes of one direction.
@@ -217,6 +220,9 @@ pub struct Counters {
     pub dropped_packets: BTreeMap<String, u64>,
     /// Frames that a target's device had no room for: lost as on a wire.
     pub overflowed_frames: u64,
+    /// Frames for targets whose own receive path is so slow that their share of a worker's time was
+    /// used up.
+    pub throttled_frames: u64,
     /// Drop events that were not kept, because they came faster than they were collected.
     pub drop_events_lost: u64,
 }

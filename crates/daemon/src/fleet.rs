@@ -35,6 +35,17 @@ pub(crate) struct Fleet {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// What the engine cannot count, because it happens on the way out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    /// Frames for which the target's device had no room.
+    pub(crate) overflowed: u64,
+    /// Frames whose target had used up its budget.
+    pub(crate) throttled: u64,
+    /// Packets whose target was down or gone.
+    pub(crate) undeliverable: u64,
+}
+
 /// Changes the ports of all workers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Ports(mpsc::UnboundedSender<Change>);
@@ -100,14 +111,15 @@ impl Fleet {
         (Ports(sender), dispatch)
     }
 
-    /// Frames for which devices had no room, and packets whose target was down or gone.
-    pub(crate) fn write_counters(&self) -> (u64, u64) {
-        self.counters.iter().fold((0, 0), |(overflowed, undeliverable), counters| {
-            (
-                overflowed + counters.overflowed.load(Relaxed),
-                undeliverable + counters.undeliverable.load(Relaxed),
-            )
-        })
+    /// What happened on the way out, at all workers together.
+    pub(crate) fn written(&self) -> Written {
+        let mut sum = Written::default();
+        for counters in &self.counters {
+            sum.overflowed += counters.overflowed.load(Relaxed);
+            sum.throttled += counters.throttled.load(Relaxed);
+            sum.undeliverable += counters.undeliverable.load(Relaxed);
+        }
+        sum
     }
 
     /// How many there are.

@@ -8,10 +8,10 @@
 //! the engine's.
 //!
 //! A round: wait for ready queues, at most until the next tick; give each of them a turn; take
-//! commands. A turn ends when the queue is empty, after [`TURN_FRAMES`] frames or after
-//! [`TURN_TIME`], whichever comes first; what is left is reported by the next wait, behind the
-//! others. Every [`TICK`] the timers of connections and of fragments that wait are run, and resting
-//! queues are tried again.
+//! commands. A turn ends when the queue is empty, after [`TURN_FRAMES`] frames or with the frame that
+//! reaches [`TURN_TIME`], whichever comes first; what is left is reported by the next wait, behind
+//! the others. So who sends what is dear to forward gets as much time as others, not as many frames.
+//! Every [`TICK`] the connections' timers are run and resting queues are tried again.
 //!
 //! Nothing a giver does to its device may cost others more than a turn:
 //!
@@ -24,12 +24,15 @@
 //! | reads its packets away | readiness without packets | lets the queue rest until the next tick |
 //! | changes offloads or the header's length | headers that make no sense, writes refused | drops, asks the control side to restore the settings |
 //! | stops reading | `Full` | drops and counts, as a wire does |
+//! | makes its own receive path slow | writes that take long | drops beyond a budget ([`budget`]), counts |
 //!
 //! A worker never closes a queue, formats nothing and allocates nothing for a packet.
 
+mod budget;
 mod inbox;
 mod poll;
 mod port;
+mod ports;
 
 use std::{
     sync::{
@@ -45,7 +48,11 @@ use viaduct_dataplane::{Dropped, Engine, Moment, Scratch, Verdict};
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_tun::{Received, Sent, queue::MAX_FRAME_LEN};
 
-use self::poll::{PollSet, Ready, Reported};
+use self::{
+    budget::{Reading, Stopwatch},
+    poll::{PollSet, Ready, Reported},
+    ports::{Outcome, Ports},
+};
 pub(crate) use self::{
     inbox::{Command, Inbox},
     port::Port,
@@ -59,11 +66,8 @@ use crate::{
 /// Frames that a queue may yield in one turn.
 const TURN_FRAMES: u32 = 64;
 
-/// How long a turn may last. Sixty-four super-packets of 64 KiB take about a millisecond.
-const TURN_TIME: Duration = Duration::from_millis(2);
-
-/// Frames read, or written beyond one for each read, between two looks at the clock.
-const LOOK_EVERY: u32 = 8;
+/// How long a turn may last: sixty-four small frames, or sixteen super-packets of 64 KiB.
+const TURN_TIME: Duration = Duration::from_micros(250);
 
 /// Connections that one round may bury.
 const EXPIRE_BUDGET: usize = 512;
@@ -84,6 +88,8 @@ pub(crate) enum Event {
 pub(crate) struct WriteCounters {
     /// Frames for which the target's device had no room.
     pub(crate) overflowed: AtomicU64,
+    /// Frames whose target had used up its budget.
+    pub(crate) throttled: AtomicU64,
     /// Packets whose target turned out to be down or gone.
     pub(crate) undeliverable: AtomicU64,
 }
@@ -101,11 +107,20 @@ pub(crate) struct Tools {
     pub(crate) events: mpsc::UnboundedSender<Event>,
 }
 
+/// What a frame came to.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    target: AttachmentId,
+    /// Its bytes, virtio-net header included.
+    length: usize,
+}
+
 /// A packet thread.
 pub(crate) struct Worker {
     tools: Tools,
     poll: PollSet,
     ports: Ports,
+    stopwatch: Stopwatch,
     /// Queues that are out of the set until the next tick.
     resting: Vec<AttachmentId>,
     buffer: Box<[u8]>,
@@ -119,7 +134,8 @@ impl Worker {
         Ok(Self {
             poll: PollSet::new(tools.inbox.bell())?,
             tools,
-            ports: Ports::default(),
+            ports: Ports::new(Instant::now()),
+            stopwatch: Stopwatch::default(),
             resting: Vec::new(),
             buffer: vec![0; MAX_FRAME_LEN].into_boxed_slice(),
             dropped: false,
@@ -142,6 +158,7 @@ impl Worker {
             panic!("epoll refuses its own set");
         }
         let now = self.tools.clock.now();
+        self.stopwatch.begin(Instant::now(), processor_time);
         let mut go_on = true;
         for ready in reported.iter() {
             match ready {
@@ -215,49 +232,66 @@ impl Worker {
     /// Reads a queue until its turn ends.
     fn turn(&mut self, id: AttachmentId, now: Moment) {
         let started = Instant::now();
-        let mut written = 0;
+        let mut last = started;
         for frame in 1..=TURN_FRAMES {
             // Detached by a command of this same round.
             let Some(port) = self.ports.at(id) else { return };
-            match port.queue.read(&mut self.buffer) {
-                Received::Frame(length) => {
-                    written += self.forward(id, length, now);
-                }
-                Received::Lost => {}
+            let written = match port.queue.read(&mut self.buffer) {
+                Received::Frame(length) => self.forward(id, length, now, last),
+                Received::Lost => None,
                 Received::Empty if frame == 1 => return self.rest(id),
                 Received::Empty => return,
                 Received::Down => return self.rest(id),
                 Received::Gone => return self.gone(id),
+            };
+            let at = Instant::now();
+            if at - last > budget::SLOW {
+                self.slow_lap(written, at - last, at);
             }
-            if frame % LOOK_EVERY == 0 || written >= LOOK_EVERY {
-                written = 0;
-                if started.elapsed() >= TURN_TIME {
-                    return;
-                }
+            last = at;
+            if at - started >= TURN_TIME {
+                return;
             }
         }
     }
 
-    /// Carries out one frame. Returns the further frames that it became: their writing takes time.
-    fn forward(&mut self, ingress: AttachmentId, length: usize, now: Moment) -> u32 {
+    /// Has the target pay for a lap that took long, if it was the write that did.
+    #[cold]
+    fn slow_lap(&mut self, written: Option<Written>, lap: Duration, at: Instant) {
+        let ran = self.stopwatch.slow_lap(lap, Reading { at, used: processor_time() });
+        if let Some(Written { target, length }) = written
+            && budget::is_slow(ran, length)
+        {
+            self.ports.charge(target, ran, self.stopwatch.on_duty(at));
+        }
+    }
+
+    /// Forwards the frame in the buffer, which was read at about `at`. Returns what was written.
+    fn forward(
+        &mut self,
+        ingress: AttachmentId,
+        length: usize,
+        now: Moment,
+        at: Instant,
+    ) -> Option<Written> {
         let Tools { engine, scratch, .. } = &mut self.tools;
         match engine.forward(&mut self.buffer[..length], ingress, now, scratch) {
             Verdict::Forward { target, length } => {
-                let sent = match self.ports.at(target) {
-                    Some(port) => port.queue.write(&self.buffer[..length]),
-                    None => Sent::Down,
-                };
-                self.sent(sent, target, ingress, now);
+                let at = self.stopwatch.on_duty(at);
+                let outcome = self.ports.write(target, &self.buffer[..length], at);
+                self.sent(outcome, target, ingress, now);
+                return Some(Written { target, length });
             }
-            Verdict::Split { target } => return self.write_all(target, ingress, now),
+            Verdict::Split { target } => self.write_all(target, ingress, now, at),
             Verdict::Held => {}
             Verdict::Answer(dropped) => {
-                let sent = match self.ports.at(ingress) {
-                    Some(port) => port.queue.write(self.tools.scratch.answer()),
-                    None => Sent::Down,
-                };
-                self.sent(sent, ingress, ingress, now);
+                let answer = self.tools.scratch.answer();
+                let length = answer.len();
+                let at = self.stopwatch.on_duty(at);
+                let outcome = self.ports.write(ingress, answer, at);
+                self.sent(outcome, ingress, ingress, now);
                 self.report(dropped, now);
+                return Some(Written { target: ingress, length });
             }
             Verdict::Drop(dropped) => {
                 if matches!(dropped.reason, Reason::BadOffloadHeader | Reason::MalformedPacket) {
@@ -266,33 +300,41 @@ impl Worker {
                 self.report(dropped, now);
             }
         }
-        0
+        None
     }
 
-    /// Writes the frames of the scratch. Returns how many, without the first.
-    fn write_all(&mut self, target: AttachmentId, ingress: AttachmentId, now: Moment) -> u32 {
-        let mut written = 0;
-        while let Some(frame) = self.tools.scratch.frames().get(written) {
-            let sent = match self.ports.at(target) {
-                Some(port) => port.queue.write(frame),
-                None => Sent::Down,
-            };
-            self.sent(sent, target, ingress, now);
-            written += 1;
+    /// Writes the frames of the scratch, each a lap of its own: there may be many, and the target slow.
+    fn write_all(
+        &mut self,
+        target: AttachmentId,
+        ingress: AttachmentId,
+        now: Moment,
+        mut last: Instant,
+    ) {
+        let mut index = 0;
+        while let Some(frame) = self.tools.scratch.frames().get(index) {
+            let length = frame.len();
+            let outcome = self.ports.write(target, frame, self.stopwatch.on_duty(last));
+            self.sent(outcome, target, ingress, now);
+            let at = Instant::now();
+            if at - last > budget::SLOW {
+                self.slow_lap(Some(Written { target, length }), at - last, at);
+            }
+            last = at;
+            index += 1;
         }
-        // INVARIANT: a packet is cut into 256 pieces at most.
-        written.saturating_sub(1) as u32
     }
 
-    /// Sees to what became of a frame that was written to `target`.
-    fn sent(&mut self, sent: Sent, target: AttachmentId, ingress: AttachmentId, now: Moment) {
-        match sent {
-            Sent::Written => return,
-            Sent::Full => return add(&self.tools.counters.overflowed),
-            Sent::Down => {}
-            Sent::Gone => self.gone(target),
+    /// Sees to what became of a frame for `target`.
+    fn sent(&mut self, outcome: Outcome, target: AttachmentId, ingress: AttachmentId, now: Moment) {
+        match outcome {
+            Outcome::Sent(Sent::Written) => return,
+            Outcome::Sent(Sent::Full) => return add(&self.tools.counters.overflowed),
+            Outcome::Throttled => return add(&self.tools.counters.throttled),
+            Outcome::NotThere | Outcome::Sent(Sent::Down) => {}
+            Outcome::Sent(Sent::Gone) => self.gone(target),
             // Header and packet come from the engine and fit: it is the device that has changed.
-            Sent::Refused => self.want_restore(target),
+            Outcome::Sent(Sent::Refused) => self.want_restore(target),
         }
         add(&self.tools.counters.undeliverable);
         let reason = Reason::AttachmentDown;
@@ -335,49 +377,6 @@ impl Worker {
     }
 }
 
-/// A worker's own references to all ports, by attachment: their numbers are small and dense.
-#[derive(Debug, Default)]
-struct Ports(Vec<Slot>);
-
-#[derive(Debug, Default)]
-struct Slot {
-    port: Option<Arc<Port>>,
-    disabled: bool,
-}
-
-impl Ports {
-    /// The port in use at an attachment.
-    fn at(&self, id: AttachmentId) -> Option<&Port> {
-        let slot = self.0.get(id.0 as usize)?;
-        if slot.disabled { None } else { slot.port.as_deref() }
-    }
-
-    /// Puts a port in, and returns the one that was there.
-    fn put(&mut self, port: Arc<Port>) -> Option<Arc<Port>> {
-        let index = port.attachment.0 as usize;
-        if index >= self.0.len() {
-            self.0.resize_with(index + 1, Slot::default);
-        }
-        std::mem::replace(&mut self.0[index], Slot { port: Some(port), disabled: false }).port
-    }
-
-    /// Takes this very port out.
-    fn take(&mut self, port: &Port) {
-        if let Some(slot) = self.0.get_mut(port.attachment.0 as usize)
-            && slot.port.as_ref().is_some_and(|held| held.serial == port.serial)
-        {
-            *slot = Slot::default();
-        }
-    }
-
-    /// Uses it no more, and keeps it.
-    fn disable(&mut self, id: AttachmentId) {
-        if let Some(slot) = self.0.get_mut(id.0 as usize) {
-            slot.disabled = true;
-        }
-    }
-}
-
 /// Tells the control side when a worker ends by a panic.
 struct Alarm {
     worker: usize,
@@ -391,6 +390,12 @@ impl std::ops::Drop for Alarm {
             let _ = self.events.send(Event::Failed { worker: self.worker });
         }
     }
+}
+
+/// What this thread has used of a processor.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().expect("a thread runs for no negative time")
 }
 
 /// Adds one to a counter that no other thread writes.

@@ -564,7 +564,8 @@ impl Engine {
         if mtu == 0 {
             return Err(Misfit::Down);
         }
-        if ttl_decrement > 0 && frame.ttl() <= ttl_decrement {
+        // Nobody forwards what has no hop left, even where none is counted (RFC 1812 5.3.1).
+        if frame.ttl() <= ttl_decrement {
             return Err(Misfit::Expired);
         }
         let mtu = mtu.min(way_mtu);

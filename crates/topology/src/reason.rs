@@ -69,7 +69,7 @@ reasons! {
     RateLimited "RATE_LIMITED" "A rate limit is reached.";
     MalformedPacket "MALFORMED_PACKET" "The packet's headers contradict each other or the packet's length.";
     BadOffloadHeader "BAD_OFFLOAD_HEADER" "The virtio-net header asks for something that the packet is not.";
-    SpoofedSource "SPOOFED_SOURCE" "The source address is not the function environment's own.";
+    SpoofedSource "SPOOFED_SOURCE" "The source address is not the sender's own, or is no host's.";
     NoConnection "NO_CONNECTION" "The packet belongs to no connection and cannot open one.";
     FragmentRestriction "FRAGMENT_RESTRICTION" "A NAT gateway or a Hyperplane interface on the path carries only UDP in fragments.";
     ReassemblyFailed "REASSEMBLY_FAILED" "The fragments of a datagram overlap, contradict each other or are too many.";

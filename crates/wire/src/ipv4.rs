@@ -178,6 +178,7 @@ impl Header {
 
 /// Whether `address` names one host, so that an answer to it reaches whoever sent the packet
 /// (RFC 1122 3.2.1.3, 3.2.2): not this network, loopback, multicast, class E or broadcast.
-pub(crate) fn names_one_host(address: Ipv4Addr) -> bool {
+#[must_use]
+pub fn names_one_host(address: Ipv4Addr) -> bool {
     !matches!(address.octets()[0], 0 | 127 | 224..=255)
 }

@@ -73,6 +73,7 @@ pub use fragment::assemble;
 pub use frame::Frame;
 pub use frames::Frames;
 pub use ipv4::Fragment;
+pub use ipv4::names_one_host;
 pub use quoted::Quoted;
 pub use rewrite::Rewrite;
 pub use tcp::TcpFlags;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use viaduct_dataplane::Dropped;
 use viaduct_topology::inventory::{AttachmentId, ENVIRONMENT_ADDRESS};
-use viaduct_wire::{Flow, Frame, L4, VNET_HEADER_LEN, protocol};
+use viaduct_wire::{Flow, Frame, L4, VNET_HEADER_LEN, names_one_host, protocol};
 
 use super::{
     ledger::{Entry, Key},
@@ -62,7 +62,9 @@ pub(super) fn forwarded(
     // Only what may be cut is made of more packets, or is one of those that were sent together.
     assert!(out.packets() == sent.packets || !out.dont_fragment());
     assert!(sent.ip[8] - out.ttl() <= 1, "TTL {} of {}", out.ttl(), sent.ip[8]);
-    assert!(out.ttl() > 0 || sent.ip[8] == 0);
+    assert!(out.ttl() > 0, "no hop left");
+    let hosts = names_one_host(out.source()) && names_one_host(out.destination());
+    assert!(hosts, "{} > {}", out.source(), out.destination());
     let quoted = out.quoted().map(|quoted| quoted.flow);
 
     checksums_hold(sent, frame);

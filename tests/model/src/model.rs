@@ -303,6 +303,9 @@ impl<'t> Network<'t> {
         packet: &Packet,
         nat_address: usize,
     ) -> Result<Fate<'t>, Reason> {
+        if packet.has_no_port() {
+            return Err(Reason::MalformedPacket);
+        }
         let settled = Settled { nat_address, ..Settled::default() };
         let way = match self.travel(self.host(from).ok_or(Reason::AttachmentDown)?, packet, settled)
         {
@@ -361,8 +364,13 @@ impl<'t> Network<'t> {
         // The gateway that it got to says so (NAT-27); replies got to none of the sender's own, and
         // the next router does.
         let request = at == way.receiver;
+        let outside = self
+            .host(from)
+            .is_some_and(|it| matches!(it.host, Host::Internet { .. } | Host::Service { .. }));
         let from = match way.nat.filter(|_| request) {
             Some(nat) => v4(nat.private_ip),
+            // Who is not in a VPC sees nothing of it but the address that it talks to.
+            None if outside => sent.destination,
             None => v4(self.setup(from).gateway),
         };
         let refused = |reason, icmp| {
@@ -370,7 +378,8 @@ impl<'t> Network<'t> {
             Fate::Dropped { reason, answer }
         };
         let hops = u8::from(way.nat.is_some());
-        if hops > 0 && sent.ttl <= hops {
+        // Not even the last one may be forwarded, hop or no hop.
+        if sent.ttl <= hops {
             return refused(Reason::TtlExpired, (11, 0));
         }
         if sent.length() > way.mtu().min(self.setup(at).device_mtu) {

@@ -117,6 +117,14 @@ impl Packet {
         }
     }
 
+    /// Whether it has port 0 where there is nobody: a datagram may come from there, if it wants no
+    /// answer.
+    #[must_use]
+    pub const fn has_no_port(&self) -> bool {
+        let to = self.destination_port == 0;
+        (self.protocol == TCP && (to || self.source_port == 0)) || (self.protocol == UDP && to)
+    }
+
     /// Whether it is a TCP segment that opens nothing.
     #[must_use]
     pub fn late_segment(&self) -> bool {

@@ -37,6 +37,7 @@ vpcs:
     instances:
       db:  { subnet: data, private_ip: 10.0.2.10, security_groups: [db] }
       web: { subnet: public, private_ip: 10.0.0.10, public_ip: 203.0.113.2, security_groups: [db, fn] }
+      fw:  { subnet: public, private_ip: 10.0.0.11, source_dest_check: false, security_groups: [fn] }
 functions:
   api: { subnets: [main/private], security_groups: [fn] }
 internet:
@@ -167,4 +168,37 @@ fn rt_14_a_blackhole_does_not_fall_through() {
     let mut network = world.network();
     let fates = network.fates(world.id("function/api"), &syn(FUNCTION, "198.51.100.100", 443));
     assert_eq!(only(&fates), Err(Reason::BadStateRoute));
+}
+
+#[test]
+fn adr_04_what_is_no_host_is_neither_sent_to_nor_from() {
+    let world = World::new();
+    let mut network = world.network();
+    let (api, fw) = (world.id("function/api"), world.id("instance/fw"));
+    for no_host in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+        let fates = network.fates(api, &syn(FUNCTION, no_host, 443));
+        assert_eq!(only(&fates), Err(Reason::VpcLocalRouteCidrRestriction), "to {no_host}");
+        let fates = network.fates(fw, &syn(no_host, "10.0.2.10", 80));
+        assert_eq!(only(&fates), Err(Reason::SpoofedSource), "from {no_host}");
+    }
+    let fates = network.fates(fw, &syn("192.0.2.1", "10.0.0.10", 80));
+    assert_eq!(only(&fates), Ok((world.id("instance/web"), "192.0.2.1 > 10.0.0.10".to_owned())));
+}
+
+#[test]
+fn nobody_talks_to_himself_through_the_network_nor_to_port_0() {
+    let world = World::new();
+    let mut network = world.network();
+    let (web, far) = (world.id("instance/web"), world.id("internet/far"));
+    let fates = network.fates(web, &syn("10.0.0.10", "10.0.0.10", 80));
+    assert_eq!(only(&fates), Err(Reason::RoutingLoop));
+    let fates = network.fates(far, &syn("198.51.100.200", "198.51.100.200", 80));
+    assert_eq!(only(&fates), Err(Reason::RoutingLoop));
+    // SG-07: its own public address is another way, by which it sees itself as another.
+    let fates = network.fates(web, &syn("10.0.0.10", "203.0.113.2", 80));
+    assert_eq!(only(&fates), Ok((web, "203.0.113.2 > 10.0.0.10".to_owned())));
+    let fates = network.fates(web, &syn("10.0.0.10", "10.0.2.10", 0));
+    assert_eq!(only(&fates), Err(Reason::MalformedPacket));
+    let expired = Packet { ttl: 0, ..syn("10.0.0.10", "10.0.2.10", 5432) };
+    assert_eq!(only(&network.fates(web, &expired)), Err(Reason::TtlExpired));
 }

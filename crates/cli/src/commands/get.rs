@@ -155,6 +155,7 @@ fn enis(enis: &Vec<Eni>) -> String {
         "public ip",
         "ports in use",
         "capacity",
+        "throttled",
     ]);
     for eni in enis {
         table.row([
@@ -191,6 +192,7 @@ fn attachments(attachments: &Vec<Attachment>) -> String {
             or_dash(attachment.worker),
             attachment.connections.to_string(),
             or_dash(attachment.capacity),
+            or_dash(attachment.throttled_frames),
         ]);
     }
     table.to_string()
@@ -235,6 +237,7 @@ fn counters(counters: &Counters) -> String {
         connections_ended,
         dropped_packets,
         overflowed_frames,
+        throttled_frames,
         drop_events_lost,
     } = counters;
     let mut table = Table::new(&["counter", "value"]);
@@ -249,6 +252,7 @@ fn counters(counters: &Counters) -> String {
         ("connections opened", connections_opened),
         ("connections ended", connections_ended),
         ("overflowed frames", overflowed_frames),
+        ("throttled frames", throttled_frames),
         ("drop events lost", drop_events_lost),
     ] {
         table.row([name.to_owned(), value.to_string()]);

@@ -18,7 +18,11 @@ use viaduct_topology::{
 use viaduct_wire::Flow;
 
 use super::Running;
-use crate::{drops::After, fleet::reader, reload::Report};
+use crate::{
+    drops::After,
+    fleet::{Written, reader},
+    reload::Report,
+};
 
 pub(super) fn status(running: &Running) -> shapes::Status {
     let network = running.registry.network();
@@ -126,6 +130,7 @@ pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
             state,
             device: held.as_ref().map(|held| held.port.queue.name().to_owned()),
             mtu: held.as_ref().map(|held| held.port.mtu),
+            throttled_frames: held.as_ref().map(|held| held.port.throttled_frames()),
             worker: held.map(|_| reader(attachment.id, running.fleet.len())),
             connections,
             capacity,
@@ -163,7 +168,7 @@ pub(super) fn connections(
 
 pub(super) fn counters(running: &Running) -> shapes::Counters {
     let counted = running.engine.counters();
-    let (overflowed_frames, undeliverable) = running.fleet.write_counters();
+    let Written { overflowed, throttled, undeliverable } = running.fleet.written();
     let mut dropped_packets: BTreeMap<String, u64> =
         counted.drops().map(|(reason, packets)| (reason.code().to_owned(), packets)).collect();
     if undeliverable > 0 {
@@ -181,7 +186,8 @@ pub(super) fn counters(running: &Running) -> shapes::Counters {
         connections_opened: counted.connections_opened,
         connections_ended: counted.connections_ended,
         dropped_packets,
-        overflowed_frames,
+        overflowed_frames: overflowed,
+        throttled_frames: throttled,
         drop_events_lost: running.drops.lost(),
     }
 }

@@ -35,6 +35,11 @@ pub(super) fn text(status: &Status, counters: &Counters, connections: usize) -> 
         "Frames a device had no room for.",
         counters.overflowed_frames,
     );
+    text.counter(
+        "throttled_frames",
+        "Frames for hosts that receive too slowly.",
+        counters.throttled_frames,
+    );
     text.counter("drop_events_lost", "Drop events not kept.", counters.drop_events_lost);
     text.counter("connections_opened", "Connections made.", counters.connections_opened);
     text.counter("connections_ended", "Connections closed or expired.", counters.connections_ended);

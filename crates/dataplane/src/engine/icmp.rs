@@ -9,7 +9,7 @@
 use std::net::Ipv4Addr;
 
 use viaduct_topology::{Reason, inventory::AttachmentId};
-use viaduct_wire::Frame;
+use viaduct_wire::{Frame, names_one_host};
 
 use super::{
     Engine, Onward, Refusal,
@@ -37,6 +37,10 @@ impl Engine {
         scratch: &mut Scratch,
     ) -> Result<Onward, Refusal> {
         let quoted = frame.quoted().ok_or(Reason::MalformedPacket)?.flow;
+        // An error goes to whoever sent what it quotes: else the two headers contradict each other.
+        if frame.destination() != quoted.source {
+            return Err(Reason::MalformedPacket.into());
+        }
         let key = Key { ingress: scope, flow: quoted.reversed() };
         let rates = scratch.policy.rates.as_ref();
         let found = self.connections.lookup(&key, now, |_, direction, connection| {
@@ -64,6 +68,9 @@ impl Engine {
         let own = frame.source() == key.flow.source;
         if !own && scope != EDGE && !self.forwards_for_others(ingress) {
             return Err(refused(self.spoofed(ingress)));
+        }
+        if !own && !names_one_host(frame.source()) {
+            return Err(refused(Reason::SpoofedSource));
         }
         // Of these, too, a VPC's internet gateway lets none in that comes from inside of something.
         if !own && scope == EDGE && self.ports.port(target).scope != EDGE {

@@ -1,7 +1,7 @@
 //! The first packet of a connection: from the walk's path to a connection with its ports.
 
 use viaduct_topology::{Reason, inventory::AttachmentId, model::Settings};
-use viaduct_wire::{Frame, L4};
+use viaduct_wire::{Flow, Frame, L4};
 
 use super::{Engine, Onward, Refusal, Way};
 use crate::{
@@ -44,6 +44,9 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<Option<Onward>, Refusal> {
+        if has_no_port(frame) {
+            return Err(Reason::MalformedPacket.into());
+        }
         let subject = Subject::packet(frame.flow(), frame.l4());
         let path = self.walk(ingress, &subject, Options::default(), scratch).map_err(|reason| {
             // A late segment of a connection that has closed opens nothing toward anybody.
@@ -190,9 +193,20 @@ impl Engine {
 /// Whether a packet may be the first of a connection.
 fn opens(frame: &Frame<'_>) -> bool {
     match frame.l4() {
-        L4::Tcp { flags } => flags.syn() && !flags.ack() && !flags.rst(),
+        L4::Tcp { flags } => flags.syn() && !flags.ack() && !flags.rst() && !flags.fin(),
         L4::IcmpEchoReply => false,
         _ => true,
+    }
+}
+
+/// Whether a packet has port 0 where it needs a port. Nobody can listen there (RFC 6335 6), and TCP
+/// always wants an answer; a datagram that wants none may come from there (RFC 768).
+fn has_no_port(frame: &Frame<'_>) -> bool {
+    let Flow { source_port, destination_port, .. } = frame.flow();
+    match frame.l4() {
+        L4::Tcp { .. } => source_port == 0 || destination_port == 0,
+        L4::Udp => destination_port == 0,
+        _ => false,
     }
 }
 

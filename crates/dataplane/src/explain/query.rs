@@ -5,7 +5,7 @@ use std::{fmt, net::Ipv4Addr, sync::Arc};
 use viaduct_topology::{
     Handle, ResourceId, Topology,
     inventory::{AttachmentId, HyperplaneKey},
-    model::{Endpoint, Function, Subnet, Traffic, VpcEndpoint},
+    model::{Endpoint, Function, PortRange, Subnet, Traffic, VpcEndpoint},
 };
 
 use crate::{
@@ -68,9 +68,11 @@ impl Probe {
     ///
     /// # Errors
     ///
-    /// When it means many flows.
+    /// When it means many flows, or none.
     pub fn of(traffic: Traffic) -> Result<Self, QueryError> {
         match traffic {
+            Traffic::Tcp(PortRange { first: 0, last: 0 })
+            | Traffic::Udp(PortRange { first: 0, last: 0 }) => Err(QueryError::NoPort),
             Traffic::Tcp(ports) if ports.first == ports.last => Ok(Self::Tcp(ports.first)),
             Traffic::Udp(ports) if ports.first == ports.last => Ok(Self::Udp(ports.first)),
             Traffic::Icmp { kind: None, .. } => Ok(Self::PING),
@@ -142,6 +144,9 @@ pub enum QueryError {
     /// One flow was asked for.
     #[error("the traffic stands for many flows; name one protocol and one port, such as tcp/443")]
     ManyFlows,
+    /// No packet to it is sound.
+    #[error("port 0 is no port that anything can listen on; name another")]
+    NoPort,
     /// Only IPv4 is forwarded.
     #[error("{0} is not an IPv4 address; only IPv4 is forwarded")]
     NotIpv4(std::net::IpAddr),

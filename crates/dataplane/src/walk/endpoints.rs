@@ -99,6 +99,9 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 let step = Step::Destination { interface: Some(side) };
                 Err(self.end(step, Reason::VpceIntraVpcTraffic))
             }
+            None if service.holds(destination) => {
+                Err(self.end(Step::Destination { interface: None }, Reason::RoutingLoop))
+            }
             None => self.internet(),
         }
     }

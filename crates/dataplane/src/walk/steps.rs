@@ -4,6 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_wire::names_one_host;
 
 use super::{
     Choice, Leg, NAT, Node, Options, Path, Subject, Tracking, V2N,
@@ -26,8 +27,15 @@ const SERVICES: [Ipv4Addr; 3] = [
     Ipv4Addr::new(169, 254, 169, 254),
 ];
 
-/// No route leads here, whatever it covers (RT-11).
-const NEVER_ROUTED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 168, 0), 22);
+/// What the link's own services have (RT-11).
+const LINK_SERVICES: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 168, 0), 22);
+
+/// Where no route leads, whatever it covers: to the link's services (RT-11), and to what names no
+/// single host. A VPC has neither broadcast nor multicast (ADR-04), and loopback, "this network" and
+/// class E are nobody's to forward (RFC 1812 5.3.7). The rest of 169.254.0.0/16 may have routes.
+fn never_routed(destination: Ipv4Addr) -> bool {
+    LINK_SERVICES.contains(&destination) || !names_one_host(destination)
+}
 
 /// Where a walk begins.
 #[derive(Clone, Copy, Debug)]
@@ -159,11 +167,14 @@ impl<'a, R: Recorder> Walk<'a, R> {
 
     fn leave_instance(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
         self.source = Some(interface);
+        let source = self.header.flow.source;
+        let step = Step::Source { own: interface.ip, interface: Some(interface) };
         if interface.source_dest_check {
             let reason = Reason::EniSourceDestCheckRestriction;
-            let own = interface.holds(self.header.flow.source);
-            let step = Step::Source { own: interface.ip, interface: Some(interface) };
-            self.step(step, if own { Ok(()) } else { Err(reason) })?;
+            self.step(step, if interface.holds(source) { Ok(()) } else { Err(reason) })?;
+        } else if !names_one_host(source) {
+            // Whoever forwards for others forwards for hosts (RFC 1812 5.3.7).
+            self.step(step, Err(Reason::SpoofedSource))?;
         }
         self.not_a_service(interface)?;
         self.leave_interface(interface)?;
@@ -175,6 +186,9 @@ impl<'a, R: Recorder> Walk<'a, R> {
         let into_vpc = self.judge.view.by_public_ip(self.destination()).is_some();
         if private(self.header.flow.source).is_none() || !into_vpc {
             self.sender_is(ip)?;
+        }
+        if self.destination() == ip {
+            return Err(self.end(Step::Destination { interface: None }, Reason::RoutingLoop));
         }
         self.internet()
     }
@@ -247,7 +261,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             self.network_acl(subnet, Direction::Egress)?;
         }
         let step = Step::Route { subnet, table, route };
-        if NEVER_ROUTED.contains(&destination) {
+        if never_routed(destination) {
             return Err(self.end(step, Reason::VpcLocalRouteCidrRestriction));
         }
         match target {
@@ -273,7 +287,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 }
             }
             Some(Target::Instance(instance)) => match self.judge.view.instance(instance) {
-                Some(interface) if self.source.is_some_and(|source| source.id == interface.id) => {
+                Some(interface) if self.comes_from(interface) => {
                     Err(self.end(step, Reason::RoutingLoop))
                 }
                 Some(interface) => {
@@ -318,6 +332,10 @@ impl<'a, R: Recorder> Walk<'a, R> {
         }
     }
 
+    fn comes_from(&self, interface: &Interface) -> bool {
+        self.source.is_some_and(|source| source.id == interface.id)
+    }
+
     /// Into the peered VPC, if the packet is from the one VPC to the other (RT-28). So it is not
     /// transitive, and neither end's gateways can be used from the other.
     fn cross_peering(
@@ -360,6 +378,11 @@ impl<'a, R: Recorder> Walk<'a, R> {
             self.network_acl(subnet, Direction::Ingress)?;
         }
         match self.judge.view.by_address(vpc, destination) {
+            // What a host has for itself never comes here, but forged.
+            Some(interface) if self.comes_from(interface) && is_instance(interface) => {
+                let step = Step::Destination { interface: Some(interface) };
+                Err(self.end(step, Reason::RoutingLoop))
+            }
             Some(interface) => self.arrive(interface),
             None => Err(self.end(nobody, Reason::NoPossibleDestination)),
         }
@@ -398,6 +421,10 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.step(Step::Delivery { target }, Ok(()))?;
         Ok((target, Some(interface)))
     }
+}
+
+fn is_instance(interface: &Interface) -> bool {
+    matches!(interface.owner, Owner::Instance { .. })
 }
 
 /// Who gets the packet, or why the walk could not go on.

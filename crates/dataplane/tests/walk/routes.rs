@@ -61,6 +61,18 @@ fn rt_11_link_local_service_addresses_are_never_routed() {
 
 // Conforms: RT-14
 #[test]
+fn adr_04_what_is_no_host_is_never_routed() {
+    let never = Some((FORWARD, Reason::VpcLocalRouteCidrRestriction));
+    for target in ["nat_gateway/egress", "blackhole"] {
+        let routes = format!("[ {{ destination: 0.0.0.0/0, target: {target} }} ]").leak();
+        let world = network(routes).world();
+        for address in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+            assert_eq!(world.ask("function/api", address, "tcp/443"), never, "{address}");
+        }
+    }
+}
+
+#[test]
 fn rt_14_a_blackhole_drops_and_does_not_fall_through() {
     let world = network(
         "[ { destination: 0.0.0.0/0, target: nat_gateway/egress }, { destination: 198.51.100.0/24, target: blackhole } ]",
@@ -88,7 +100,7 @@ fn rt_29_the_acl_is_asked_before_the_route_and_does_not_change_it() {
 fn an_address_that_nobody_holds() {
     let world = network("[ { destination: 0.0.0.0/0, target: nat_gateway/egress } ]").world();
     let nobody = Some((FORWARD, Reason::NoPossibleDestination));
-    for address in ["10.0.2.99", "10.0.200.1", "198.51.100.99", "10.0.2.255", "255.255.255.255"] {
+    for address in ["10.0.2.99", "10.0.200.1", "198.51.100.99", "10.0.2.255"] {
         assert_eq!(world.ask("function/api", address, "tcp/443"), nobody, "{address}");
     }
 }

@@ -5,5 +5,6 @@ mod arbitrary_bytes;
 mod forged_headers;
 mod fragments;
 mod icmp_errors;
+mod offload_product;
 mod support;
 mod translation;

@@ -59,7 +59,7 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
     let (protocol, icmp) = protocol(dice, from);
     let with_ports = matches!(protocol, TCP | UDP);
     let source_port = match dice.below(12) {
-        0 => dice.one(&[1, 1023, 1024, 32_767, 32_768, 60_999, 61_000, 65_535]),
+        0 => dice.one(&[0, 1, 1023, 1024, 32_767, 32_768, 60_999, 61_000, 65_535]),
         1 => destination_port.max(1),
         _ => any_port(dice),
     };
@@ -82,7 +82,11 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         },
         payload: 12,
         // Where ports are scarce, every packet is to count alike.
-        ttl: if scarce(topology) { 64 } else { dice.one(&TIMES_TO_LIVE) },
+        ttl: match scarce(topology) {
+            true => 64,
+            false if dice.percent(1) => 0,
+            false => dice.one(&TIMES_TO_LIVE),
+        },
     };
     // A timestamp message has one size only (RFC 792).
     let packet = if !scarce(topology) && !matches!(icmp.0, 13 | 14) && dice.percent(3) {
@@ -172,7 +176,8 @@ fn interface<'p>(plan: &'p Plan, host: &Attachment) -> Option<&'p Eni> {
 /// An address that the sender should not use.
 fn other_source(dice: &mut Dice, plan: &Plan, own: Ipv4Addr) -> Ipv4Addr {
     let eni = &plan.enis[dice.below(plan.enis.len())];
-    match dice.below(6) {
+    match dice.below(7) {
+        6 => no_host(dice),
         0 => beside(dice, own),
         1 => ENVIRONMENT_ADDRESS,
         2 => Ipv4Addr::new(198, 51, 100, 8),
@@ -225,7 +230,7 @@ fn destination(
     let internet: Vec<Ipv4Addr> =
         topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
 
-    let pool: Vec<Ipv4Addr> = match (vpc, dice.below(100)) {
+    let mut pool: Vec<Ipv4Addr> = match (vpc, dice.below(100)) {
         (_, 95..) => Vec::new(),
         (Some(vpc), 82..95) if !topology.services.is_empty() => services(dice, topology, plan, vpc),
         // What a service has of a VPC, and may not open a connection to (EP-10).
@@ -256,6 +261,11 @@ fn destination(
         }
         _ => public,
     };
+    if dice.percent(95) {
+        // Who talks to himself does not need the network.
+        let own = own_address(topology, plan, from);
+        pool.retain(|ip| *ip != own);
+    }
     if pool.is_empty() {
         return (out_of_the_way(dice, topology), port);
     }
@@ -305,7 +315,8 @@ fn out_of_the_way(dice: &mut Dice, topology: &Topology) -> Ipv4Addr {
     let subnet = subnets[dice.below(subnets.len())];
     let vpcs: Vec<_> = topology.vpcs.values().map(|vpc| vpc.cidr_blocks[0]).collect();
     let vpc = vpcs[dice.below(vpcs.len())];
-    match dice.below(12) {
+    match dice.below(13) {
+        12 => no_host(dice),
         // Network, router, resolver, reserved, first and second host.
         0..3 => offset(v4(subnet.network()), dice.between(0, 5)),
         3 => v4(subnet.broadcast()),
@@ -325,6 +336,12 @@ fn out_of_the_way(dice: &mut Dice, topology: &Topology) -> Ipv4Addr {
         10 => edge(dice, topology),
         _ => dice.one(&[[192, 0, 2, 99], [198, 51, 100, 9], [11, 255, 255, 255]]).into(),
     }
+}
+
+/// An address that is no host's.
+fn no_host(dice: &mut Dice) -> Ipv4Addr {
+    let first = dice.one(&[0, 127, 224, 239, 240, 255]);
+    dice.one(&[[first, 0, 0, 1], [first, 255, 255, 255]]).into()
 }
 
 /// An address at the edge of some rule's block, on either side of it.
@@ -351,6 +368,10 @@ fn edge(dice: &mut Dice, topology: &Topology) -> Ipv4Addr {
 
 /// A port in the middle, at the edge of some rule's range, or one beside it.
 fn port(dice: &mut Dice, topology: &Topology) -> u16 {
+    // Nobody listens there.
+    if dice.percent(1) {
+        return 0;
+    }
     if dice.percent(if scarce(topology) { 85 } else { 50 }) {
         return dice.one(&[443, 443, 5432, 80, 53, 22]);
     }

@@ -7,7 +7,7 @@ use viaduct_topology::{
     inventory::{AttachmentId, Host},
 };
 
-use super::{Direction, Network};
+use super::{Direction, Network, journey::no_host};
 use crate::packet::{ICMP, Packet};
 
 /// An ICMP error: somebody got a packet and could do nothing with it.
@@ -43,6 +43,10 @@ impl Network<'_> {
         from: AttachmentId,
         complaint: &Complaint,
     ) -> Result<(AttachmentId, Complaint), Reason> {
+        // Whose packet it is about is who is told.
+        if complaint.destination != complaint.about.source {
+            return Err(Reason::MalformedPacket);
+        }
         // It runs the way of a reply to what it is about.
         let reply = complaint.about.backwards();
         self.notice(from, &reply);
@@ -59,6 +63,9 @@ impl Network<'_> {
                     return Err(Reason::SpoofedSource);
                 }
                 _ => return Err(Reason::EniSourceDestCheckRestriction),
+            }
+            if no_host(complaint.source) {
+                return Err(Reason::SpoofedSource);
             }
         }
         let standing = self.again(connection, connection.sent.icmp).ok_or(Reason::NoConnection)?;

@@ -223,10 +223,17 @@ impl<'t> Traveller<'_, 't> {
                 if eni.source_dest_check && !holds(eni, self.packet.source) {
                     self.hear(Err(Reason::EniSourceDestCheckRestriction));
                 }
+                // Without the check it may speak for others, but for hosts alone.
+                if !eni.source_dest_check && no_host(self.packet.source) {
+                    self.hear(Err(Reason::SpoofedSource));
+                }
                 self.leave_interface(eni)
             }
             Host::Internet { ip } => {
                 self.edge(v4(*ip));
+                if self.packet.destination == v4(*ip) {
+                    return Err(Reason::RoutingLoop);
+                }
                 // IGW-05: what nobody holds, no gateway knows.
                 self.internet().map_err(|reason| match reason {
                     Reason::NoPossibleDestination => Reason::IgwPrivateIpAssociationForIngress,
@@ -242,6 +249,9 @@ impl<'t> Traveller<'_, 't> {
                 let side = |eni: &Eni| eni.vpc == *id && holds(eni, self.packet.destination);
                 if sides.into_iter().any(side) {
                     return Err(Reason::VpceIntraVpcTraffic);
+                }
+                if self.network.answers_at(id, self.packet.destination) {
+                    return Err(Reason::RoutingLoop);
                 }
                 self.internet().map_err(|reason| match reason {
                     Reason::NoPossibleDestination => Reason::IgwPrivateIpAssociationForIngress,
@@ -306,8 +316,8 @@ impl<'t> Traveller<'_, 't> {
         if network.next_subnet(target) != Some(subnet) {
             self.hear(network.acl(subnet, Border::Egress, &self.packet));
         }
-        // Covering routes are of no use for these (RT-11).
-        if link_services(destination) {
+        // Covering routes are of no use for these (RT-11, ADR-04).
+        if link_services(destination) || no_host(destination) {
             return Err(Reason::VpcLocalRouteCidrRestriction);
         }
         match target {
@@ -346,6 +356,11 @@ impl<'t> Traveller<'_, 't> {
         };
         self.enter_subnet(from, subnet);
         let holder = network.holder(vpc, destination).ok_or(Reason::NoPossibleDestination)?;
+        // An instance has no need of the network to talk to itself.
+        let instance = matches!(holder.owner, EniOwner::Instance { .. });
+        if instance && self.sender.is_some_and(|sender| sender.id == holder.id) {
+            return Err(Reason::RoutingLoop);
+        }
         self.link(End::Interface(from), End::Interface(holder));
         self.enter_interface(holder)
     }
@@ -586,6 +601,11 @@ const fn service(ip: Ipv4Addr) -> bool {
 /// 169.254.168.0/22.
 const fn link_services(ip: Ipv4Addr) -> bool {
     matches!(ip.octets(), [169, 254, 168..=171, _])
+}
+
+/// "This" network, loopback, multicast, class E and the broadcast address among it.
+pub(super) const fn no_host(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [0 | 127 | 224..=255, ..])
 }
 
 const fn rfc1918(ip: Ipv4Addr) -> bool {

@@ -178,8 +178,9 @@ impl Connection<'_> {
             (TCP, Phase::Established, _) => 432_000,
             (TCP, ..) => 240,
             (UDP, _, Phase::Established) => 180,
-            // Of ICMP, too, nothing is said.
-            (UDP | ICMP, ..) => 30,
+            (UDP, ..) => 30,
+            // Of ICMP, nothing is said: the least that RFC 5508 allows (REQ-2).
+            (ICMP, ..) => 60,
             // SG-18.
             _ => 600,
         };

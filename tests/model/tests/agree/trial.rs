@@ -375,6 +375,14 @@ impl<'t> Trial<'t> {
             (11, 0) => ROUTER,
             _ => last.arrived.destination,
         };
+        // One that is for somebody else than the sender of what it is about gets nowhere.
+        let Leg { at, arrived: about, .. } = *last;
+        let astray = Complaint { icmp, source, destination: ROUTER, about };
+        let outcome = self.send_complaint(at, &astray);
+        if outcome != Ok(self.network.complain(at, &astray)) {
+            let text = format!("{icmp:?} from {source} to {ROUTER} about {about}: {outcome:?}");
+            return Err(Disagreement { kind: "an ICMP error gone astray".to_owned(), text });
+        }
         for leg in legs.iter().rev() {
             let Leg { from, at, arrived: about, .. } = *leg;
             let complaint = Complaint { icmp, source, destination: about.source, about };
@@ -548,7 +556,11 @@ impl<'t> Trial<'t> {
     fn explained(&self, flow: &Flow) -> Option<Explanation> {
         let Flow { from, packet, own_source, .. } = *flow;
         // An explanation is about the sender's primary address.
-        if !own_source || self.network.primary_address(from) != Some(packet.source) {
+        // Nor about a packet that is wrong in itself.
+        if !own_source
+            || packet.has_no_port()
+            || self.network.primary_address(from) != Some(packet.source)
+        {
             return None;
         }
         let (probe, has_ports) = match packet.protocol {
