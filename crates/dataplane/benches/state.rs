@@ -1,5 +1,5 @@
 //! What the dataplane's state costs: finding a connection at random among many, its birth and
-//! death, and a port from an empty table's first to its last.
+//! death, and a port from an empty table's first to its last, by tenths.
 //!
 //! `cargo bench -p viaduct-dataplane --bench state`. Prints bytes a connection beside the times.
 
@@ -16,6 +16,9 @@ use viaduct_topology::{
     model::{PortRange, Settings},
 };
 use viaduct_wire::{Flow, protocol};
+
+/// Of an address, from 1024 on.
+const PORTS: u32 = 64_512;
 
 const NOW: Moment = Moment::from_millis(1_000_000);
 
@@ -99,16 +102,16 @@ fn reserve(criterion: &mut Criterion) {
     let random = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let to = |number: u32| (Ipv4Addr::from_bits(number), 443);
     let mut group = criterion.benchmark_group("reserve every port");
-    group.throughput(Throughput::Elements(64_512));
+    group.throughput(Throughput::Elements(PORTS.into()));
     for (name, towards) in [
         ("towards one destination", (|_| 0) as fn(u32) -> u32),
         ("towards as many destinations", |number| number),
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
-                || (PortTable::new(limits), Vec::with_capacity(64_512)),
+                || (PortTable::new(limits), Vec::with_capacity(PORTS as usize)),
                 |(table, mut leases): (_, Vec<PortLease>)| {
-                    leases.extend((0..64_512).map(|number| {
+                    leases.extend((0..PORTS).map(|number| {
                         table
                             .reserve(protocol::TCP, to(towards(number)), random(number), NOW)
                             .expect("a port is free")
@@ -121,8 +124,41 @@ fn reserve(criterion: &mut Criterion) {
     }
     group.finish();
 
+    // O(1) means that each tenth costs what the first did.
+    for (name, towards) in [
+        ("a tenth of the ports towards one destination", (|_| 0) as fn(u32) -> u32),
+        ("a tenth of the ports towards as many destinations", |number| number),
+    ] {
+        let mut group = criterion.benchmark_group(name);
+        for tenth in 0..10 {
+            let (first, last) = (PORTS * tenth / 10, PORTS * (tenth + 1) / 10);
+            let reserve = |table: &PortTable, number| {
+                table
+                    .reserve(protocol::TCP, to(towards(number)), random(number), NOW)
+                    .expect("a port is free")
+            };
+            group.throughput(Throughput::Elements((last - first).into()));
+            group.bench_function(BenchmarkId::from_parameter(tenth + 1), |bencher| {
+                bencher.iter_batched(
+                    || {
+                        let table = PortTable::new(limits);
+                        let mut leases = Vec::with_capacity(PORTS as usize);
+                        leases.extend((0..first).map(|number| reserve(&table, number)));
+                        (table, leases)
+                    },
+                    |(table, mut leases): (_, Vec<PortLease>)| {
+                        leases.extend((first..last).map(|number| reserve(&table, number)));
+                        (table, leases)
+                    },
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+        group.finish();
+    }
+
     let mut group = criterion.benchmark_group("reserve and give back");
-    for taken in [0, 64_511] {
+    for taken in [0, PORTS - 1] {
         let table = PortTable::new(limits);
         let _leases: Vec<_> = (0..taken)
             .map(|number| table.reserve(protocol::TCP, to(1), random(number), NOW))

@@ -188,8 +188,8 @@ impl Model {
     /// Has a destination take what it may have: from any state, every port that it does not use yet can
     /// be given to it, up to the limits.
     fn fill(&mut self, table: &PortTable, destination: u32) -> Result<(), TestCaseError> {
-        let towards = |port: &&Port| port.towards.contains(&destination);
-        let used = self.of(TCP).filter(|(_, port)| towards(&port)).count() as u32;
+        let towards = |port: &Port| port.towards.contains(&destination);
+        let used = self.of(TCP).filter(|(_, port)| towards(port)).count() as u32;
         let all = self.of(TCP).count() as u32;
         let may = all.min(self.limits.per_destination.unwrap_or(all)).saturating_sub(used);
         let total =

@@ -20,7 +20,7 @@ const PREEMPTIONS: usize = 3;
 /// Operations on locks and atomics in one run; more are an endless loop.
 const BRANCHES: usize = 20_000;
 
-/// Enough for the engine without optimisation; the checker's own are of 4 KiB words.
+/// In words; enough for the engine without optimisation. The checker's own stacks are of 4,096.
 const STACK: usize = 1 << 18;
 
 /// Runs `scenario` once for each order in which its threads can meet, up to the bound of
@@ -41,10 +41,7 @@ pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
 }
 
 /// A thread of a scenario, with a stack for the whole engine.
-pub(crate) fn spawn<T: 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T>
-where
-    T: Send,
-{
+pub(crate) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     thread::Builder::new().stack_size(STACK).spawn(work).expect("a scenario has at most 5 threads")
 }
 
