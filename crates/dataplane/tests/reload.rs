@@ -8,8 +8,11 @@ use std::{
 };
 
 use support::{ACK, INSIDE, Net, Packet, SYN, SYN_ACK, Target, icmp_error, tcp, udp};
-use viaduct_dataplane::Verdict;
-use viaduct_topology::{Reason, inventory::Change};
+use viaduct_dataplane::{Verdict, inventory::InventoryError};
+use viaduct_topology::{
+    Reason,
+    inventory::{Attachment, AttachmentId, Change},
+};
 
 /// `in_vpc` is instances and groups of them, `routes` the private subnet's default route.
 fn network(groups: &str, instances: &str, gateway: &str) -> String {
@@ -258,6 +261,16 @@ fn a_reload_that_cannot_be_made_changes_nothing() {
     net.send(API, &tcp((INSIDE, 40_000), db, ACK, b"")).delivered_at("instance/db");
     net.send("instance/db", &tcp(db, (ENI, port), ACK, b"")).delivered_at(API);
     open(&mut net, 40_001);
+}
+
+#[test]
+fn an_identity_that_no_attachment_can_have_is_refused() {
+    let net = Net::load(&network(GROUPS, DB, "one"));
+    for id in [0, u32::MAX].map(AttachmentId) {
+        let attachment = Attachment { id, ..net.plan().attachments[0].clone() };
+        let error = net.engine.add_attachment(&attachment).expect_err("it is out of range");
+        assert!(matches!(error, InventoryError::IdentityOutOfRange(refused) if refused == id));
+    }
 }
 
 /// Reloads under traffic, in the test below.

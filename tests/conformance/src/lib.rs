@@ -10,7 +10,7 @@
 //! fn …
 //! ```
 //!
-//! [`page`] reads both and writes the page: an item is met by the tests that name it, deviates, or is
+//! [`page()`] reads both and writes the page: an item is met by the tests that name it, deviates, or is
 //! not met yet. What cannot be right is an error: a mark that names nothing known or stands above no
 //! test, a deviation that was not agreed on, and an item that both deviates and is met.
 #![forbid(unsafe_code)]

@@ -26,10 +26,10 @@ use crate::{
 /// Conversations that all workers together have at once.
 const CONVERSATIONS: u32 = 8192;
 
-/// Ports that the conversations of one place take in turn, and the first of all of them: those below
-/// are for hostile packets.
+/// Ports that the conversations of one place take in turn, and the first of all of them. Hostile
+/// packets come from others (`packets`), for whoever sends from the opener's own end may end it.
 const TURNS: u16 = 4;
-const FIRST_PORT: u16 = 2048;
+const FIRST_PORT: u16 = 6000;
 
 /// How long every connection lives that is idle (SG-25: 30 s).
 const SHORTEST: Duration = Duration::from_secs(29);
