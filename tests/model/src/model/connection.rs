@@ -156,7 +156,7 @@ impl<'t> Network<'t> {
         }
         connection.received = *seen;
         self.take_ports(&mut connection, port)?;
-        self.connections.push(connection);
+        self.connections.push(*connection);
         Ok(())
     }
 
