@@ -78,7 +78,9 @@ pub struct Network<'t> {
     freed: Vec<Freed>,
     /// Ports in use of which some connection ended without a close.
     unseen: Vec<(Desk, u16)>,
-    /// Where such a port could never be seen.
+    /// Ports that were given while a connection whose time was over may still have had them.
+    unclear: Vec<(Desk, u16)>,
+    /// Where a connection ended without a close whose port could not be seen.
     hidden: Vec<Desk>,
     recycled: usize,
     /// Openings through Hyperplane ENIs, as far as time has not forgotten them.
@@ -122,7 +124,7 @@ pub enum Answer {
 
 /// A connection that a packet would open.
 #[derive(Clone, Debug)]
-pub struct Opened<'t>(Connection<'t>);
+pub struct Opened<'t>(Box<Connection<'t>>);
 
 /// The request's way or the reply's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,7 @@ impl<'t> Network<'t> {
             draining: Vec::new(),
             freed: Vec::new(),
             unseen: Vec::new(),
+            unclear: Vec::new(),
             hidden: Vec::new(),
             recycled: 0,
             openings: Vec::new(),
@@ -326,7 +329,11 @@ impl<'t> Network<'t> {
         match self.deliver(from, packet, (way.receiver, way.arrival), &way) {
             Fate::Arrives { at, packet: arrival, opened: _ } => {
                 let connection = Connection::new(from, *packet, way, self.now);
-                Ok(Fate::Arrives { at, packet: arrival, opened: Some(Opened(connection)) })
+                Ok(Fate::Arrives {
+                    at,
+                    packet: arrival,
+                    opened: Some(Opened(Box::new(connection))),
+                })
             }
             dropped @ Fate::Dropped { .. } => Ok(dropped),
         }

@@ -84,14 +84,14 @@ impl File {
                 let connections = dice.one(&[2, 5, 9, 65_000, 65_000]);
                 (dice.between(1, 4), connections, dice.between(1, 3))
             }
-            64..92 => {
-                let near = dice.one(&[6, 33, 64, 128, 128, 192]);
+            64..104 => {
+                let near = dice.one(&[6, 33, 64, 130, 150, 192]);
                 let count = near + dice.below(5) - 2;
                 let connections = dice.one(&[count - 1, count, count + 3, 65_000, 65_000]);
                 (count, connections, dice.one(&[count - 1, count, 55_000, 55_000]))
             }
-            92..94 => (4096 + dice.below(200) - 3, 65_000, 55_000),
-            94..126 => {
+            104..106 => (4096 + dice.below(200) - 3, 65_000, 55_000),
+            106..138 => {
                 let rate = dice.between(1, 8);
                 return self.line(&format!("settings: {{ eni_connections_per_second: {rate} }}"));
             }

@@ -164,7 +164,7 @@ impl<'t> Network<'t> {
             self.note_opening(v2n);
         }
         self.take_ports(&mut connection, port)?;
-        self.connections.push(connection);
+        self.connections.push(*connection);
         Ok(())
     }
 

@@ -63,7 +63,7 @@ enum Rest {
 }
 
 /// So many connections, why there are no more, and which count.
-type Limit<'a, 't> = (usize, Reason, &'a dyn Fn(&Connection<'t>) -> bool);
+type Limit<'a, 't> = (usize, Reason, &'a (dyn Fn(&Connection<'t>) -> bool + 'a));
 
 /// What becomes of an opening for want of a port.
 #[derive(Clone, Debug, Default)]
@@ -229,6 +229,13 @@ impl<'t> Network<'t> {
                     Translator::Nat => connection.nat_port = Some(port),
                     Translator::Endpoint => {}
                 }
+                let may_hold =
+                    |it: &Connection<'t>| translator.port(it) == Some(port) && self.is_over(it);
+                let of_it = self.connections.iter().filter(|it| desk.serves(it, translator));
+                let key = (desk.clone(), port);
+                if of_it.into_iter().any(may_hold) && !self.unclear.contains(&key) {
+                    self.unclear.push(key);
+                }
                 self.recycled += usize::from(self.is_recycled(&desk, translator, port));
                 self.freed.retain(|freed| freed.port != port || freed.desk != desk);
             }
@@ -343,8 +350,13 @@ impl<'t> Network<'t> {
                 continue;
             }
             // One of those that shared it is enough for it to rest.
-            let rest = if self.unseen.contains(&key) { Rest::Due } else { Rest::None };
+            let rest = match (self.unclear.contains(&key), self.unseen.contains(&key)) {
+                (true, _) => Rest::Unclear,
+                (false, true) => Rest::Due,
+                (false, false) => Rest::None,
+            };
             self.unseen.retain(|other| *other != key);
+            self.unclear.retain(|other| *other != key);
             let (desk, port) = key;
             // Two may have ended at once.
             self.freed.retain(|freed| freed.port != port || freed.desk != desk);

@@ -1,7 +1,7 @@
 //! One flow is opened again and again, until whoever translates it has no port left; then some of
 //! the connections end, and it begins anew.
 
-use viaduct_model::{Packet, Segment, TCP, generate::Dice};
+use viaduct_model::{Packet, Segment, TCP, generate::Dice, model::NOTICED};
 
 use crate::{
     session::opening,
@@ -28,8 +28,9 @@ impl Trial<'_> {
         if candidates.is_empty() {
             return Ok(());
         }
+        let left_open = tally.open;
         let flows = kinds(dice.one(&candidates), &candidates);
-        let most = usize::from(self.ports.last - self.ports.first) + 1 + ENOUGH;
+        let most = self.port_count() + ENOUGH;
         let mut source_port = dice.between(1024, 20_000) as u16;
         let mut open: Vec<Exchange> = Vec::new();
         for round in 0..ROUNDS {
@@ -59,6 +60,8 @@ impl Trial<'_> {
             tally.most = tally.most.max(self.engine.connection_count());
             self.let_some_go(&mut open, dice, tally)?;
         }
+        // Each address of a NAT gateway will do, and here that is asked again and again.
+        tally.open = left_open;
         Ok(())
     }
 
@@ -81,6 +84,12 @@ impl Trial<'_> {
         }
         if open.len() < MANY && dice.percent(50) {
             self.wait(dice);
+            // Else there may be room or not for many a packet.
+            if dice.percent(90) {
+                self.now += NOTICED;
+                self.network.at(self.now);
+                self.sweep();
+            }
         }
         if dice.percent(70) {
             let closed = chosen(open, dice);

@@ -80,13 +80,18 @@ impl Trial<'_> {
         self.now = then.max(self.now);
         self.network.at(self.now);
         if dice.percent(70) {
-            self.engine.expire(self.moment(), usize::MAX, &mut self.scratch);
-            self.network.sweep();
+            self.sweep();
         }
         if dice.percent(20) {
             self.engine.trim(self.moment());
             self.network.trim();
         }
+    }
+
+    /// Everybody looks for connections whose time is over.
+    pub(crate) fn sweep(&mut self) {
+        self.engine.expire(self.moment(), usize::MAX, &mut self.scratch);
+        self.network.sweep();
     }
 
     /// A first packet, and in most cases what follows it; whether it arrived.

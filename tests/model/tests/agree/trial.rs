@@ -60,10 +60,8 @@ pub(crate) struct Trial<'t> {
     pub(crate) network: Network<'t>,
     /// Milliseconds.
     pub(crate) now: u64,
-    /// The ports that there are for translated connections, and whether they can be used up with
-    /// patience.
-    pub(crate) ports: PortRange,
-    few: bool,
+    /// The ports that there are for translated connections.
+    ports: PortRange,
     /// Exchanges that worked.
     pub(crate) live: Vec<Exchange>,
     /// Every packet so far.
@@ -121,8 +119,13 @@ impl Loaded {
 }
 
 /// Makes the network of a seed and sends flows through it; half of them after a few objects of the
-/// network have changed.
-pub(crate) fn run(seed: u64, flows: usize, tally: &mut Tally) -> Result<(), Disagreement> {
+/// network have changed. In the end, ports are used up if there are no more than `patience`.
+pub(crate) fn run(
+    seed: u64,
+    flows: usize,
+    patience: usize,
+    tally: &mut Tally,
+) -> Result<(), Disagreement> {
     let before = Loaded::new(seed, generate::topology(seed), None);
     let changed = generate::changed_topology(seed, seed ^ CHANGE);
     let after = Loaded::new(seed, changed, Some(&before.plan));
@@ -147,16 +150,20 @@ pub(crate) fn run(seed: u64, flows: usize, tally: &mut Tally) -> Result<(), Disa
     }
     let at_last = trial.session(&mut dice, ROUNDS, tally);
     at_last
-        .and_then(|()| if trial.few { trial.burst(&mut dice, tally) } else { Ok(()) })
+        .and_then(|()| {
+            if trial.port_count() <= patience { trial.burst(&mut dice, tally) } else { Ok(()) }
+        })
         .and_then(|()| trial.records())
         .map_err(|it| trial.told_whole(it, seed, None, now))?;
     tally.recycled += trial.network.recycled();
     Ok(())
 }
 
-/// Ports that can be used up with patience, and without.
-const FEW: usize = 6000;
+/// So few ports are used up by flows as they come.
 const SCARCE: usize = 9;
+
+/// So many are not: of which one gets which is chance, and is counted.
+const PLENTY: usize = 10_000;
 
 /// What happens in a session, in the end.
 const ROUNDS: usize = 30;
@@ -184,11 +191,11 @@ impl<'t> Trial<'t> {
             engine.add_eni(eni).expect("the interface");
         }
         let ports = topology.settings.source_ports;
-        let count = usize::from(ports.last - ports.first) + 1;
+        let scarce = count(ports) < SCARCE;
         let mut down = Vec::new();
         for (attachment, host) in plan.attachments.iter().zip(&plan.hosts) {
             engine.add_attachment(attachment).expect("the attachment");
-            if count > SCARCE && dice.percent(2) {
+            if !scarce && dice.percent(2) {
                 down.push(attachment.id);
             } else {
                 engine.attached(attachment.id, host.device_mtu);
@@ -197,9 +204,8 @@ impl<'t> Trial<'t> {
         let scratch = engine.scratch([u8::try_from(seed % 251).expect("less than 251"); 32]);
         let mut network = Network::new(topology, plan, down);
         network.at(BEGINNING);
-        let few = count < FEW;
         let (live, history) = (Vec::new(), Vec::new());
-        Self { plan, engine, scratch, network, now: BEGINNING, ports, few, live, history }
+        Self { plan, engine, scratch, network, now: BEGINNING, ports, live, history }
     }
 
     /// A disagreement with all that led to it.
@@ -230,6 +236,11 @@ impl<'t> Trial<'t> {
         }
         said += &told_changes(&now.yaml, seed);
         Disagreement { kind, text: said }
+    }
+
+    /// How many ports there are for translated connections.
+    pub(crate) fn port_count(&self) -> usize {
+        count(self.ports)
     }
 
     pub(crate) const fn moment(&self) -> Moment {
@@ -468,7 +479,10 @@ impl<'t> Trial<'t> {
                     match self.network.settle(fate.clone(), from, &sent, packet) {
                         Ok(()) => {
                             let opened = matches!(fate, Fate::Arrives { opened: Some(_), .. });
-                            if opened && packet.source_port != sent.source_port && !self.few {
+                            if opened
+                                && packet.source_port != sent.source_port
+                                && self.port_count() > PLENTY
+                            {
                                 tally.port(packet.source_port, self.ports);
                             }
                             return Ok(Some((*at, *packet)));
@@ -602,6 +616,10 @@ impl<'t> Trial<'t> {
             Fate::Dropped { reason, answer } => kind_of_drop(*reason, *answer),
         }
     }
+}
+
+fn count(ports: PortRange) -> usize {
+    usize::from(ports.last - ports.first) + 1
 }
 
 /// Each hop begins with the packet that the one before it left.
