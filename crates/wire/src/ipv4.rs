@@ -10,6 +10,7 @@ pub(crate) const HEADER_LEN: usize = 20;
 
 /// Where the fields lie, in bytes from the packet's start.
 pub(crate) mod field {
+    pub(crate) const IDENTIFICATION: usize = 4;
     pub(crate) const FRAGMENT: usize = 6;
     pub(crate) const TTL: usize = 8;
     pub(crate) const PROTOCOL: usize = 9;

@@ -4,5 +4,6 @@ mod answers;
 mod arbitrary_bytes;
 mod forged_headers;
 mod icmp_errors;
+mod mss;
 mod support;
 mod translation;
