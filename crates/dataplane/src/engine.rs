@@ -30,6 +30,8 @@
 //! back by its id, whose epoch tells whether it died meanwhile. The one exception: whoever holds the
 //! inventory's lock may take the policy's.
 
+mod adjust;
+mod answer;
 mod icmp;
 mod judge;
 mod open;
@@ -44,6 +46,8 @@ use viaduct_topology::{
 };
 use viaduct_wire::{Flow, Frame, L4, Malformed, Rewrite, icmp::IcmpErrorKind};
 
+use self::adjust::Identifications;
+pub(crate) use self::answer::ErrorBudget;
 pub use self::view::{ConnectionInfo, EniInfo};
 use crate::{
     connection::{Connection, ConnectionId, Connections, Direction, Key, Lookup},
@@ -68,7 +72,8 @@ const ATTEMPTS: usize = 4;
 pub struct EngineConfig {
     /// Connections at most, over all interfaces. Memory is taken as they come.
     pub connections: usize,
-    /// Keeps the places of connections in the index secret from those who choose their addresses.
+    /// Keeps secret, from those who choose their addresses, the places of connections in the index
+    /// and the numbers of packets.
     pub seed: u64,
 }
 
@@ -85,6 +90,7 @@ pub struct Engine {
     inventory: Inventory,
     ports: Ports,
     connections: Connections<Way>,
+    identifications: Identifications,
     counters: CounterRegistry,
 }
 
@@ -99,6 +105,8 @@ struct Way {
     nat: Option<Ipv4Addr>,
     /// The largest packet that the gateways on the way pass, in bytes.
     mtu: u16,
+    /// Whether an interface endpoint is on it, which says nothing of packets that are too big.
+    interface_endpoint: bool,
 }
 
 /// Why a packet is not forwarded.
@@ -121,6 +129,7 @@ impl From<Reason> for Refusal {
 enum Passage {
     Passes {
         id: ConnectionId,
+        direction: Direction,
         rewrite: Rewrite,
         target: AttachmentId,
         phase: Phase,
@@ -135,6 +144,10 @@ enum Passage {
         direction: Direction,
         way: Way,
         request: Option<Flow>,
+    },
+    /// It opens another in this one's place.
+    Over {
+        id: ConnectionId,
     },
     /// Its half was not judged under this policy.
     Unjudged {
@@ -155,9 +168,24 @@ struct Standing {
 /// Why an admitted packet cannot go on its way.
 #[derive(Clone, Copy, Debug)]
 enum Misfit {
-    TooBig { mtu: u16 },
+    TooBig {
+        mtu: u16,
+    },
+    /// It is too big, and nobody says so.
+    Swallowed,
     Expired,
     Down,
+}
+
+impl Misfit {
+    /// Interface endpoints do not take part in path MTU discovery, nor lets one anything through
+    /// that comes from behind it (EP-15, MTU-03).
+    fn on(self, interface_endpoint: bool) -> Self {
+        match self {
+            Self::TooBig { .. } if interface_endpoint => Self::Swallowed,
+            other => other,
+        }
+    }
 }
 
 impl Engine {
@@ -175,6 +203,7 @@ impl Engine {
             numbers,
             ports: Ports::new(),
             connections: Connections::new(config.connections, config.seed),
+            identifications: Identifications::new(config.seed),
             counters: CounterRegistry::default(),
         }
     }
@@ -429,6 +458,7 @@ impl Engine {
         }
         let key = Key { ingress: scope, flow: frame.flow() };
         let segment = Segment::of(frame);
+        let adjusted = adjust::needed(frame);
         let mut judged = false;
         for _ in 0..ATTEMPTS {
             let standing = Standing { generation: scratch.policy.generation, judged };
@@ -436,8 +466,11 @@ impl Engine {
                 self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
             });
             match found {
-                Lookup::Hit(Passage::Passes { id, rewrite, target, phase }) => {
+                Lookup::Hit(Passage::Passes { id, direction, rewrite, target, phase }) => {
                     frame.rewrite(&rewrite);
+                    if adjusted {
+                        self.adjust(frame, id, direction);
+                    }
                     if phase == Phase::Closed {
                         self.end(id, scratch);
                     }
@@ -451,9 +484,10 @@ impl Engine {
                         (Direction::Request, Some(nat)) => Some(nat),
                         _ => None,
                     };
-                    let refusal = self.unfit(frame, misfit, ingress, sender, scratch);
+                    let refusal = self.unfit(frame, misfit, ingress, sender, now, scratch);
                     return Err(Refusal { request, ..refusal });
                 }
+                Lookup::Hit(Passage::Over { id }) => self.end(id, scratch),
                 Lookup::Hit(Passage::Unjudged { id, direction }) => {
                     self.judge(id, direction, frame, scratch);
                     judged = true;
@@ -484,6 +518,9 @@ impl Engine {
         standing: Standing,
         now: Moment,
     ) -> Passage {
+        if segment.is_some_and(|segment| connection.gives_way(direction, segment)) {
+            return Passage::Over { id };
+        }
         let half = connection.half(direction);
         let refused_before = half.blocked.is_some() && !standing.judged;
         if half.generation != standing.generation || refused_before {
@@ -499,10 +536,11 @@ impl Engine {
         }
         let way = connection.path;
         if let Err(misfit) = self.fits(frame, target, half.ttl_decrement, way.mtu) {
+            let misfit = misfit.on(way.interface_endpoint);
             return Passage::Unfit { misfit, direction, way, request: request() };
         }
         let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
-        Passage::Passes { id, rewrite: connection.rewrite(direction), target, phase }
+        Passage::Passes { id, direction, rewrite: connection.rewrite(direction), target, phase }
     }
 
     /// Whether an admitted packet can go on: something is there to take it, it is small enough,
@@ -536,20 +574,19 @@ impl Engine {
         misfit: Misfit,
         ingress: AttachmentId,
         sender: Option<Ipv4Addr>,
+        now: Moment,
         scratch: &mut Scratch,
     ) -> Refusal {
         let (reason, kind) = match misfit {
             Misfit::Down => return Reason::AttachmentDown.into(),
+            Misfit::Swallowed => return Reason::PacketTooBig.into(),
             Misfit::Expired => (Reason::TtlExpired, IcmpErrorKind::TimeExceeded),
             Misfit::TooBig { .. } if !frame.dont_fragment() => return Reason::PacketTooBig.into(),
             Misfit::TooBig { mtu } => {
                 (Reason::PacketTooBig, IcmpErrorKind::FragmentationNeeded { mtu })
             }
         };
-        let sender = sender.unwrap_or_else(|| self.router_of(ingress, frame, scratch));
-        scratch.answer.clear();
-        let answered =
-            viaduct_wire::icmp::error(frame, sender, kind, &mut scratch.answer).is_some();
+        let answered = self.tell(frame, kind, ingress, sender, now, scratch);
         Refusal { reason, request: None, answered }
     }
 

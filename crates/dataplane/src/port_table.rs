@@ -21,6 +21,10 @@
 //!   between connections to different destinations, which is how an ENI carries 65,000 connections
 //!   over 64,512 ports, and a NAT gateway 55,000 for *each* destination (NAT-05, NAT-09, D-11).
 //!   Never are two connections to one destination given the same port.
+//! - Of ICMP, a port is an identifier. One inside end has one, whoever it asks (RFC 5508, REQ-1 a):
+//!   its queries share a port from the beginning.
+//! - If asked to, a table prefers ports that are even or odd like the sender's (RFC 4787, REQ-4): a
+//!   preference among those that are free and rested, and no reason to refuse.
 //! - A port whose connection was seen to close is free at once. Any other rests for 120 s
 //!   (RFC 6888, REQ-8), because the far end may still hold the old connection. Rested ports are
 //!   preferred, from a random place on (RFC 6056, section 3.3.1); with none left, the one that has
@@ -39,6 +43,7 @@
 
 mod bitmap;
 mod destination;
+mod identifiers;
 mod rest;
 mod space;
 #[cfg(test)]
@@ -47,8 +52,9 @@ mod tests;
 use std::{fmt, net::Ipv4Addr, num::NonZeroU16};
 
 use viaduct_topology::model::PortRange;
+use viaduct_wire::protocol;
 
-use self::space::Space;
+use self::space::{Space, Wish};
 use crate::{
     moment::Moment,
     sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering},
@@ -101,6 +107,7 @@ pub struct PortTable {
 /// What a table's protocols have in common.
 struct Shared {
     limits: PortLimits,
+    keeps_parity: bool,
     in_use: AtomicU32,
 }
 
@@ -121,8 +128,16 @@ impl PortTable {
     /// A table with every port free and rested.
     #[must_use]
     pub fn new(limits: PortLimits) -> Self {
+        Self::with_parity(limits, false)
+    }
+
+    /// A table with every port free and rested. `keeps_parity`: whether those who
+    /// [say](Self::reserve_for) which port theirs is get one that is even or odd like it, if there is
+    /// one (RFC 4787, REQ-4; RFC 7857, section 6, lets one turn that off).
+    #[must_use]
+    pub fn with_parity(limits: PortLimits, keeps_parity: bool) -> Self {
         Self {
-            shared: Arc::new(Shared { limits, in_use: AtomicU32::new(0) }),
+            shared: Arc::new(Shared { limits, keeps_parity, in_use: AtomicU32::new(0) }),
             protocols: [const { OnceLock::new() }; 4],
         }
     }
@@ -158,7 +173,43 @@ impl PortTable {
         random: u64,
         now: Moment,
     ) -> Result<PortLease, Exhausted> {
-        let Shared { limits, in_use } = &*self.shared;
+        self.take(Wish::default(), protocol, destination, rejected, random, now)
+    }
+
+    /// [`reserve_instead`](Self::reserve_instead), for an inside end that has this address and port
+    /// (or identifier) itself: what it is given depends on that as the module says.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_for(
+        &self,
+        inside: (Ipv4Addr, u16),
+        protocol: u8,
+        destination: (Ipv4Addr, u16),
+        rejected: &[PortLease],
+        random: u64,
+        now: Moment,
+    ) -> Result<PortLease, Exhausted> {
+        let Shared { limits, keeps_parity, .. } = *self.shared;
+        let like = u32::from(inside.1) + u32::from(first(limits.ports));
+        let wish = Wish {
+            like: keeps_parity.then_some(like),
+            of: (protocol == protocol::ICMP).then_some(inside),
+        };
+        self.take(wish, protocol, destination, rejected, random, now)
+    }
+
+    fn take(
+        &self,
+        wish: Wish,
+        protocol: u8,
+        destination: (Ipv4Addr, u16),
+        rejected: &[PortLease],
+        random: u64,
+        now: Moment,
+    ) -> Result<PortLease, Exhausted> {
+        let Shared { limits, in_use, .. } = &*self.shared;
         let rejected = rejected.len() as u32;
         let allowed = |limit: Option<u32>| limit.unwrap_or(u32::MAX).saturating_add(rejected);
         in_use
@@ -172,7 +223,7 @@ impl PortTable {
             .space
             .lock()
             .get_or_insert_with(|| Box::new(Space::new(size(limits.ports), random)))
-            .take(destination, allowed(limits.per_destination), random, now);
+            .take(destination, allowed(limits.per_destination), wish, random, now);
         let Some(offset) = offset else {
             in_use.fetch_sub(1, Ordering::Relaxed);
             return Err(Exhausted::Ports);

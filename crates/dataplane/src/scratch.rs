@@ -9,7 +9,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use crate::{counters::WorkerCounters, policy::Policy};
+use crate::{counters::WorkerCounters, engine::ErrorBudget, policy::Policy};
 
 /// A worker's own state; [`Engine::scratch`](crate::Engine::scratch) makes one.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Scratch {
     pub(crate) policy: Arc<Policy>,
     /// The frame of the last [`Verdict::Answer`](crate::Verdict::Answer), reused.
     pub(crate) answer: Vec<u8>,
+    pub(crate) errors: ErrorBudget,
 }
 
 impl Scratch {
@@ -35,6 +36,7 @@ impl Scratch {
             policy,
             // An ICMP error or a RST: 576 bytes (RFC 1812, section 4.3.2.3) and the headers.
             answer: Vec::with_capacity(1024),
+            errors: ErrorBudget::new(),
         }
     }
 

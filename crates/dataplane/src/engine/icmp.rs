@@ -4,9 +4,11 @@
 //! key of what that place sends: the connection and the direction in which the error travels. It
 //! leaves for the other end with the quote turned back into what that end had sent. The security
 //! groups count it as part of the connection (SG-29); the network ACLs on its way judge it as ICMP
-//! (ACL-19), each time anew. It neither refreshes the connection nor ends it (RFC 5508, REQ-6).
-
-use std::net::Ipv4Addr;
+//! (ACL-19), each time anew. It neither refreshes the connection nor ends it (RFC 5508, REQ-6). A NAT
+//! gateway is a hop for it, too.
+//!
+//! A redirect (type 5) is for the next hop of whoever sent the packet, which is ours to be: none is
+//! carried (RFC 1812, section 5.2.7.2).
 
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::Frame;
@@ -17,13 +19,15 @@ use super::{
 };
 use crate::{
     connection::{Direction, Key, Lookup},
-    inventory::{ENVIRONMENT_GATEWAY, Place},
+    inventory::Place,
     moment::Moment,
     ports::EDGE,
     recorder::Silent,
     scratch::Scratch,
     walk,
 };
+
+const REDIRECT: u8 = 5;
 
 impl Engine {
     /// Translates an ICMP error and returns where it goes.
@@ -36,13 +40,16 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<AttachmentId, Refusal> {
+        if icmp.0 == REDIRECT {
+            return Err(Reason::ProtocolRestriction.into());
+        }
         let quoted = frame.quoted().ok_or(Reason::MalformedPacket)?.flow;
         let key = Key { ingress: scope, flow: quoted.reversed() };
         let found = self.connections.lookup(&key, now, |_, direction, connection| {
-            let target = connection.half(direction).target;
-            (direction, target, Known::of(connection))
+            let half = connection.half(direction);
+            (direction, half.target, half.ttl_decrement, Known::of(connection))
         });
-        let (direction, target, known) = match found {
+        let (direction, target, ttl_decrement, known) = match found {
             Lookup::Hit(found) => found,
             Lookup::Expired(connection) => {
                 bury(*connection, scratch);
@@ -85,8 +92,9 @@ impl Engine {
             }
             .map_err(refused)?;
         }
-        if let Err(misfit) = self.fits(frame, target, 0, u16::MAX) {
-            return Err(Refusal { request, ..self.unfit(frame, misfit, ingress, None, scratch) });
+        if let Err(misfit) = self.fits(frame, target, ttl_decrement, u16::MAX) {
+            let refusal = self.unfit(frame, misfit, ingress, None, now, scratch);
+            return Err(Refusal { request, ..refusal });
         }
         // What the other end sends is what the error must be about; its address, the receiver.
         let (sent, end, seen) = match direction {
@@ -101,6 +109,9 @@ impl Engine {
         // nothing behind the translator (RFC 5508, REQ-5).
         let source = if own || end != seen { seen } else { frame.source() };
         frame.rewrite_icmp_error(source, sent.source, &sent);
+        if ttl_decrement > 0 {
+            frame.decrement_ttl(ttl_decrement);
+        }
         Ok(target)
     }
 
@@ -116,27 +127,6 @@ impl Engine {
         match self.inventory.attachment(ingress).as_deref().map(|attachment| &attachment.place) {
             Some(Place::Instance(_)) => Reason::EniSourceDestCheckRestriction,
             _ => Reason::SpoofedSource,
-        }
-    }
-
-    /// The router next to the host that sent a packet: whoever answers for the VPC.
-    pub(super) fn router_of(
-        &self,
-        ingress: AttachmentId,
-        frame: &Frame<'_>,
-        scratch: &Scratch,
-    ) -> Ipv4Addr {
-        let attachment = self.inventory.attachment(ingress);
-        match attachment.as_deref().map(|attachment| &attachment.place) {
-            Some(Place::Environment { .. }) => ENVIRONMENT_GATEWAY,
-            Some(Place::Instance(interface)) => {
-                scratch.policy.subnet(interface.subnet).map_or(frame.destination(), |subnet| {
-                    // The second address of a subnet is its router's (ADR-01).
-                    Ipv4Addr::from(u32::from(subnet.cidr_block.network()).wrapping_add(1))
-                })
-            }
-            // From the internet, the public address is all there is to see of a VPC.
-            _ => frame.destination(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The first packet of a connection: from the walk's path to a connection with its ports.
 
-use viaduct_topology::{Reason, inventory::AttachmentId};
-use viaduct_wire::{Frame, L4};
+use std::net::Ipv4Addr;
 
-use super::{Engine, Refusal, Way};
+use viaduct_topology::{Reason, inventory::AttachmentId};
+use viaduct_wire::{Flow, Frame, L4};
+
+use super::{Engine, Refusal, Way, adjust, answer::no_connection};
 use crate::{
     connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
     inventory::Interface,
@@ -12,16 +14,46 @@ use crate::{
     recorder::Silent,
     scratch::Scratch,
     tcp::Segment,
-    walk::{self, Choice, Options, Path, Subject, TRANSLATORS},
+    walk::{self, Choice, NAT, Options, Path, Subject, TRANSLATORS},
 };
 
-impl From<Exhausted> for Refusal {
-    fn from(exhausted: Exhausted) -> Self {
-        match exhausted {
+/// Why a connection is not opened.
+enum Unopened {
+    Refused(Refusal),
+    /// There is no port for it, or no room.
+    Full {
+        reason: Reason,
+        /// The NAT gateway that is full; none if something before it is.
+        gateway: Option<Ipv4Addr>,
+    },
+}
+
+impl From<Refusal> for Unopened {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.reason {
+            reason @ (Reason::QuotaExceeded | Reason::PortsExhausted) => {
+                Self::Full { reason, gateway: None }
+            }
+            _ => Self::Refused(refusal),
+        }
+    }
+}
+
+impl From<Reason> for Unopened {
+    fn from(reason: Reason) -> Self {
+        Refusal::from(reason).into()
+    }
+}
+
+impl Unopened {
+    /// A translator of the path has no more.
+    fn full(path: &Path, translator: usize, exhausted: Exhausted) -> Self {
+        let gateway = path.nat.as_ref().filter(|_| translator == NAT).map(|nat| nat.ip);
+        let reason = match exhausted {
             Exhausted::Ports => Reason::PortsExhausted,
             Exhausted::Quota => Reason::QuotaExceeded,
-        }
-        .into()
+        };
+        Self::Full { reason, gateway }
     }
 }
 
@@ -43,6 +75,24 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<Option<AttachmentId>, Refusal> {
+        self.try_open(frame, key, segment, ingress, now, scratch).map_err(|unopened| match unopened
+        {
+            Unopened::Refused(refusal) => refusal,
+            Unopened::Full { reason, gateway } => {
+                self.no_room(frame, reason, ingress, gateway, now, scratch)
+            }
+        })
+    }
+
+    fn try_open(
+        &self,
+        frame: &mut Frame<'_>,
+        key: Key,
+        segment: Option<&Segment>,
+        ingress: AttachmentId,
+        now: Moment,
+        scratch: &mut Scratch,
+    ) -> Result<Option<AttachmentId>, Unopened> {
         let subject = Subject::packet(frame.flow(), frame.l4());
         let path = self.walk(ingress, &subject, Options::default(), scratch).map_err(|reason| {
             // A late segment of a connection that has closed opens nothing toward anybody.
@@ -50,11 +100,13 @@ impl Engine {
             if late { Reason::NoConnection } else { reason }
         })?;
         if !opens(frame) {
-            return Err(no_connection(frame, &path, scratch));
+            let forgets = path.v2n().or(path.nat.as_ref()).is_some();
+            return Err(no_connection(frame, forgets, scratch).into());
         }
         if let Err(misfit) = self.fits(frame, path.target, path.ttl_decrement, path.mtu) {
             let sender = path.nat.as_ref().map(|nat| nat.ip);
-            return Err(self.unfit(frame, misfit, ingress, sender, scratch));
+            let misfit = misfit.on(path.has_interface_endpoint());
+            return Err(self.unfit(frame, misfit, ingress, sender, now, scratch).into());
         }
         let Passage { path, leases } = self.reserve(path, ingress, &subject, now, scratch)?;
         let ports = leases.each_ref().map(|lease| lease.as_ref().map_or(0, PortLease::port));
@@ -72,13 +124,18 @@ impl Engine {
             tracking: path.tracking,
             nat: path.nat.as_ref().map(|nat| nat.ip),
             mtu: path.mtu,
+            interface_endpoint: path.has_interface_endpoint(),
         };
+        let shared = leases.iter().any(Option::is_some);
         let mut connection = Connection::new(request, reply, way, timeouts(&path, &key), now);
         connection.leases = leases;
         connection.seen(Direction::Request, segment, frame.packets(), frame.bytes(), now);
         let rewrite = self.insert(connection, &path, now, scratch)?;
         Ok(rewrite.map(|rewrite| {
             frame.rewrite(&rewrite);
+            if adjust::needed(frame) {
+                self.adjust_on(frame, &way, shared);
+            }
             path.target
         }))
     }
@@ -92,7 +149,7 @@ impl Engine {
         subject: &Subject,
         now: Moment,
         scratch: &mut Scratch,
-    ) -> Result<Passage, Refusal> {
+    ) -> Result<Passage, Unopened> {
         let mut nth = [0; TRANSLATORS];
         loop {
             let (full, exhausted) = match take_ports(&path, subject, now, scratch) {
@@ -101,7 +158,7 @@ impl Engine {
             };
             nth[full] += 1;
             if nth[full] >= path.choices[full] {
-                return Err(exhausted.into());
+                return Err(Unopened::full(&path, full, exhausted));
             }
             let options = Options { choices: nth.map(Choice::Nth), ..Options::default() };
             path = self.walk(ingress, subject, options, scratch)?;
@@ -117,7 +174,7 @@ impl Engine {
         path: &Path,
         now: Moment,
         scratch: &mut Scratch,
-    ) -> Result<Option<viaduct_wire::Rewrite>, Refusal> {
+    ) -> Result<Option<viaduct_wire::Rewrite>, Unopened> {
         // Held until the search is over, so that none of them is tried twice.
         let mut rejected = Vec::new();
         loop {
@@ -142,12 +199,10 @@ impl Engine {
                 return Ok(None);
             };
             let flow = connection.request.key.flow;
-            let Some(ports) = &interface.ports else { return Ok(None) };
             rejected.extend(connection.leases[index].take());
-            let destination = (path.destination_at(index, flow.destination), flow.destination_port);
-            let random = scratch.random();
-            let lease =
-                ports.reserve_instead(flow.protocol, destination, &rejected, random, now)?;
+            let inside = inside(path, &connection.leases[..index], &flow);
+            let lease = take_port(path, index, interface, &flow, inside, &rejected, now, scratch)
+                .map_err(|exhausted| Unopened::full(path, index, exhausted))?;
             connection.reply.key.flow.destination_port = lease.port();
             connection.leases[index] = Some(lease);
         }
@@ -168,19 +223,10 @@ impl Engine {
 /// Whether a packet may be the first of a connection.
 fn opens(frame: &Frame<'_>) -> bool {
     match frame.l4() {
-        L4::Tcp { flags } => flags.syn() && !flags.ack() && !flags.rst(),
+        L4::Tcp { flags } => flags.opens(),
         L4::IcmpEchoReply => false,
         _ => true,
     }
-}
-
-/// Refuses a packet that belongs to no connection. A NAT gateway says so to a client that goes on
-/// talking (NAT-10); elsewhere it is dropped.
-fn no_connection(frame: &Frame<'_>, path: &Path, scratch: &mut Scratch) -> Refusal {
-    scratch.answer.clear();
-    let answered =
-        path.nat.is_some() && viaduct_wire::tcp::reset(frame, &mut scratch.answer).is_some();
-    Refusal { reason: Reason::NoConnection, request: None, answered }
 }
 
 /// A port of each translator, or the first that has none. Those taken before it are given back
@@ -194,7 +240,8 @@ fn take_ports(
     let mut leases = [const { None }; LEASES];
     for (index, interface) in path.translators().into_iter().enumerate() {
         let Some(interface) = interface else { continue };
-        match take_port(path, index, interface, subject, now, scratch) {
+        let inside = inside(path, &leases[..index], &subject.flow);
+        match take_port(path, index, interface, &subject.flow, inside, &[], now, scratch) {
             Ok(lease) => leases[index] = Some(lease),
             Err(exhausted) => {
                 leases.into_iter().flatten().for_each(PortLease::close);
@@ -205,19 +252,29 @@ fn take_ports(
     Ok(leases)
 }
 
+/// The end that a translator translates: the sender's own, or what those before it made of it.
+fn inside(path: &Path, before: &[Option<PortLease>], flow: &Flow) -> (Ipv4Addr, u16) {
+    let ends = path.translators().into_iter().zip(before);
+    let last =
+        ends.rev().find_map(|(interface, lease)| Some((interface?.ip, lease.as_ref()?.port())));
+    last.unwrap_or((flow.source, flow.source_port))
+}
+
+#[allow(clippy::too_many_arguments)] // what a port is for, and what decides which
 fn take_port(
     path: &Path,
     translator: usize,
     interface: &Interface,
-    subject: &Subject,
+    flow: &Flow,
+    inside: (Ipv4Addr, u16),
+    rejected: &[PortLease],
     now: Moment,
     scratch: &mut Scratch,
 ) -> Result<PortLease, Exhausted> {
     // The walk returns no translating interface without a table.
     let ports = interface.ports.as_ref().ok_or(Exhausted::Ports)?;
-    let flow = subject.flow;
     let destination = (path.destination_at(translator, flow.destination), flow.destination_port);
-    ports.reserve(flow.protocol, destination, scratch.random(), now)
+    ports.reserve_for(inside, flow.protocol, destination, rejected, scratch.random(), now)
 }
 
 /// The shortest timer of what holds the connection.
