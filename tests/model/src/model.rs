@@ -187,14 +187,17 @@ impl<'t> Network<'t> {
             Journey { refused, .. } => return Err(refused.expect("why it leads nowhere")),
         };
         if packet.late() {
-            // Only a NAT gateway says so, and only TCP has the means (NAT-10).
-            let resets = way.nat.is_some() && packet.late_segment();
+            // Only a NAT gateway (NAT-10) and a Hyperplane ENI say so, and only TCP has the means.
+            let forgetful = way.nat.is_some() || way.v2n.is_some();
+            let resets = forgetful && packet.late_segment();
             let answer = resets.then_some(Answer::Reset);
             return Ok(Fate::Dropped { reason: Reason::NoConnection, answer });
         }
         match self.deliver(from, packet, (way.receiver, way.arrival), &way) {
             Fate::Arrives { at, packet: arrival, opened: _ } => {
-                self.has_room(from, packet, &way)?;
+                if let Err((reason, answer)) = self.has_room(from, packet, &way) {
+                    return Ok(Fate::Dropped { reason, answer });
+                }
                 let connection = Connection::new(from, *packet, way);
                 Ok(Fate::Arrives { at, packet: arrival, opened: Some(Opened(connection)) })
             }
@@ -202,19 +205,29 @@ impl<'t> Network<'t> {
         }
     }
 
-    /// Whether everything that a connection needs can be had.
-    fn has_room(&self, from: AttachmentId, packet: &Packet, way: &Way<'_>) -> Result<(), Reason> {
+    /// Whether everything that a connection needs can be had. Whoever has no room says so by 3/13
+    /// (RFC 5508, REQ-8): a NAT gateway itself, the next router for everybody else.
+    fn has_room(
+        &self,
+        from: AttachmentId,
+        packet: &Packet,
+        way: &Way<'_>,
+    ) -> Result<(), (Reason, Option<Answer>)> {
         if !way.translates_port() && self.is_taken(from, packet, way) {
-            return Err(Reason::NoConnection);
+            return Err((Reason::NoConnection, None));
         }
+        let full = |by: IpAddr| {
+            move |reason| (reason, Some(Answer::Error { icmp: (3, 13), from: v4(by) }))
+        };
+        let router = self.setup(from).gateway;
         if let Some(v2n) = way.v2n {
-            self.v2n_room(v2n, packet)?;
+            self.v2n_room(v2n, packet).map_err(full(router))?;
         }
         if let Some(nat) = way.nat {
-            self.nat_room(nat, packet)?;
+            self.nat_room(nat, packet).map_err(full(nat.private_ip))?;
         }
         if let Some(side) = way.endpoint {
-            self.endpoint_room(side, &way.arrival)?;
+            self.endpoint_room(side, &way.arrival).map_err(full(router))?;
         }
         Ok(())
     }
@@ -257,6 +270,9 @@ impl<'t> Network<'t> {
             return refused(Reason::TtlExpired, (11, 0));
         }
         if sent.length() > way.mtu().min(self.setup(at).device_mtu) {
+            if way.is_by_interface_endpoint() {
+                return Fate::Dropped { reason: Reason::PacketTooBig, answer: None };
+            }
             return refused(Reason::PacketTooBig, (3, 4));
         }
         let Packet { ttl, segment, payload, .. } = *sent;
