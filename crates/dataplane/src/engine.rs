@@ -177,17 +177,6 @@ enum Misfit {
     Down,
 }
 
-impl Misfit {
-    /// Interface endpoints do not take part in path MTU discovery, nor lets one anything through
-    /// that comes from behind it (EP-15, MTU-03).
-    fn on(self, interface_endpoint: bool) -> Self {
-        match self {
-            Self::TooBig { .. } if interface_endpoint => Self::Swallowed,
-            other => other,
-        }
-    }
-}
-
 impl Engine {
     /// An engine without policy or inventory: it drops everything.
     #[must_use]
