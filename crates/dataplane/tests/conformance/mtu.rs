@@ -74,6 +74,8 @@ fn a_nat_gateway_passes_8500_bytes_and_says_so() {
 #[test]
 fn an_internet_gateway_passes_1500_bytes_and_who_is_next_to_the_sender_says_so() {
     let mut net = network();
+    // Not the host's own limit.
+    net.engine.attached(net.id(HOST), 9001);
     let (web, host) = (("10.0.0.20", 9), (HOST_IP, 9));
     net.send(WEB, &of_length(web, host, 1500)).delivered_at(HOST);
     refused_by(&mut net, WEB, &of_length(web, host, 1501), "10.0.0.1", 1500);
