@@ -46,7 +46,7 @@ use viaduct_topology::{
 };
 use viaduct_wire::{Flow, Frame, L4, Malformed, Rewrite, icmp::IcmpErrorKind};
 
-use self::adjust::Identifications;
+use self::adjust::{Adjustment, Identifications};
 pub(crate) use self::answer::ErrorBudget;
 pub use self::view::{ConnectionInfo, EniInfo};
 use crate::{
@@ -129,8 +129,8 @@ impl From<Reason> for Refusal {
 enum Passage {
     Passes {
         id: ConnectionId,
-        direction: Direction,
         rewrite: Rewrite,
+        adjustment: Option<Adjustment>,
         target: AttachmentId,
         phase: Phase,
     },
@@ -163,6 +163,8 @@ struct Standing {
     generation: u32,
     /// Whether it was judged for this very packet.
     judged: bool,
+    /// Whether the packet is one of those that are adjusted.
+    adjusted: bool,
 }
 
 /// Why an admitted packet cannot go on its way.
@@ -450,15 +452,15 @@ impl Engine {
         let adjusted = adjust::needed(frame);
         let mut judged = false;
         for _ in 0..ATTEMPTS {
-            let standing = Standing { generation: scratch.policy.generation, judged };
+            let standing = Standing { generation: scratch.policy.generation, judged, adjusted };
             let found = self.connections.lookup(&key, now, |id, direction, connection| {
                 self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
             });
             match found {
-                Lookup::Hit(Passage::Passes { id, direction, rewrite, target, phase }) => {
+                Lookup::Hit(Passage::Passes { id, rewrite, adjustment, target, phase }) => {
                     frame.rewrite(&rewrite);
-                    if adjusted {
-                        self.adjust(frame, id, direction);
+                    if let Some(adjustment) = adjustment {
+                        self.adjust(frame, adjustment);
                     }
                     if phase == Phase::Closed {
                         self.end(id, scratch);
@@ -529,7 +531,9 @@ impl Engine {
             return Passage::Unfit { misfit, direction, way, request: request() };
         }
         let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
-        Passage::Passes { id, direction, rewrite: connection.rewrite(direction), target, phase }
+        let rewrite = connection.rewrite(direction);
+        let adjustment = standing.adjusted.then(|| Adjustment::of(connection, direction));
+        Passage::Passes { id, rewrite, adjustment, target, phase }
     }
 
     /// Whether an admitted packet can go on: something is there to take it, it is small enough,

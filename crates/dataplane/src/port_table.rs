@@ -133,7 +133,7 @@ impl PortTable {
 
     /// A table with every port free and rested. `keeps_parity`: whether those who
     /// [say](Self::reserve_for) which port theirs is get one that is even or odd like it, if there is
-    /// one (RFC 4787, REQ-4; RFC 7857, section 6, lets one turn that off).
+    /// one (RFC 4787, REQ-4; RFC 7857, section 8, lets one turn that off).
     #[must_use]
     pub fn with_parity(limits: PortLimits, keeps_parity: bool) -> Self {
         Self {

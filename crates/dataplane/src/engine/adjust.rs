@@ -9,7 +9,7 @@
 //! **Identification.** Fragments find each other by source, destination, protocol and
 //! identification. Behind an address that several hosts share, each numbering its packets by itself,
 //! numbers would meet, and fragments of two packets be put together. So the address numbers them as
-//! if they were its own (RFC 6864, section 5.3.1; RFC 7857, section 9): from a counter for each
+//! if they were its own (RFC 6864, section 5.3.1; RFC 7857, section 10): from a counter for each
 //! such triple, as far as 2,048 counters tell them apart, which repeats after 65,536 packets and no
 //! sooner. A packet that must not be cut (DF) is never put together, and keeps its number.
 
@@ -22,7 +22,7 @@ use foldhash::fast::FixedState;
 use viaduct_wire::{Flow, Frame, L4, mss_of};
 
 use super::{Engine, Way};
-use crate::connection::{Connection, ConnectionId, Direction};
+use crate::connection::{Connection, Direction};
 
 const COUNTERS: usize = 2048;
 
@@ -56,24 +56,34 @@ pub(super) fn needed(frame: &Frame<'_>) -> bool {
     !frame.dont_fragment() || matches!(frame.l4(), L4::Tcp { flags } if flags.syn())
 }
 
-impl Engine {
-    /// Adjusts a packet of a connection, translated by now.
-    #[cold]
-    pub(super) fn adjust(&self, frame: &mut Frame<'_>, id: ConnectionId, direction: Direction) {
-        let known = |connection: &mut Connection<Way>| {
-            let shared = connection.leases.iter().any(Option::is_some);
-            (connection.path, shared && direction == Direction::Request)
-        };
-        // It may have ended at this moment: the packet is then one of the last on its way.
-        if let Some((way, shared)) = self.connections.with(id, known) {
-            self.adjust_on(frame, &way, shared);
+/// What is to be adjusted, if there is cause.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Adjustment {
+    /// The largest segment size that a SYN may announce, where it is clamped.
+    mss: Option<u16>,
+    /// Whether the packet leaves under an address that others use, too.
+    shared: bool,
+}
+
+impl Adjustment {
+    /// For packets of a connection that travel in this direction.
+    pub(super) fn of(connection: &Connection<Way>, direction: Direction) -> Self {
+        let way = &connection.path;
+        let clamps = way.nat.is_some() || way.interface_endpoint;
+        let shared = connection.leases.iter().any(Option::is_some);
+        Self {
+            mss: clamps.then(|| mss_of(way.mtu)),
+            shared: shared && direction == Direction::Request,
         }
     }
+}
 
-    /// Adjusts a packet on this way; `shared`: it leaves under an address that others use, too.
-    pub(super) fn adjust_on(&self, frame: &mut Frame<'_>, way: &Way, shared: bool) {
-        if way.nat.is_some() || way.interface_endpoint {
-            frame.clamp_mss(mss_of(way.mtu));
+impl Engine {
+    /// Adjusts a packet, translated by now.
+    #[cold]
+    pub(super) fn adjust(&self, frame: &mut Frame<'_>, Adjustment { mss, shared }: Adjustment) {
+        if let Some(mss) = mss {
+            frame.clamp_mss(mss);
         }
         if shared && !frame.dont_fragment() {
             let number = self.identifications.next(&frame.flow(), frame.packets());

@@ -59,6 +59,7 @@ impl Engine {
     /// Puts an ICMP error about a packet into the scratch, and says whether there is one. `gateway`
     /// is the NAT gateway that sends it; without one, the router next to the packet's sender does.
     ///
+    /// Errors have a rate, which all that a worker serves share: who floods it has others miss theirs.
     /// Path MTU discovery is not held back: a sender that hears nothing sends the same again.
     pub(super) fn tell(
         &self,
@@ -69,13 +70,11 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> bool {
-        let discovery = matches!(kind, IcmpErrorKind::FragmentationNeeded { .. });
-        if !discovery && !scratch.errors.take(now) {
-            return false;
-        }
         let from = gateway.unwrap_or_else(|| self.router_of(ingress, frame, scratch));
         scratch.answer.clear();
-        icmp::error(frame, from, kind, &mut scratch.answer).is_some()
+        let made = icmp::error(frame, from, kind, &mut scratch.answer).is_some();
+        let discovery = matches!(kind, IcmpErrorKind::FragmentationNeeded { .. });
+        made && (discovery || scratch.errors.take(now))
     }
 
     /// Refuses a packet for which no connection can be had, for want of ports or room, and says so:

@@ -5,7 +5,11 @@ use std::net::Ipv4Addr;
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::{Flow, Frame, L4};
 
-use super::{Engine, Refusal, Way, adjust, answer::no_connection};
+use super::{
+    Engine, Refusal, Way,
+    adjust::{self, Adjustment},
+    answer::no_connection,
+};
 use crate::{
     connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
     inventory::Interface,
@@ -126,15 +130,15 @@ impl Engine {
             mtu: path.mtu,
             interface_endpoint: path.has_interface_endpoint(),
         };
-        let shared = leases.iter().any(Option::is_some);
         let mut connection = Connection::new(request, reply, way, timeouts(&path, &key), now);
         connection.leases = leases;
         connection.seen(Direction::Request, segment, frame.packets(), frame.bytes(), now);
+        let adjustment = Adjustment::of(&connection, Direction::Request);
         let rewrite = self.insert(connection, &path, now, scratch)?;
         Ok(rewrite.map(|rewrite| {
             frame.rewrite(&rewrite);
             if adjust::needed(frame) {
-                self.adjust_on(frame, &way, shared);
+                self.adjust(frame, adjustment);
             }
             path.target
         }))

@@ -2,7 +2,7 @@
 //!
 //! A host that asks several others under one identifier is seen under one (RFC 5508, REQ-1 a): the
 //! first query takes a port, and the others, to other destinations, have the same one. The mapping
-//! lasts as long as the port is in use, so it goes with the last of them (RFC 7857, section 8).
+//! lasts as long as the port is in use, so it goes with the last of them (RFC 7857, section 11).
 
 use std::net::Ipv4Addr;
 

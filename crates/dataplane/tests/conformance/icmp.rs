@@ -90,7 +90,7 @@ fn an_identifier_is_translated_to_one_whoever_is_asked() {
     }
 }
 
-/// RFC 7857, section 8: the mapping goes with its last session.
+/// RFC 7857, section 11: the mapping goes with its last session.
 // Conforms: RFC 7857 query timer
 #[test]
 fn an_identifier_s_mapping_lasts_as_long_as_one_of_its_sessions() {
