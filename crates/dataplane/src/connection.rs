@@ -232,6 +232,7 @@ impl<P> Connection<P> {
     /// Counts a packet that passes, and moves the connection's clock and state with it; `segment`
     /// if it is TCP. An RST does not keep a connection alive (RFC 7857, section 7.1); if it may have
     /// ended it, the time for closing begins, and what was left is not made more.
+    #[inline]
     pub fn seen(
         &mut self,
         direction: Direction,

@@ -141,8 +141,8 @@ enum Passage {
     /// It is larger than the next hop takes, or its time to live is used up.
     Unfit {
         misfit: Misfit,
-        direction: Direction,
-        way: Way,
+        /// The NAT gateway that the packet reached.
+        gateway: Option<Ipv4Addr>,
         request: Option<Flow>,
     },
     /// It opens another in this one's place.
@@ -163,8 +163,6 @@ struct Standing {
     generation: u32,
     /// Whether it was judged for this very packet.
     judged: bool,
-    /// Whether the packet is one of those that are adjusted.
-    adjusted: bool,
 }
 
 /// Why an admitted packet cannot go on its way.
@@ -449,10 +447,9 @@ impl Engine {
         }
         let key = Key { ingress: scope, flow: frame.flow() };
         let segment = Segment::of(frame);
-        let adjusted = adjust::needed(frame);
         let mut judged = false;
         for _ in 0..ATTEMPTS {
-            let standing = Standing { generation: scratch.policy.generation, judged, adjusted };
+            let standing = Standing { generation: scratch.policy.generation, judged };
             let found = self.connections.lookup(&key, now, |id, direction, connection| {
                 self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
             });
@@ -470,12 +467,8 @@ impl Engine {
                 Lookup::Hit(Passage::Refused { reason, request }) => {
                     return Err(Refusal { reason, request, answered: false });
                 }
-                Lookup::Hit(Passage::Unfit { misfit, direction, way, request }) => {
-                    let sender = match (direction, way.nat) {
-                        (Direction::Request, Some(nat)) => Some(nat),
-                        _ => None,
-                    };
-                    let refusal = self.unfit(frame, misfit, ingress, sender, now, scratch);
+                Lookup::Hit(Passage::Unfit { misfit, gateway, request }) => {
+                    let refusal = self.unfit(frame, misfit, ingress, gateway, now, scratch);
                     return Err(Refusal { request, ..refusal });
                 }
                 Lookup::Hit(Passage::Over { id }) => self.end(id, scratch),
@@ -509,7 +502,8 @@ impl Engine {
         standing: Standing,
         now: Moment,
     ) -> Passage {
-        if segment.is_some_and(|segment| connection.gives_way(direction, segment)) {
+        let opens = segment.filter(|segment| segment.flags.syn());
+        if opens.is_some_and(|syn| connection.gives_way(direction, syn)) {
             return Passage::Over { id };
         }
         let half = connection.half(direction);
@@ -525,14 +519,16 @@ impl Engine {
         if let Some(reason) = half.blocked {
             return Passage::Refused { reason, request: request() };
         }
-        let way = connection.path;
-        if let Err(misfit) = self.fits(frame, target, half.ttl_decrement, way.mtu) {
-            let misfit = misfit.on(way.interface_endpoint);
-            return Passage::Unfit { misfit, direction, way, request: request() };
+        let Way { nat, mtu, interface_endpoint, .. } = connection.path;
+        if let Err(misfit) = self.fits(frame, target, half.ttl_decrement, mtu) {
+            let misfit = misfit.on(interface_endpoint);
+            let gateway = nat.filter(|_| direction == Direction::Request);
+            return Passage::Unfit { misfit, gateway, request: request() };
         }
         let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
         let rewrite = connection.rewrite(direction);
-        let adjustment = standing.adjusted.then(|| Adjustment::of(connection, direction));
+        let adjusted = opens.is_some() || !frame.dont_fragment();
+        let adjustment = adjusted.then(|| Adjustment::of(connection, direction));
         Passage::Passes { id, rewrite, adjustment, target, phase }
     }
 

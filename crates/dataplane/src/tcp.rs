@@ -142,21 +142,24 @@ enum Reset {
 impl State {
     /// How far it is.
     #[must_use]
+    #[inline]
     pub fn phase(&self) -> Phase {
         let both = self.marks[0] & self.marks[1];
         let either = self.marks[0] | self.marks[1];
-        if either & RST != 0 || (both & FIN != 0 && self.acked == self.next) {
+        // First what is asked for every packet.
+        if both & (CONFIRMED | FIN) == CONFIRMED && either & (RST | DOUBT) == 0 {
+            Phase::Established
+        } else if either & RST != 0 || (both & FIN != 0 && self.acked == self.next) {
             Phase::Closed
         } else if both & FIN != 0 || either & DOUBT != 0 {
             Phase::Closing
-        } else if both & CONFIRMED != 0 {
-            Phase::Established
         } else {
             Phase::Opening
         }
     }
 
     /// Takes a segment that travels in `direction` into account; how far the connection is then.
+    #[inline]
     pub fn advance(&mut self, direction: Direction, segment: &Segment) -> Phase {
         let own = direction as usize;
         let peer = 1 - own;
@@ -180,6 +183,7 @@ impl State {
         self.phase()
     }
 
+    #[cold]
     fn syn(&mut self, direction: Direction, segment: &Segment) {
         let own = direction as usize;
         if direction == Direction::Reply && self.takes_offer(segment) {

@@ -15,11 +15,12 @@
 
 use std::{
     hash::BuildHasher,
+    num::NonZeroU16,
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use foldhash::fast::FixedState;
-use viaduct_wire::{Flow, Frame, L4, mss_of};
+use viaduct_wire::{Flow, Frame, mss_of};
 
 use super::{Engine, Way};
 use crate::connection::{Connection, Direction};
@@ -51,28 +52,24 @@ impl Identifications {
     }
 }
 
-/// Whether a packet is one of the few.
-pub(super) fn needed(frame: &Frame<'_>) -> bool {
-    !frame.dont_fragment() || matches!(frame.l4(), L4::Tcp { flags } if flags.syn())
-}
-
-/// What is to be adjusted, if there is cause.
+/// What is to be adjusted in a SYN, and in a packet that may be cut; others need nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Adjustment {
     /// The largest segment size that a SYN may announce, where it is clamped.
-    mss: Option<u16>,
+    mss: Option<NonZeroU16>,
     /// Whether the packet leaves under an address that others use, too.
     shared: bool,
 }
 
 impl Adjustment {
     /// For packets of a connection that travel in this direction.
+    #[cold]
     pub(super) fn of(connection: &Connection<Way>, direction: Direction) -> Self {
         let way = &connection.path;
         let clamps = way.nat.is_some() || way.interface_endpoint;
         let shared = connection.leases.iter().any(Option::is_some);
         Self {
-            mss: clamps.then(|| mss_of(way.mtu)),
+            mss: NonZeroU16::new(mss_of(way.mtu)).filter(|_| clamps),
             shared: shared && direction == Direction::Request,
         }
     }
@@ -83,7 +80,7 @@ impl Engine {
     #[cold]
     pub(super) fn adjust(&self, frame: &mut Frame<'_>, Adjustment { mss, shared }: Adjustment) {
         if let Some(mss) = mss {
-            frame.clamp_mss(mss);
+            frame.clamp_mss(mss.get());
         }
         if shared && !frame.dont_fragment() {
             let number = self.identifications.next(&frame.flow(), frame.packets());

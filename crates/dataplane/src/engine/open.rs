@@ -5,11 +5,7 @@ use std::net::Ipv4Addr;
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::{Flow, Frame, L4};
 
-use super::{
-    Engine, Refusal, Way,
-    adjust::{self, Adjustment},
-    answer::no_connection,
-};
+use super::{Engine, Refusal, Way, adjust::Adjustment, answer::no_connection};
 use crate::{
     connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
     inventory::Interface,
@@ -137,9 +133,7 @@ impl Engine {
         let rewrite = self.insert(connection, &path, now, scratch)?;
         Ok(rewrite.map(|rewrite| {
             frame.rewrite(&rewrite);
-            if adjust::needed(frame) {
-                self.adjust(frame, adjustment);
-            }
+            self.adjust(frame, adjustment);
             path.target
         }))
     }
