@@ -109,7 +109,9 @@ impl Timeouts {
         }
     }
 
-    /// What a security group that tracks the connection gives it.
+    /// What a security group that tracks the connection gives it (SG-25, SG-18). AWS names no time
+    /// for TCP that is not established: four minutes, the transitory timeout of RFC 7857; and none
+    /// for ICMP: a minute, the least that RFC 5508 allows (REQ-2).
     #[must_use]
     pub fn tracked(protocol: u8, timeouts: &ConnectionTracking) -> Self {
         match protocol {
@@ -242,8 +244,20 @@ impl<P> Connection<P> {
         }
     }
 
+    /// Whether a segment opens another connection in the place of this one: both ends are done, and
+    /// one uses the port again (RFC 9293 3.6.1). From outside nothing opens toward ports that were
+    /// translated, so there only the opener can mean it.
+    #[must_use]
+    pub fn gives_way(&self, direction: Direction, segment: &Segment) -> bool {
+        segment.flags.opens()
+            && self.phase() == Phase::Closing
+            && (direction == Direction::Request || self.leases.iter().all(Option::is_none))
+    }
+
     /// Counts a packet that passes, and moves the connection's clock and state with it; `segment`
-    /// if it is TCP. An RST does not keep a connection alive (RFC 7857, section 7.1).
+    /// if it is TCP. An RST does not keep a connection alive (RFC 7857, section 7.1); if it may have
+    /// ended it, the time for closing begins, and what was left is not made more.
+    #[inline]
     pub fn seen(
         &mut self,
         direction: Direction,
@@ -255,13 +269,27 @@ impl<P> Connection<P> {
         let half = self.half_mut(direction);
         half.packets += packets;
         half.bytes += bytes;
-        if let Some(segment) = segment {
-            self.tcp.advance(direction, segment);
-        }
-        if !segment.is_some_and(|segment| segment.flags.rst()) {
+        let Some(segment) = segment else {
             self.last_seen = self.last_seen.max(now);
+            return self.phase();
+        };
+        if segment.flags.rst() {
+            self.reset(direction, segment, now)
+        } else {
+            self.last_seen = self.last_seen.max(now);
+            self.tcp.advance(direction, segment)
         }
-        self.phase()
+    }
+
+    #[cold]
+    fn reset(&mut self, direction: Direction, segment: &Segment, now: Moment) -> Phase {
+        let before = self.deadline();
+        let phase = self.tcp.advance(direction, segment);
+        if phase == Phase::Closing {
+            let closing = self.timeouts.of(phase);
+            self.last_seen = before.min(now + closing) - closing;
+        }
+        phase
     }
 
     /// How far it is. Without TCP's handshake, a conversation is established after more than one

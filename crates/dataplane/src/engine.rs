@@ -30,6 +30,8 @@
 //! back by its id, whose epoch tells whether it died meanwhile. The one exception: whoever holds the
 //! inventory's lock may take the policy's.
 
+mod adjust;
+mod answer;
 mod check;
 mod fragments;
 mod icmp;
@@ -48,6 +50,8 @@ use viaduct_topology::{
 };
 use viaduct_wire::{Flow, Frame, L4, Malformed, Rewrite, icmp::IcmpErrorKind};
 
+use self::adjust::{Adjustment, Identifications};
+pub(crate) use self::answer::ErrorBudget;
 pub use self::view::{ConnectionInfo, EniInfo, Usage};
 use crate::{
     connection::{Connection, ConnectionId, Connections, Direction, Key, Lookup},
@@ -73,7 +77,8 @@ const ATTEMPTS: usize = 4;
 pub struct EngineConfig {
     /// Connections at most, over all interfaces. Memory is taken as they come.
     pub connections: usize,
-    /// Keeps the places of connections in the index secret from those who choose their addresses.
+    /// Keeps secret, from those who choose their addresses, the places of connections in the index
+    /// and the numbers of packets.
     pub seed: u64,
 }
 
@@ -89,6 +94,7 @@ pub struct Engine {
     inventory: Inventory,
     ports: Ports,
     connections: Connections<Way>,
+    identifications: Identifications,
     counters: CounterRegistry,
 }
 
@@ -103,6 +109,8 @@ struct Way {
     nat: Option<Ipv4Addr>,
     /// The largest packet that the gateways on the way pass, in bytes.
     mtu: u16,
+    /// Whether an interface endpoint is on it, which says nothing of packets that are too big.
+    interface_endpoint: bool,
 }
 
 /// Why a packet is not forwarded.
@@ -126,6 +134,7 @@ enum Passage {
     Passes {
         id: ConnectionId,
         rewrite: Rewrite,
+        adjustment: Option<Adjustment>,
         onward: Onward,
         phase: Phase,
     },
@@ -136,9 +145,13 @@ enum Passage {
     /// It is larger than the next hop takes, or its time to live is used up.
     Unfit {
         misfit: Misfit,
-        direction: Direction,
-        way: Way,
+        /// The NAT gateway that the packet reached.
+        gateway: Option<Ipv4Addr>,
         request: Option<Flow>,
+    },
+    /// It opens another in this one's place.
+    Over {
+        id: ConnectionId,
     },
     /// Its half was not judged under this policy.
     Unjudged {
@@ -169,7 +182,11 @@ struct Onward {
 /// Why an admitted packet cannot go on its way.
 #[derive(Clone, Copy, Debug)]
 enum Misfit {
-    TooBig { mtu: u16 },
+    TooBig {
+        mtu: u16,
+    },
+    /// It is too big, and nobody says so.
+    Swallowed,
     Expired,
     Down,
 }
@@ -188,6 +205,7 @@ impl Engine {
             numbers,
             ports: Ports::new(),
             connections: Connections::new(config.connections, config.seed),
+            identifications: Identifications::new(config.seed),
             counters: CounterRegistry::default(),
         }
     }
@@ -349,15 +367,11 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Verdict {
-        let (packets, bytes, source) = (frame.packets(), frame.bytes(), frame.source());
+        let (packets, bytes) = (frame.packets(), frame.bytes());
         match self.decide(&mut frame, scope, ingress, now, scratch) {
             Ok(Onward { target, cut: Some(mtu) }) => Self::cut(frame, target, mtu, scratch),
             Ok(Onward { target, cut: None }) => {
                 scratch.counters.forwarded(packets, bytes);
-                // Under another address its sender's choice is no longer unique (RFC 6864).
-                if !frame.dont_fragment() && frame.source() != source {
-                    frame.set_identification(scratch.identification());
-                }
                 Verdict::Forward { target, length: frame.finish() }
             }
             Err(Refusal { reason, request, answered }) => {
@@ -474,8 +488,11 @@ impl Engine {
                 self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
             });
             match found {
-                Lookup::Hit(Passage::Passes { id, rewrite, onward, phase }) => {
+                Lookup::Hit(Passage::Passes { id, rewrite, adjustment, onward, phase }) => {
                     frame.rewrite(&rewrite);
+                    if let Some(adjustment) = adjustment {
+                        self.adjust(frame, adjustment);
+                    }
                     if phase == Phase::Closed {
                         self.end(id, scratch);
                     }
@@ -484,14 +501,11 @@ impl Engine {
                 Lookup::Hit(Passage::Refused { reason, request }) => {
                     return Err(Refusal { reason, request, answered: false });
                 }
-                Lookup::Hit(Passage::Unfit { misfit, direction, way, request }) => {
-                    let sender = match (direction, way.nat) {
-                        (Direction::Request, Some(nat)) => Some(nat),
-                        _ => None,
-                    };
-                    let refusal = self.unfit(frame, misfit, ingress, sender, scratch);
+                Lookup::Hit(Passage::Unfit { misfit, gateway, request }) => {
+                    let refusal = self.unfit(frame, misfit, ingress, gateway, now, scratch);
                     return Err(Refusal { request, ..refusal });
                 }
+                Lookup::Hit(Passage::Over { id }) => self.end(id, scratch),
                 Lookup::Hit(Passage::Unjudged { id, direction }) => {
                     self.judge(id, direction, frame, scratch);
                     judged = true;
@@ -522,6 +536,10 @@ impl Engine {
         standing: Standing<'_>,
         now: Moment,
     ) -> Passage {
+        let opens = segment.filter(|segment| segment.flags.syn());
+        if opens.is_some_and(|syn| connection.gives_way(direction, syn)) {
+            return Passage::Over { id };
+        }
         let half = connection.half(direction);
         // Portless ICMP messages of all types and codes are one conversation to the groups, and each
         // is another one to the network ACLs (ACL-11).
@@ -537,10 +555,17 @@ impl Engine {
         if let Some(reason) = half.blocked {
             return Passage::Refused { reason, request: request() };
         }
-        let way = connection.path;
-        let onward = match self.fits(frame, target, half.ttl_decrement, way.mtu) {
+        let Way { nat, mtu, interface_endpoint, .. } = connection.path;
+        let onward = match self.fits(frame, target, half.ttl_decrement, mtu) {
+            Ok(Onward { cut: Some(_), .. }) if interface_endpoint => Err(Misfit::Swallowed),
+            fit => fit.map_err(|misfit| misfit.on(interface_endpoint)),
+        };
+        let onward = match onward {
             Ok(onward) => onward,
-            Err(misfit) => return Passage::Unfit { misfit, direction, way, request: request() },
+            Err(misfit) => {
+                let gateway = nat.filter(|_| direction == Direction::Request);
+                return Passage::Unfit { misfit, gateway, request: request() };
+            }
         };
         if let Some(rates) = standing.rates
             && !self.may_pass(rates, direction, connection, frame, now)
@@ -548,7 +573,10 @@ impl Engine {
             return Passage::Refused { reason: Reason::RateLimited, request: request() };
         }
         let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
-        Passage::Passes { id, rewrite: connection.rewrite(direction), onward, phase }
+        let rewrite = connection.rewrite(direction);
+        let adjusted = opens.is_some() || !frame.dont_fragment();
+        let adjustment = adjusted.then(|| Adjustment::of(connection, direction));
+        Passage::Passes { id, rewrite, adjustment, onward, phase }
     }
 
     /// Whether an admitted packet can go on: something is there to take it, it is small enough or
@@ -586,20 +614,19 @@ impl Engine {
         misfit: Misfit,
         ingress: AttachmentId,
         sender: Option<Ipv4Addr>,
+        now: Moment,
         scratch: &mut Scratch,
     ) -> Refusal {
         let (reason, kind) = match misfit {
             Misfit::Down => return Reason::AttachmentDown.into(),
+            Misfit::Swallowed => return Reason::PacketTooBig.into(),
             Misfit::Expired => (Reason::TtlExpired, IcmpErrorKind::TimeExceeded),
             Misfit::TooBig { .. } if !frame.dont_fragment() => return Reason::PacketTooBig.into(),
             Misfit::TooBig { mtu } => {
                 (Reason::PacketTooBig, IcmpErrorKind::FragmentationNeeded { mtu })
             }
         };
-        let sender = sender.unwrap_or_else(|| self.router_of(ingress, frame, scratch));
-        scratch.answer.clear();
-        let answered =
-            viaduct_wire::icmp::error(frame, sender, kind, &mut scratch.answer).is_some();
+        let answered = self.tell(frame, kind, ingress, sender, now, scratch);
         Refusal { reason, request: None, answered }
     }
 

@@ -222,7 +222,8 @@ impl Inventory {
         // One gateway has one rate, however many addresses (NAT-16).
         let meter = sibling.and_then(|sibling| sibling.ports.as_ref()).map(|ports| ports.meter());
         let meter = meter.map(Arc::clone).unwrap_or_default();
-        let ports = |limits| Arc::new(PortTable::metered(limits, meter));
+        let ports =
+            |limits| Arc::new(PortTable::made(limits, settings.preserves_port_parity(), meter));
         let interface = self.interface(eni, None, ports, settings)?;
         tables.add_interface(Arc::new(interface))
     }

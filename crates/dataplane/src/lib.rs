@@ -10,7 +10,6 @@ mod consistency;
 mod counters;
 mod engine;
 pub mod explain;
-mod identification;
 mod index;
 pub mod inventory;
 pub mod moment;

@@ -3,7 +3,10 @@
 //! The engine reads no clock. Whoever calls it passes one that never goes back, such as
 //! CLOCK_MONOTONIC, read once for a batch of packets.
 
-use std::{ops::Add, time::Duration};
+use std::{
+    ops::{Add, Sub},
+    time::Duration,
+};
 
 /// A point in time, in milliseconds since an arbitrary start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +46,16 @@ impl Add<Duration> for Moment {
     }
 }
 
+impl Sub<Duration> for Moment {
+    type Output = Self;
+
+    /// Fractions of a millisecond are cut off; the start of time is never passed.
+    fn sub(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +65,8 @@ mod tests {
         let second = Moment::from_millis(1000);
         assert_eq!(second + Duration::from_micros(1999), Moment::from_millis(1001));
         assert_eq!(second + Duration::MAX, Moment::from_millis(u64::MAX));
+        assert_eq!(second - Duration::from_micros(1999), Moment::from_millis(999));
+        assert_eq!(second - Duration::MAX, Moment::ZERO);
         assert_eq!(second.since(Moment::ZERO), Duration::from_secs(1));
         assert_eq!(Moment::ZERO.since(second), Duration::ZERO);
     }

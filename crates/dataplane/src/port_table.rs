@@ -21,6 +21,10 @@
 //!   between connections to different destinations, which is how an ENI carries 65,000 connections
 //!   over 64,512 ports, and a NAT gateway 55,000 for *each* destination (NAT-05, NAT-09, D-11).
 //!   Never are two connections to one destination given the same port.
+//! - Of ICMP, a port is an identifier. One inside end has one, whoever it asks (RFC 5508, REQ-1 a):
+//!   its queries share a port from the beginning.
+//! - If asked to, a table prefers ports that are even or odd like the sender's (RFC 4787, REQ-4): a
+//!   preference among those that are free and rested, and no reason to refuse.
 //! - A port whose connection was seen to close is free at once. Any other rests for 120 s
 //!   (RFC 6888, REQ-8), because the far end may still hold the old connection. Rested ports are
 //!   preferred, from a random place on (RFC 6056, section 3.3.1); with none left, the one that has
@@ -40,6 +44,7 @@
 mod bitmap;
 mod check;
 mod destination;
+mod identifiers;
 #[cfg(all(loom, test))]
 mod models;
 mod rest;
@@ -52,7 +57,7 @@ use std::{array, fmt, net::Ipv4Addr, num::NonZeroU16};
 use viaduct_topology::model::PortRange;
 use viaduct_wire::protocol;
 
-use self::space::Space;
+use self::space::{Space, Wish};
 use crate::{
     moment::Moment,
     rate::Meter,
@@ -112,6 +117,7 @@ struct Shared {
     ports: PortRange,
     connections: Limit,
     per_destination: Limit,
+    keeps_parity: bool,
     in_use: AtomicU32,
     /// What the address has used of its rates; all addresses of a NAT gateway have one.
     meter: Arc<Meter>,
@@ -155,16 +161,25 @@ impl PortTable {
     /// A table with every port free and rested.
     #[must_use]
     pub fn new(limits: PortLimits) -> Self {
-        Self::metered(limits, Arc::default())
+        Self::made(limits, false, Arc::default())
+    }
+
+    /// A table with every port free and rested. `keeps_parity`: whether those who
+    /// [say](Self::reserve_for) which port theirs is get one that is even or odd like it, if there is
+    /// one (RFC 4787, REQ-4; RFC 7857, section 8, lets one turn that off).
+    #[must_use]
+    pub fn with_parity(limits: PortLimits, keeps_parity: bool) -> Self {
+        Self::made(limits, keeps_parity, Arc::default())
     }
 
     /// The same with a meter that it shares with others.
-    pub(crate) fn metered(limits: PortLimits, meter: Arc<Meter>) -> Self {
+    pub(crate) fn made(limits: PortLimits, keeps_parity: bool, meter: Arc<Meter>) -> Self {
         let PortLimits { ports, connections, per_destination } = limits;
         let shared = Shared {
             ports,
             connections: Limit::new(connections),
             per_destination: Limit::new(per_destination),
+            keeps_parity,
             in_use: AtomicU32::new(0),
             meter,
         };
@@ -202,6 +217,41 @@ impl PortTable {
         random: u64,
         now: Moment,
     ) -> Result<PortLease, Exhausted> {
+        self.take(Wish::default(), protocol, destination, rejected, random, now)
+    }
+
+    /// [`reserve_instead`](Self::reserve_instead), for an inside end that has this address and port
+    /// (or identifier) itself: what it is given depends on that as the module says.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_for(
+        &self,
+        inside: (Ipv4Addr, u16),
+        protocol: u8,
+        destination: (Ipv4Addr, u16),
+        rejected: &[PortLease],
+        random: u64,
+        now: Moment,
+    ) -> Result<PortLease, Exhausted> {
+        let like = u32::from(inside.1) + u32::from(first(self.shared.ports));
+        let wish = Wish {
+            like: self.shared.keeps_parity.then_some(like),
+            of: (protocol == protocol::ICMP).then_some(inside),
+        };
+        self.take(wish, protocol, destination, rejected, random, now)
+    }
+
+    fn take(
+        &self,
+        wish: Wish,
+        protocol: u8,
+        destination: (Ipv4Addr, u16),
+        rejected: &[PortLease],
+        random: u64,
+        now: Moment,
+    ) -> Result<PortLease, Exhausted> {
         let Shared { ports, connections, per_destination, in_use, .. } = &*self.shared;
         let rejected = rejected.len() as u32;
         let allowed = |limit: &Limit| limit.get().saturating_add(rejected);
@@ -215,7 +265,7 @@ impl PortTable {
             let mut space = protocol.space.lock();
             let space = space.get_or_insert_with(|| Box::new(Space::new(size(*ports), random)));
             let offset = space
-                .take(destination, allowed(per_destination), random, now)
+                .take(destination, allowed(per_destination), wish, random, now)
                 .ok_or(Exhausted::Ports)?;
             // Counted once it is certain, so that a reservation which fails is in nobody's way; and
             // before anybody else looks for a port.

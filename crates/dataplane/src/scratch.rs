@@ -11,7 +11,7 @@ use viaduct_wire::{Frame, Frames};
 
 use crate::{
     counters::WorkerCounters,
-    identification::Identifications,
+    engine::ErrorBudget,
     policy::Policy,
     reassembly::{FragmentLimits, FragmentUsage, Reassembler},
     sync::Arc,
@@ -33,7 +33,7 @@ pub struct Scratch {
     pub(crate) whole: Vec<u8>,
     /// Datagrams of which fragments are missing.
     pub(crate) reassembler: Reassembler,
-    identifications: Identifications,
+    pub(crate) errors: ErrorBudget,
 }
 
 impl Scratch {
@@ -52,7 +52,7 @@ impl Scratch {
             frames: Frames::default(),
             whole: Vec::new(),
             reassembler: Reassembler::new(limits),
-            identifications: Identifications::default(),
+            errors: ErrorBudget::new(),
         }
     }
 
@@ -93,15 +93,9 @@ impl Scratch {
         self.random.next_u64()
     }
 
-    /// An identification for a datagram that we send as our own.
-    pub(crate) fn identification(&mut self) -> u16 {
-        self.identifications.draw(|| self.random.next_u64())
-    }
-
     /// Cuts a frame up, into [`frames`](Self::frames).
     pub(crate) fn cut(&mut self, frame: Frame<'_>, mtu: u16) {
-        let Self { random, frames, identifications, .. } = self;
-        frames.clear();
-        frame.cut(mtu, || identifications.draw(|| random.next_u64()), frames);
+        self.frames.clear();
+        frame.cut(mtu, &mut self.frames);
     }
 }

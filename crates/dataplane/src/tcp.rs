@@ -11,11 +11,37 @@
 //! acknowledgment may still be lost behind us. A simultaneous open or close needs no case of its
 //! own.
 //!
-//! An RST closes at once, if its sequence number lies between `acked` and `next`, ends included,
-//! which is where every RST of a host that knows the connection lies; one that refuses a SYN must
-//! acknowledge it. A blind guess leaves the connection as it is (RFC 7857, section 2.2). Likewise
-//! an acknowledgment of what was never sent, and a segment far ahead of all that its sender has
-//! sent.
+//! # Resets
+//!
+//! A reset that its receiver is bound to accept ends the connection, and frees its ports at once;
+//! one that is merely near must not (RFC 7857, section 2.2). Which is which is told by its sequence
+//! number, as at its receiver (RFC 5961, section 3.2):
+//!
+//! - *Exact*: `next`, where a host that gives up goes on, or `acked`, which is what the other end
+//!   said last that it expects, and so what a host without the connection answers with. One that
+//!   refuses a SYN must acknowledge all of it. Both ends know: closed.
+//! - *Plausible*: between the two. Its receiver may take it, or ask back with an acknowledgment. The
+//!   connection is closing, with four minutes to live or what it had left, whichever is less; any
+//!   segment but a reset says that it goes on after all.
+//! - Anything else is a guess, and changes nothing.
+//!
+//! RFC 7857 would have the exact one wait four minutes, too, lest it be lost behind us and its receiver
+//! go on: inside, a host that goes on is reset (NAT-10), and outside, it has nobody left to talk to.
+//! Off the path, a guess ends a connection with a probability of 2⁻³¹, and an idle one, where both
+//! numbers are one, of 2⁻³². To be plausible it must hit what is on its way at that moment, and then
+//! the next segment undoes it.
+//!
+//! # Beginning again
+//!
+//! Hosts use a port again. If the old connection is closing, the SYN belongs to a new one, with other
+//! ports, judged anew: [`Connection::gives_way`](crate::connection::Connection::gives_way). If only
+//! one end has forgotten it, the SYN meets the other's old state: that end answers with an
+//! acknowledgment, is reset by the exact number, and the next SYN opens. If both have forgotten it,
+//! the answer to the SYN acknowledges just that SYN, and the tracker begins again with them. That
+//! takes both ends: a SYN alone may be old or forged.
+//!
+//! Likewise ignored are an acknowledgment of what was never sent, and a segment far ahead of all that
+//! its sender has sent.
 //!
 //! The tracker judges nobody: a segment that it ignores is forwarded all the same, and the end
 //! host decides. Super-packets count as the one long segment that they are.
@@ -37,7 +63,8 @@ pub enum Phase {
     Opening,
     /// Both have.
     Established,
-    /// Both have said that they are done, and not both have heard it.
+    /// Both have said that they are done, and not both have heard it; or there was a reset that its
+    /// receiver may not have taken.
     Closing,
     /// Over: its ports can be used again at once.
     Closed,
@@ -84,6 +111,8 @@ impl Segment {
 pub struct State {
     next: [u32; 2],
     acked: [u32; 2],
+    /// What would acknowledge the SYN that the opener has sent on a connection that stands.
+    offered: u32,
     marks: [u8; 2],
 }
 
@@ -96,36 +125,53 @@ const SYN: u8 = 1 << 1;
 const CONFIRMED: u8 = 1 << 2;
 /// Its FIN was seen, and `next` is behind it.
 const FIN: u8 = 1 << 3;
-/// It has sent a valid RST.
+/// It has sent an exact RST.
 const RST: u8 = 1 << 4;
+/// It has sent a plausible RST, and nobody anything else since.
+const DOUBT: u8 = 1 << 5;
+/// It has sent a SYN on a connection that stands: `offered` counts.
+const OFFER: u8 = 1 << 6;
+
+/// What an RST is worth.
+enum Reset {
+    Exact,
+    Plausible,
+    Guess,
+}
 
 impl State {
     /// How far it is.
     #[must_use]
+    #[inline]
     pub fn phase(&self) -> Phase {
         let both = self.marks[0] & self.marks[1];
         let either = self.marks[0] | self.marks[1];
-        if either & RST != 0 || (both & FIN != 0 && self.acked == self.next) {
-            Phase::Closed
-        } else if both & FIN != 0 {
-            Phase::Closing
-        } else if both & CONFIRMED != 0 {
+        // First what is asked for every packet.
+        if both & (CONFIRMED | FIN) == CONFIRMED && either & (RST | DOUBT) == 0 {
             Phase::Established
+        } else if either & RST != 0 || (both & FIN != 0 && self.acked == self.next) {
+            Phase::Closed
+        } else if both & FIN != 0 || either & DOUBT != 0 {
+            Phase::Closing
         } else {
             Phase::Opening
         }
     }
 
     /// Takes a segment that travels in `direction` into account; how far the connection is then.
+    #[inline]
     pub fn advance(&mut self, direction: Direction, segment: &Segment) -> Phase {
         let own = direction as usize;
         let peer = 1 - own;
         if segment.flags.rst() {
-            if self.accepts_reset(own, peer, segment) {
-                self.marks[own] |= RST;
+            match self.reset(own, peer, segment) {
+                Reset::Exact => self.marks[own] |= RST,
+                Reset::Plausible => self.marks[own] |= DOUBT,
+                Reset::Guess => {}
             }
             return self.phase();
         }
+        self.marks = self.marks.map(|marks| marks & !DOUBT);
         if segment.flags.syn() {
             self.syn(direction, segment);
         } else {
@@ -137,21 +183,35 @@ impl State {
         self.phase()
     }
 
+    #[cold]
     fn syn(&mut self, direction: Direction, segment: &Segment) {
         let own = direction as usize;
-        let begins = direction == Direction::Request && !segment.flags.ack();
-        if begins && self.phase() == Phase::Closing {
-            // The opener uses the port again before we saw the last acknowledgment.
+        if direction == Direction::Reply && self.takes_offer(segment) {
+            let next = self.offered;
             *self = Self::default();
+            self.began(Direction::Request as usize, next.wrapping_sub(1), next);
         }
-        // Until it is confirmed, an opener may begin again with another sequence number. After
-        // that, a SYN is old or forged, and the other end answers it with an acknowledgment.
+        // Until it is confirmed, an opener may begin again with another sequence number.
         if self.marks[own] & CONFIRMED == 0 {
-            self.next[own] = segment.end();
-            self.acked[own] = segment.sequence;
-            // Whatever was said before, a FIN for one, had other numbers.
-            self.marks[own] = KNOWN | SYN;
+            self.began(own, segment.sequence, segment.end());
+        } else if direction == Direction::Request && segment.flags.opens() {
+            self.offered = segment.end();
+            self.marks[own] |= OFFER;
         }
+    }
+
+    fn began(&mut self, own: usize, sequence: u32, next: u32) {
+        self.next[own] = next;
+        self.acked[own] = sequence;
+        // Whatever was said before, a FIN for one, had other numbers.
+        self.marks[own] = KNOWN | SYN;
+    }
+
+    /// Whether the other end begins again, too.
+    fn takes_offer(&self, segment: &Segment) -> bool {
+        self.marks[Direction::Request as usize] & OFFER != 0
+            && segment.flags.ack()
+            && segment.acknowledgment == self.offered
     }
 
     /// A segment without SYN.
@@ -188,15 +248,24 @@ impl State {
         }
     }
 
-    fn accepts_reset(&self, own: usize, peer: usize, segment: &Segment) -> bool {
-        let outstanding = |end: usize| self.next[end].wrapping_sub(self.acked[end]);
-        if self.marks[own] & KNOWN != 0 {
-            return segment.sequence.wrapping_sub(self.acked[own]) <= outstanding(own);
+    fn reset(&self, own: usize, peer: usize, segment: &Segment) -> Reset {
+        if self.marks[own] & KNOWN == 0 {
+            let refuses = self.marks[peer] & KNOWN != 0
+                && segment.flags.ack()
+                && segment.acknowledgment == self.next[peer];
+            return if refuses { Reset::Exact } else { Reset::Guess };
         }
-        let acknowledged = segment.acknowledgment.wrapping_sub(self.acked[peer]);
-        self.marks[peer] & KNOWN != 0
-            && segment.flags.ack()
-            && (1..=outstanding(peer)).contains(&acknowledged)
+        let Self { next, acked, marks, .. } = self;
+        let sequence = segment.sequence;
+        // Before that, `acked` is the SYN itself, which nobody expects again.
+        let expected = marks[own] & CONFIRMED != 0 && sequence == acked[own];
+        if sequence == next[own] || expected {
+            Reset::Exact
+        } else if sequence.wrapping_sub(acked[own]) < next[own].wrapping_sub(acked[own]) {
+            Reset::Plausible
+        } else {
+            Reset::Guess
+        }
     }
 }
 
@@ -333,40 +402,116 @@ mod tests {
         assert_eq!(watched.sees(Request, R, 1, 0, 0), Phase::Closed, "its opener gave up");
     }
 
-    /// RFC 7857, section 2.2: only an RST that its receiver may accept ends the connection.
-    #[test]
-    fn a_reset_counts_within_what_is_outstanding_only() {
+    /// A connection with 500 bytes on their way to the server, from 501 to 1001.
+    fn outstanding() -> Watched {
         let mut watched = Watched::opened();
         watched.sees(Request, A, 1, 1, 1000);
         watched.sees(Reply, A, 1, 501, 0);
+        watched
+    }
+
+    // Conforms: RFC 7857 RST
+    #[test]
+    fn a_reset_ends_a_connection_by_the_exact_number_only() {
+        let watched = outstanding();
         for (sequence, phase) in [
             (500, Phase::Established),
             (501, Phase::Closed),
+            (502, Phase::Closing),
+            (1000, Phase::Closing),
             (1001, Phase::Closed),
             (1002, Phase::Established),
         ] {
             assert_eq!(watched.clone().sees(Request, R, sequence, 0, 0), phase, "at {sequence}");
         }
+        let mut watched = watched;
         assert_eq!(watched.sees(Reply, R, 0, 0, 0), Phase::Established);
         assert_eq!(watched.sees(Reply, R, 1, 0, 0), Phase::Closed);
         assert_eq!(watched.sees(Request, A, 1001, 1, 5), Phase::Closed, "closed is final");
     }
 
+    // Conforms: RFC 7857 RST
     #[test]
-    fn an_opener_may_begin_again_before_it_is_answered_and_after_both_are_done() {
+    fn any_segment_after_a_plausible_reset_says_that_the_connection_goes_on() {
+        for (direction, flags, sequence, acknowledgment) in [
+            (Request, A, 1001, 1),
+            // What RFC 5961 has its receiver answer.
+            (Reply, A, 1, 501),
+            (Reply, F, 1, 1001),
+        ] {
+            let mut watched = outstanding();
+            assert_eq!(watched.sees(Request, R, 700, 0, 0), Phase::Closing);
+            assert_eq!(watched.sees(Request, R, 5_000, 0, 0), Phase::Closing, "a guess");
+            let after = watched.sees(direction, flags, sequence, acknowledgment, 0);
+            assert_eq!(after, Phase::Established);
+        }
+        // And the answer to that is exact.
+        let mut watched = outstanding();
+        watched.sees(Request, R, 700, 0, 0);
+        watched.sees(Reply, A, 1, 501, 0);
+        assert_eq!(watched.sees(Request, R, 501, 0, 0), Phase::Closed);
+    }
+
+    /// Of the 2³² numbers, two end a connection, and one an idle one.
+    // Conforms: RFC 7857 RST
+    #[test]
+    fn a_blind_reset_ends_a_connection_once_in_two_to_the_31() {
+        let idle = Watched::opened();
+        for (watched, exact) in [(idle, &[1][..]), (outstanding(), &[501, 1001])] {
+            // Around every number that means something, and a sample of all.
+            let near = [0_u32, 501, 1001, REACH, 1 << 31].into_iter();
+            let near = near.flat_map(|at| {
+                (0..2000).map(move |more: u32| at.wrapping_add(more).wrapping_sub(1000))
+            });
+            let sample = (0..1 << 20).map(|step: u32| step.wrapping_mul(0x9e37_79b9));
+            for sequence in near.chain(sample) {
+                let closes = watched.clone().sees(Request, R, sequence, 0, 0) == Phase::Closed;
+                assert_eq!(closes, exact.contains(&sequence), "at {sequence}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_opener_may_begin_again_before_it_is_answered() {
         let mut watched = Watched(State::default());
         watched.sees(Request, S, 500, 0, 0);
         watched.sees(Request, S, 0, 0, 0);
         watched.sees(Reply, S.union(A), 0, 1, 0);
         assert_eq!(watched.sees(Request, A, 1, 1, 0), Phase::Established);
         assert_eq!(watched.sees(Request, S, 70_000, 0, 0), Phase::Established, "old or forged");
+    }
 
-        watched.sees(Request, F, 1, 1, 0);
-        assert_eq!(watched.sees(Reply, F, 1, 2, 0), Phase::Closing);
-        assert_eq!(watched.sees(Request, S.union(A), 80_000, 1, 0), Phase::Closing, "is a reply");
-        assert_eq!(watched.sees(Request, S, 90_000, 0, 0), Phase::Opening);
-        assert_eq!(watched.sees(Reply, S.union(A), 40_000, 90_001, 0), Phase::Opening);
-        assert_eq!(watched.sees(Request, A, 90_001, 40_001, 0), Phase::Established);
+    /// The client forgot the connection, the server did not: a challenge, and a reset by its number
+    /// (RFC 9293 3.10.7.4, RFC 5961, section 4).
+    #[test]
+    fn a_syn_on_a_connection_that_stands_is_challenged_and_the_answer_ends_it() {
+        let mut watched = outstanding();
+        assert_eq!(watched.sees(Request, S, 900_000, 0, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, A, 1, 1001, 0), Phase::Established);
+        assert_eq!(watched.sees(Request, R, 1001, 0, 0), Phase::Closed);
+    }
+
+    #[test]
+    fn two_ends_that_both_forgot_a_connection_begin_again() {
+        let mut watched = outstanding();
+        watched.sees(Request, F, 1001, 1, 0);
+        assert_eq!(watched.sees(Request, S, 900_000, 0, 0), Phase::Established);
+        // Of another SYN.
+        assert_eq!(watched.sees(Reply, S.union(A), 70_000, 900_000, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, S.union(A), 70_000, 900_001, 0), Phase::Opening);
+        assert_eq!(watched.sees(Request, A, 900_001, 70_001, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, F, 70_001, 900_001, 0), Phase::Established, "one FIN");
+        assert_eq!(watched.sees(Request, F, 900_001, 70_002, 0), Phase::Closing);
+        assert_eq!(watched.sees(Reply, A, 70_002, 900_002, 0), Phase::Closed);
+    }
+
+    /// Without a SYN of the opener's before it, nobody begins anything.
+    #[test]
+    fn a_forged_answer_to_no_syn_changes_nothing() {
+        let mut watched = outstanding();
+        assert_eq!(watched.sees(Reply, S.union(A), 70_000, 1001, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, R, 70_001, 0, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, R, 1, 0, 0), Phase::Closed);
     }
 
     /// Found by soaking: the server's own FIN was then taken for a repeated one, and the connection

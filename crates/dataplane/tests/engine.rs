@@ -193,9 +193,12 @@ fn timers_end_idle_connections_without_any_packet() {
 #[test]
 fn a_late_segment_finds_no_connection() {
     let mut net = Net::load(TOPOLOGY);
-    let db = ("10.0.2.10", 5432);
-    net.send(API, &tcp((INSIDE, 40_000), db, ACK, b"")).dropped_for(Reason::NoConnection);
+    let (db, web) = (("10.0.2.10", 5432), ("10.0.0.20", 80));
+    let answer =
+        net.send(API, &tcp((INSIDE, 40_000), db, ACK, b"")).answered_for(Reason::NoConnection);
+    assert_eq!(answer.flow(), "10.0.2.10:5432 > 169.254.100.2:40000", "its ENI forgot it");
     net.send("instance/db", &tcp(db, (ENI, 4000), ACK, b"")).dropped_for(Reason::NoConnection);
+    net.send("instance/db", &tcp(db, web, ACK, b"")).dropped_for(Reason::NoConnection);
     net.assert_empty();
 }
 
@@ -443,11 +446,11 @@ fn lam_07_an_eni_that_is_full_refuses_and_says_which_limit() {
     let query = |port| udp((INSIDE, port), ("10.0.2.10", 53), b"?");
     net.send(API, &query(1)).delivered_at("instance/db");
     net.send(API, &query(2)).delivered_at("instance/db");
-    net.send(API, &query(3)).dropped_for(Reason::PortsExhausted);
+    net.send(API, &query(3)).answered_for(Reason::PortsExhausted);
     // Another destination shares a port (D-11), and then the quota is reached.
     net.send(API, &tcp((INSIDE, 4), ("10.0.2.10", 5432), SYN, b"")).delivered_at("instance/db");
     net.send(API, &tcp((INSIDE, 5), ("10.0.2.10", 5432), SYN, b""))
-        .dropped_for(Reason::QuotaExceeded);
+        .answered_for(Reason::QuotaExceeded);
     assert_eq!(net.engine.counters().dropped(Reason::PortsExhausted), 1);
     // Those who have a port keep it.
     net.send(API, &query(1)).delivered_at("instance/db");
@@ -463,7 +466,7 @@ fn an_exhausted_nat_gateway_costs_the_eni_nothing() {
     net.send("instance/db", &udp(("10.0.2.10", 1), host, b"")).delivered_at("internet/host");
     net.send("instance/db", &udp(("10.0.2.10", 2), host, b"")).delivered_at("internet/host");
     for port in 1..10 {
-        net.send(API, &udp((INSIDE, port), host, b"")).dropped_for(Reason::PortsExhausted);
+        net.send(API, &udp((INSIDE, port), host, b"")).answered_for(Reason::PortsExhausted);
     }
     assert_eq!(net.ports_in_use(ENI), 0);
     // Nothing rests either: both ports serve at once.

@@ -59,7 +59,7 @@ fn nat_07_a_lost_address_drains_for_350_seconds() {
     let refused = tcp((INSIDE, 4), WEB, SYN, b"");
     let _ = net.send(api, &refused);
     let full = net.send(api, &tcp((INSIDE, 5), MAIL, SYN, b""));
-    full.dropped_for(Reason::PortsExhausted);
+    full.answered_for(Reason::PortsExhausted);
 
     net.pass_seconds(1);
     net.engine.trim(net.now);

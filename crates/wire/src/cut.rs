@@ -78,9 +78,9 @@ impl Frame<'_> {
     /// most `mtu` bytes of IP packet, in their order. To be called only if it
     /// [may be cut](Self::may_be_cut), and is no TCP super-packet.
     ///
-    /// Each datagram gets an identification of its own: behind a translator the sender's is no
-    /// longer unique (RFC 6864, section 5.3.1).
-    pub fn cut(self, mtu: u16, mut identification: impl FnMut() -> u16, out: &mut Frames) {
+    /// The datagrams of a super-packet count on from its identification, as the kernel has them do.
+    pub fn cut(self, mtu: u16, out: &mut Frames) {
+        let first = self.identification();
         let mtu = mtu.into();
         let Self { packet, flow, l4, ip_header, headers, offload, .. } = self;
         let (header, segment) = packet.split_at_mut(ip_header.into());
@@ -88,11 +88,12 @@ impl Frame<'_> {
             if offload.partial {
                 complete(segment, &flow, l4);
             }
-            return fragments(header, identification(), [segment, &[]], mtu, out);
+            return fragments(header, first, [segment, &[]], mtu, out);
         };
         let mut udp = [0; UDP_HEADER_LEN];
         udp.copy_from_slice(&segment[..UDP_HEADER_LEN]);
-        for datagram in segment[usize::from(headers - ip_header)..].chunks(size.into()) {
+        let data = &segment[usize::from(headers - ip_header)..];
+        for (number, datagram) in data.chunks(size.into()).enumerate() {
             // INVARIANT: a part of a packet is no longer than a packet.
             let length = (UDP_HEADER_LEN + datagram.len()) as u16;
             put(&mut udp, UDP_LENGTH, length);
@@ -101,7 +102,8 @@ impl Frame<'_> {
             let sum = pseudo_header(source, destination, protocol, length);
             let checksum = sum.bytes(&udp).bytes(datagram).udp_checksum();
             put(&mut udp, UDP_CHECKSUM, checksum);
-            fragments(header, identification(), [&udp, datagram], mtu, out);
+            let identification = first.wrapping_add(number as u16);
+            fragments(header, identification, [&udp, datagram], mtu, out);
         }
     }
 }

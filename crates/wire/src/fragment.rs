@@ -2,10 +2,10 @@
 //! (RFC 791, section 3.2). Which pieces make one is for the caller to know.
 
 use crate::{
-    checksum::{Difference, Sum},
+    checksum::Sum,
     frame::Frame,
     ipv4::{Fragment, HEADER_LEN, field},
-    rewrite::{put, update},
+    rewrite::put,
     vnet::VnetHeader,
 };
 
@@ -29,13 +29,6 @@ impl Frame<'_> {
             self.packet[field::IDENTIFICATION],
             self.packet[field::IDENTIFICATION + 1],
         ])
-    }
-
-    /// Gives it another identification, and the IP checksum with it.
-    pub fn set_identification(&mut self, identification: u16) {
-        let difference = Difference::default().word(self.identification(), identification);
-        put(self.packet, field::IDENTIFICATION, identification);
-        update(self.packet, field::CHECKSUM, |c| difference.apply(c));
     }
 }
 

@@ -100,6 +100,14 @@ impl Frame<'_> {
         update(self.packet, field::CHECKSUM, |c| difference.apply(c));
     }
 
+    /// Gives the packet another identification, by which fragments of it find each other, and the IP
+    /// checksum with it. Of a super-packet it is the first segment's; the kernel counts on from there.
+    pub fn set_identification(&mut self, new: u16) {
+        let old = self.identification();
+        put(self.packet, field::IDENTIFICATION, new);
+        update(self.packet, field::CHECKSUM, |c| Difference::default().word(old, new).apply(c));
+    }
+
     /// Changes both addresses, and the IP checksum with them. Returns what that changes in a
     /// transport checksum.
     pub(crate) fn rewrite_addresses(

@@ -46,6 +46,12 @@ impl TcpFlags {
         Self(self.0 | flags.0)
     }
 
+    /// SYN is set, and neither ACK nor RST: it asks for a new connection.
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        self.0 & Self::SYN.union(Self::ACK).union(Self::RST).0 == Self::SYN.0
+    }
+
     /// FIN is set.
     #[must_use]
     pub const fn fin(self) -> bool {

@@ -217,14 +217,16 @@ fn check_birth(network: &Network, info: &ConnectionInfo, holds: &[ResourceId]) {
     }
 }
 
-/// The shortest time that a connection in this state may be idle, in seconds (SG-25, NAT-10).
+/// The shortest time that a connection in this state may be idle, in seconds (SG-25, NAT-10, RFC 5508
+/// REQ-2).
 fn shortest(info: &ConnectionInfo) -> u64 {
     match (info.request.protocol, info.phase) {
         (protocol::TCP, Phase::Closed) => 0,
         (protocol::TCP, Phase::Established) => 350,
         (protocol::TCP, _) => 240,
         (protocol::UDP, Phase::Established) => 180,
-        (protocol::UDP | protocol::ICMP, _) => 30,
+        (protocol::UDP, _) => 30,
+        (protocol::ICMP, _) => 60,
         _ => 350,
     }
 }

@@ -23,12 +23,7 @@ pub(super) fn fits_and_makes_the_packet(buffer: &[u8], mtu: u16, next_mtu: u16) 
         return;
     }
     let mut frames = Frames::default();
-    let mut id = 0;
-    let identification = || {
-        id += 1;
-        id
-    };
-    frame.cut(next_mtu, identification, &mut frames);
+    frame.cut(next_mtu, &mut frames);
     assert!(frames.len() > 1 && frames.len() <= MOST_PIECES);
 
     let mut carried = Vec::new();

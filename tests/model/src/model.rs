@@ -47,7 +47,7 @@ use crate::packet::Packet;
 use connection::Connection;
 use journey::{Journey, Settled, Way};
 use limits::Openings;
-use ports::{Desk, Freed, Want};
+use ports::{Desk, Freed, Refused, Want};
 
 pub use errors::Complaint;
 pub use explain::Explained;
@@ -236,6 +236,11 @@ impl<'t> Network<'t> {
     /// it forgotten.
     pub fn fates(&mut self, from: AttachmentId, packet: &Packet) -> Vec<Fate<'t>> {
         self.notice(from, packet);
+        if let Some((place, direction)) = self.connection_of(from, packet)
+            && self.connections[place].gives_way(direction, packet)
+        {
+            self.end(place);
+        }
         if let Some((place, direction)) = self.connection_of(from, packet) {
             let connection = self.connections[place].clone();
             // Messages of several types and codes make one conversation of ICMP without identifiers.
@@ -265,8 +270,8 @@ impl<'t> Network<'t> {
             };
             let mut want = self.want(connection);
             match self.is_taken(connection) {
-                Some(true) => want.surely = Some(Reason::NoConnection),
-                Some(false) => want.perhaps.push(Reason::NoConnection),
+                Some(true) => want.surely = Some((Reason::NoConnection, None)),
+                Some(false) => want.perhaps.push((Reason::NoConnection, None)),
                 None => {}
             }
             self.found_wanting(&want);
@@ -279,7 +284,10 @@ impl<'t> Network<'t> {
         }
         // One address of a NAT gateway that has no port left is no reason while another one has.
         if !surely {
-            let refused = |reason| Fate::Dropped { reason, answer: None };
+            let refused = |(reason, by): Refused| {
+                let answer = by.map(|from| Answer::Error { icmp: (3, 13), from });
+                Fate::Dropped { reason, answer }
+            };
             fates.extend(refusals.into_iter().map(refused));
         }
         distinct(fates)
@@ -320,9 +328,10 @@ impl<'t> Network<'t> {
             Journey { refused, .. } => return Err(refused.expect("why it leads nowhere")),
         };
         if packet.late() {
-            // Only a NAT gateway says so, and only TCP has the means (NAT-10), except that nobody
-            // answers a RST (RFC 9293, section 3.10.7.1).
-            let resets = way.nat.is_some() && packet.late_segment() && !packet.segment.resets();
+            // Only a NAT gateway (NAT-10) and a Hyperplane ENI say so, and only TCP has the means,
+            // except that nobody answers a RST (RFC 9293, section 3.10.7.1).
+            let forgetful = way.nat.is_some() || way.v2n.is_some();
+            let resets = forgetful && packet.late_segment() && !packet.segment.resets();
             let answer = resets.then_some(Answer::Reset);
             return Ok(Fate::Dropped { reason: Reason::NoConnection, answer });
         }
@@ -390,6 +399,9 @@ impl<'t> Network<'t> {
             return refused(Reason::TtlExpired, (11, 0));
         }
         if sent.length() > way.mtu().min(self.setup(at).device_mtu) {
+            if way.is_by_interface_endpoint() {
+                return Fate::Dropped { reason: Reason::PacketTooBig, answer: None };
+            }
             return refused(Reason::PacketTooBig, (3, 4));
         }
         let Packet { ttl, segment, payload, .. } = *sent;

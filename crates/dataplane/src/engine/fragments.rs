@@ -134,7 +134,6 @@ impl Engine {
     ) -> Verdict {
         let packets = frame.packets();
         if frame.shrink_segments(mtu) {
-            frame.set_identification(scratch.identification());
             scratch.counters.fragmented(packets, frame.packets());
             scratch.counters.forwarded(frame.packets(), frame.bytes());
             return Verdict::Forward { target, length: frame.finish() };

@@ -4,9 +4,11 @@
 //! key of what that place sends: the connection and the direction in which the error travels. It
 //! leaves for the other end with the quote turned back into what that end had sent. The security
 //! groups count it as part of the connection (SG-29); the network ACLs on its way judge it as ICMP
-//! (ACL-19), each time anew. It neither refreshes the connection nor ends it (RFC 5508, REQ-6).
-
-use std::net::Ipv4Addr;
+//! (ACL-19), each time anew. It neither refreshes the connection nor ends it (RFC 5508, REQ-6). A NAT
+//! gateway is a hop for it, too.
+//!
+//! A redirect (type 5) is for the next hop of whoever sent the packet, which is ours to be: none is
+//! carried (RFC 1812, section 5.2.7.2).
 
 use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::{Frame, names_one_host};
@@ -17,13 +19,15 @@ use super::{
 };
 use crate::{
     connection::{Direction, Key, Lookup},
-    inventory::{ENVIRONMENT_GATEWAY, Place},
+    inventory::Place,
     moment::Moment,
     ports::EDGE,
     recorder::Silent,
     scratch::Scratch,
     walk,
 };
+
+const REDIRECT: u8 = 5;
 
 impl Engine {
     /// Translates an ICMP error and returns where it goes.
@@ -36,6 +40,9 @@ impl Engine {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<Onward, Refusal> {
+        if icmp.0 == REDIRECT {
+            return Err(Reason::ProtocolRestriction.into());
+        }
         let quoted = frame.quoted().ok_or(Reason::MalformedPacket)?.flow;
         // An error goes to whoever sent what it quotes: else the two headers contradict each other.
         if frame.destination() != quoted.source {
@@ -44,12 +51,12 @@ impl Engine {
         let key = Key { ingress: scope, flow: quoted.reversed() };
         let rates = scratch.policy.rates.as_ref();
         let found = self.connections.lookup(&key, now, |_, direction, connection| {
-            let target = connection.half(direction).target;
+            let half = connection.half(direction);
             let may_pass =
                 rates.is_none_or(|rates| self.may_pass(rates, direction, connection, frame, now));
-            (direction, target, Known::of(connection), may_pass)
+            (direction, half.target, half.ttl_decrement, Known::of(connection), may_pass)
         });
-        let (direction, target, known, may_pass) = match found {
+        let (direction, target, ttl_decrement, known, may_pass) = match found {
             Lookup::Hit(found) => found,
             Lookup::Expired(connection) => {
                 self.bury(*connection, scratch);
@@ -98,9 +105,8 @@ impl Engine {
         if !may_pass {
             return Err(refused(Reason::RateLimited));
         }
-        let onward = self.fits(frame, target, 0, u16::MAX).map_err(|misfit| Refusal {
-            request,
-            ..self.unfit(frame, misfit, ingress, None, scratch)
+        let onward = self.fits(frame, target, ttl_decrement, u16::MAX).map_err(|misfit| {
+            Refusal { request, ..self.unfit(frame, misfit, ingress, None, now, scratch) }
         })?;
         // What the other end sends is what the error must be about; its address, the receiver.
         let (sent, end, seen) = match direction {
@@ -115,6 +121,9 @@ impl Engine {
         // nothing behind the translator (RFC 5508, REQ-5).
         let source = if own || end != seen { seen } else { frame.source() };
         frame.rewrite_icmp_error(source, sent.source, &sent);
+        if ttl_decrement > 0 {
+            frame.decrement_ttl(ttl_decrement);
+        }
         Ok(onward)
     }
 
@@ -130,27 +139,6 @@ impl Engine {
         match self.inventory.attachment(ingress).as_deref().map(|attachment| &attachment.place) {
             Some(Place::Instance(_)) => Reason::EniSourceDestCheckRestriction,
             _ => Reason::SpoofedSource,
-        }
-    }
-
-    /// The router next to the host that sent a packet: whoever answers for the VPC.
-    pub(super) fn router_of(
-        &self,
-        ingress: AttachmentId,
-        frame: &Frame<'_>,
-        scratch: &Scratch,
-    ) -> Ipv4Addr {
-        let attachment = self.inventory.attachment(ingress);
-        match attachment.as_deref().map(|attachment| &attachment.place) {
-            Some(Place::Environment { .. }) => ENVIRONMENT_GATEWAY,
-            Some(Place::Instance(interface)) => {
-                scratch.policy.subnet(interface.subnet).map_or(frame.destination(), |subnet| {
-                    // The second address of a subnet is its router's (ADR-01).
-                    Ipv4Addr::from(u32::from(subnet.cidr_block.network()).wrapping_add(1))
-                })
-            }
-            // From the internet, the public address is all there is to see of a VPC.
-            _ => frame.destination(),
         }
     }
 }

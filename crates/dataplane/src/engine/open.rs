@@ -1,9 +1,11 @@
 //! The first packet of a connection: from the walk's path to a connection with its ports.
 
+use std::net::Ipv4Addr;
+
 use viaduct_topology::{Reason, inventory::AttachmentId, model::Settings};
 use viaduct_wire::{Flow, Frame, L4};
 
-use super::{Engine, Onward, Refusal, Way};
+use super::{Engine, Misfit, Onward, Refusal, Way, adjust::Adjustment, answer::no_connection};
 use crate::{
     account::Claim,
     connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
@@ -13,16 +15,46 @@ use crate::{
     recorder::Silent,
     scratch::Scratch,
     tcp::Segment,
-    walk::{self, Choice, Options, Path, Subject, TRANSLATORS},
+    walk::{self, Choice, NAT, Options, Path, Subject, TRANSLATORS},
 };
 
-impl From<Exhausted> for Refusal {
-    fn from(exhausted: Exhausted) -> Self {
-        match exhausted {
+/// Why a connection is not opened.
+enum Unopened {
+    Refused(Refusal),
+    /// There is no port for it, or no room.
+    Full {
+        reason: Reason,
+        /// The NAT gateway that is full; none if something before it is.
+        gateway: Option<Ipv4Addr>,
+    },
+}
+
+impl From<Refusal> for Unopened {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.reason {
+            reason @ (Reason::QuotaExceeded | Reason::PortsExhausted) => {
+                Self::Full { reason, gateway: None }
+            }
+            _ => Self::Refused(refusal),
+        }
+    }
+}
+
+impl From<Reason> for Unopened {
+    fn from(reason: Reason) -> Self {
+        Refusal::from(reason).into()
+    }
+}
+
+impl Unopened {
+    /// A translator of the path has no more.
+    fn full(path: &Path, translator: usize, exhausted: Exhausted) -> Self {
+        let gateway = path.nat.as_ref().filter(|_| translator == NAT).map(|nat| nat.ip);
+        let reason = match exhausted {
             Exhausted::Ports => Reason::PortsExhausted,
             Exhausted::Quota => Reason::QuotaExceeded,
-        }
-        .into()
+        };
+        Self::Full { reason, gateway }
     }
 }
 
@@ -47,6 +79,24 @@ impl Engine {
         if has_no_port(frame) {
             return Err(Reason::MalformedPacket.into());
         }
+        self.try_open(frame, key, segment, ingress, now, scratch).map_err(|unopened| match unopened
+        {
+            Unopened::Refused(refusal) => refusal,
+            Unopened::Full { reason, gateway } => {
+                self.no_room(frame, reason, ingress, gateway, now, scratch)
+            }
+        })
+    }
+
+    fn try_open(
+        &self,
+        frame: &mut Frame<'_>,
+        key: Key,
+        segment: Option<&Segment>,
+        ingress: AttachmentId,
+        now: Moment,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Onward>, Unopened> {
         let subject = Subject::packet(frame.flow(), frame.l4());
         let path = self.walk(ingress, &subject, Options::default(), scratch).map_err(|reason| {
             // A late segment of a connection that has closed opens nothing toward anybody.
@@ -54,13 +104,19 @@ impl Engine {
             if late { Reason::NoConnection } else { reason }
         })?;
         if !opens(frame) {
-            return Err(no_connection(frame, &path, scratch));
+            let forgets = path.v2n().or(path.nat.as_ref()).is_some();
+            return Err(no_connection(frame, forgets, scratch).into());
         }
+        let silent = path.has_interface_endpoint();
         let onward = match self.fits(frame, path.target, path.ttl_decrement, path.mtu) {
+            Ok(Onward { cut: Some(_), .. }) if silent => Err(Misfit::Swallowed),
+            fit => fit.map_err(|misfit| misfit.on(silent)),
+        };
+        let onward = match onward {
             Ok(onward) => onward,
             Err(misfit) => {
                 let sender = path.nat.as_ref().map(|nat| nat.ip);
-                return Err(self.unfit(frame, misfit, ingress, sender, scratch));
+                return Err(self.unfit(frame, misfit, ingress, sender, now, scratch).into());
             }
         };
         let claim = self.claim(ingress, &scratch.policy)?;
@@ -84,6 +140,7 @@ impl Engine {
             tracking: path.tracking,
             nat: path.nat.as_ref().map(|nat| nat.ip),
             mtu: path.mtu,
+            interface_endpoint: path.has_interface_endpoint(),
         };
         let mut connection = Connection::new(
             request,
@@ -94,9 +151,11 @@ impl Engine {
         );
         connection.leases = leases;
         connection.seen(Direction::Request, segment, frame.packets(), frame.bytes(), now);
+        let adjustment = Adjustment::of(&connection, Direction::Request);
         let rewrite = self.insert(connection, claim, &path, now, scratch)?;
         Ok(rewrite.map(|rewrite| {
             frame.rewrite(&rewrite);
+            self.adjust(frame, adjustment);
             Onward { target: path.target, ..onward }
         }))
     }
@@ -110,7 +169,7 @@ impl Engine {
         subject: &Subject,
         now: Moment,
         scratch: &mut Scratch,
-    ) -> Result<Passage, Refusal> {
+    ) -> Result<Passage, Unopened> {
         let mut nth = [0; TRANSLATORS];
         loop {
             let (full, exhausted) = match take_ports(&path, subject, now, scratch) {
@@ -119,7 +178,7 @@ impl Engine {
             };
             nth[full] += 1;
             if nth[full] >= path.choices[full] {
-                return Err(exhausted.into());
+                return Err(Unopened::full(&path, full, exhausted));
             }
             let options = Options { choices: nth.map(Choice::Nth), ..Options::default() };
             path = self.walk(ingress, subject, options, scratch)?;
@@ -136,7 +195,7 @@ impl Engine {
         path: &Path,
         now: Moment,
         scratch: &mut Scratch,
-    ) -> Result<Option<viaduct_wire::Rewrite>, Refusal> {
+    ) -> Result<Option<viaduct_wire::Rewrite>, Unopened> {
         // Held until the search is over, so that none of them is tried twice.
         let mut rejected = Vec::new();
         loop {
@@ -167,12 +226,10 @@ impl Engine {
                 return Ok(None);
             };
             let flow = connection.request.key.flow;
-            let Some(ports) = &interface.ports else { return Ok(None) };
             rejected.extend(connection.leases[index].take());
-            let destination = (path.destination_at(index, flow.destination), flow.destination_port);
-            let random = scratch.random();
-            let lease =
-                ports.reserve_instead(flow.protocol, destination, &rejected, random, now)?;
+            let inside = inside(path, &connection.leases[..index], &flow);
+            let lease = take_port(path, index, interface, &flow, inside, &rejected, now, scratch)
+                .map_err(|exhausted| Unopened::full(path, index, exhausted))?;
             connection.reply.key.flow.destination_port = lease.port();
             connection.leases[index] = Some(lease);
         }
@@ -193,7 +250,7 @@ impl Engine {
 /// Whether a packet may be the first of a connection.
 fn opens(frame: &Frame<'_>) -> bool {
     match frame.l4() {
-        L4::Tcp { flags } => flags.syn() && !flags.ack() && !flags.rst() && !flags.fin(),
+        L4::Tcp { flags } => flags.opens() && !flags.fin(),
         L4::IcmpEchoReply => false,
         _ => true,
     }
@@ -210,16 +267,8 @@ fn has_no_port(frame: &Frame<'_>) -> bool {
     }
 }
 
-/// Refuses a packet that belongs to no connection. A NAT gateway says so to a client that goes on
-/// talking (NAT-10); elsewhere it is dropped.
-fn no_connection(frame: &Frame<'_>, path: &Path, scratch: &mut Scratch) -> Refusal {
-    scratch.answer.clear();
-    let answered =
-        path.nat.is_some() && viaduct_wire::tcp::reset(frame, &mut scratch.answer).is_some();
-    Refusal { reason: Reason::NoConnection, request: None, answered }
-}
-
-/// A port of each translator, or the first that has none. Those taken before it are given back.
+/// A port of each translator, or the first that has none. Those taken before it are given back
+/// unseen: they need not rest.
 fn take_ports(
     path: &Path,
     subject: &Subject,
@@ -229,7 +278,8 @@ fn take_ports(
     let mut leases = [const { None }; LEASES];
     for (index, interface) in path.translators().into_iter().enumerate() {
         let Some(interface) = interface else { continue };
-        match take_port(path, index, interface, subject, now, scratch) {
+        let inside = inside(path, &leases[..index], &subject.flow);
+        match take_port(path, index, interface, &subject.flow, inside, &[], now, scratch) {
             Ok(lease) => leases[index] = Some(lease),
             Err(exhausted) => {
                 give_back(leases);
@@ -245,19 +295,29 @@ fn give_back(leases: [Option<PortLease>; LEASES]) {
     leases.into_iter().flatten().for_each(PortLease::close);
 }
 
+/// The end that a translator translates: the sender's own, or what those before it made of it.
+fn inside(path: &Path, before: &[Option<PortLease>], flow: &Flow) -> (Ipv4Addr, u16) {
+    let ends = path.translators().into_iter().zip(before);
+    let last =
+        ends.rev().find_map(|(interface, lease)| Some((interface?.ip, lease.as_ref()?.port())));
+    last.unwrap_or((flow.source, flow.source_port))
+}
+
+#[allow(clippy::too_many_arguments)] // what a port is for, and what decides which
 fn take_port(
     path: &Path,
     translator: usize,
     interface: &Interface,
-    subject: &Subject,
+    flow: &Flow,
+    inside: (Ipv4Addr, u16),
+    rejected: &[PortLease],
     now: Moment,
     scratch: &mut Scratch,
 ) -> Result<PortLease, Exhausted> {
     // The walk returns no translating interface without a table.
     let ports = interface.ports.as_ref().ok_or(Exhausted::Ports)?;
-    let flow = subject.flow;
     let destination = (path.destination_at(translator, flow.destination), flow.destination_port);
-    ports.reserve(flow.protocol, destination, scratch.random(), now)
+    ports.reserve_for(inside, flow.protocol, destination, rejected, scratch.random(), now)
 }
 
 /// The shortest timer of what holds the connection.

@@ -1,15 +1,19 @@
 //! A set of up to 65,536 small numbers that finds a member near any start in constant time.
 //!
-//! One bit a number, and above it one bit a word that says whether the word has any: a search
-//! reads at most two words of the lower level and each of the (at most sixteen) upper ones twice.
+//! One bit a number, and above it one bit a word that says whether the word has any, for even and odd
+//! numbers apart: a search, for either or for both, reads at most two words of the lower level and each
+//! of the (at most sixteen) upper ones twice.
+
+/// Which of a word's numbers are even, and which are odd.
+const PARITIES: [u64; 2] = [0x5555_5555_5555_5555, 0xaaaa_aaaa_aaaa_aaaa];
 
 /// The set.
 #[derive(Clone, Debug)]
 pub(super) struct Bitmap {
     size: u32,
     words: Box<[u64]>,
-    /// Bit `n` is set while `words[n]` is not zero.
-    summary: [u64; 16],
+    /// Bit `n` of an upper word's half is set while `words[n]` has an even number, or an odd one.
+    summary: [[u64; 2]; 16],
 }
 
 impl Bitmap {
@@ -18,12 +22,14 @@ impl Bitmap {
         let mut bitmap = Self {
             size,
             words: vec![0; size.div_ceil(64) as usize].into_boxed_slice(),
-            summary: [0; 16],
+            summary: [[0; 2]; 16],
         };
         for (word, bits) in bitmap.words.iter_mut().enumerate() {
             let members = size - word as u32 * 64;
             *bits = if members < 64 { (1 << members) - 1 } else { u64::MAX };
-            bitmap.summary[word / 64] |= 1 << (word % 64);
+            for (summary, numbers) in bitmap.summary[word / 64].iter_mut().zip(PARITIES) {
+                *summary |= u64::from(*bits & numbers != 0) << (word % 64);
+            }
         }
         bitmap
     }
@@ -35,20 +41,27 @@ impl Bitmap {
     pub(super) fn insert(&mut self, number: u32) {
         let word = number as usize / 64;
         self.words[word] |= 1 << (number % 64);
-        self.summary[word / 64] |= 1 << (word % 64);
+        self.summary[word / 64][number as usize % 2] |= 1 << (word % 64);
     }
 
     pub(super) fn remove(&mut self, number: u32) {
         let word = number as usize / 64;
         self.words[word] &= !(1 << (number % 64));
-        if self.words[word] == 0 {
-            self.summary[word / 64] &= !(1 << (word % 64));
+        let parity = number as usize % 2;
+        if self.words[word] & PARITIES[parity] == 0 {
+            self.summary[word / 64][parity] &= !(1 << (word % 64));
         }
     }
 
     /// The first member from `start` on, going round.
     pub(super) fn at_or_after(&self, start: u32) -> Option<u32> {
-        self.first_from(start).or_else(|| self.first_from(0))
+        self.first_from(start, u64::MAX).or_else(|| self.first_from(0, u64::MAX))
+    }
+
+    /// The first member that is even or odd like `like`, from `start` on, going round.
+    pub(super) fn alike_at_or_after(&self, start: u32, like: u32) -> Option<u32> {
+        let numbers = PARITIES[like as usize % 2];
+        self.first_from(start, numbers).or_else(|| self.first_from(0, numbers))
     }
 
     /// Calls `f` with each number below the size that is not a member.
@@ -69,21 +82,25 @@ impl Bitmap {
         size_of_val(&*self.words)
     }
 
-    fn first_from(&self, start: u32) -> Option<u32> {
+    /// The first member from `start` on that is among the `numbers` of its word: all, the even ones or
+    /// the odd ones.
+    fn first_from(&self, start: u32, numbers: u64) -> Option<u32> {
         let word = start as usize / 64;
-        let here = self.words.get(word)? & (u64::MAX << (start % 64));
+        let here = self.words.get(word)? & numbers & (u64::MAX << (start % 64));
         if here != 0 {
             return Some(word as u32 * 64 + here.trailing_zeros());
         }
+        let [even, odd] = PARITIES.map(|parity| if numbers & parity != 0 { u64::MAX } else { 0 });
+        let words = |group: &[u64; 2]| group[0] & even | group[1] & odd;
         let next = word + 1;
         let mut group = next / 64;
-        let mut candidates = self.summary.get(group)? & (u64::MAX << (next % 64));
+        let mut candidates = words(self.summary.get(group)?) & (u64::MAX << (next % 64));
         while candidates == 0 {
             group += 1;
-            candidates = *self.summary.get(group)?;
+            candidates = words(self.summary.get(group)?);
         }
         let word = group * 64 + candidates.trailing_zeros() as usize;
-        Some(word as u32 * 64 + self.words[word].trailing_zeros())
+        Some(word as u32 * 64 + (self.words[word] & numbers).trailing_zeros())
     }
 }
 
@@ -122,6 +139,11 @@ mod tests {
                 }
                 let expected = model.range(start..).next().or_else(|| model.first()).copied();
                 prop_assert_eq!(bitmap.at_or_after(start), expected);
+                for like in [number, number + 1] {
+                    let mut alike = model.range(start..).chain(&model);
+                    let expected = alike.find(|member| **member % 2 == like % 2).copied();
+                    prop_assert_eq!(bitmap.alike_at_or_after(start, like), expected);
+                }
                 prop_assert_eq!(bitmap.contains(number), insert);
             }
             let mut missing = Vec::new();

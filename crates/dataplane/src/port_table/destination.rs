@@ -126,6 +126,15 @@ impl Destination {
         }
     }
 
+    /// Whether a port is in use.
+    pub(super) fn uses(&self, port: u16) -> bool {
+        match &self.used {
+            Used::Inline { len, ports } => ports[..usize::from(*len)].contains(&port),
+            Used::List(list) => list.used().contains(&port),
+            Used::Map(map) => !map.unused.contains(u32::from(port)),
+        }
+    }
+
     /// A port that is not in use, the first from `start` on, going round a range of `size`.
     pub(super) fn unused(&self, start: u32, size: u32) -> Option<u32> {
         let used = match &self.used {

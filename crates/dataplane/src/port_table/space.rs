@@ -6,7 +6,12 @@ use std::{hash::BuildHasher, net::Ipv4Addr};
 use foldhash::fast::FixedState;
 use hashbrown::{HashTable, hash_table::Entry};
 
-use super::{bitmap::Bitmap, destination::Destination, rest::Rest};
+use super::{
+    bitmap::Bitmap,
+    destination::Destination,
+    identifiers::{Identifiers, Inside},
+    rest::Rest,
+};
 use crate::moment::Moment;
 
 /// How many resting ports a reservation looks after. Each connection lays at most one to rest, so
@@ -20,6 +25,15 @@ const TABLES: usize = 64;
 /// A port's connections beyond its first are counted in the lower bits; this one says that one of
 /// its connections ended without a seen close since the port was last free.
 const UNSEEN: u32 = 1 << 31;
+
+/// What a reservation would like best.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wish {
+    /// An offset that is even or odd like this one.
+    pub(super) like: Option<u32>,
+    /// The port that this end has already.
+    pub(super) of: Option<Inside>,
+}
 
 /// A protocol's ports, as offsets into the table's range.
 #[derive(Debug)]
@@ -35,6 +49,7 @@ pub(super) struct Space {
     shared: u32,
     /// The ports in use, by destination. One without any has no entry.
     destinations: [HashTable<Destination>; TABLES],
+    identifiers: Identifiers,
     hasher: FixedState,
 }
 
@@ -47,6 +62,7 @@ impl Space {
             sharers: Vec::new(),
             shared: 0,
             destinations: [const { HashTable::new() }; TABLES],
+            identifiers: Identifiers::new(seed),
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -57,11 +73,12 @@ impl Space {
         &mut self,
         destination: (Ipv4Addr, u16),
         limit: u32,
+        wish: Wish,
         random: u64,
         now: Moment,
     ) -> Option<u16> {
         self.settle(now);
-        let Self { size, rested, rest, sharers, shared, destinations, hasher } = self;
+        let Self { size, rested, rest, sharers, shared, destinations, identifiers, hasher } = self;
         let hash_of_it = hash(hasher, destination);
         let entry = destinations[table(hash_of_it)].entry(
             hash_of_it,
@@ -75,19 +92,7 @@ impl Space {
         if known.map_or(0, Destination::len) >= limit {
             return None;
         }
-        // A random start and then the next that will do: RFC 6056, section 3.3.1.
-        let start = ((u128::from(random) * u128::from(*size)) >> 64) as u32;
-        let port = if let Some(port) = rested.at_or_after(start) {
-            rested.remove(port);
-            port as u16
-        } else if let Some(port) = rest.pop_oldest() {
-            port
-        } else {
-            let port = match known {
-                Some(known) => known.unused(start, *size)?,
-                None if *size > 0 => start,
-                None => return None,
-            };
+        let mut share = |port: u32| {
             if sharers.is_empty() {
                 *sharers = vec![0; *size as usize];
             }
@@ -95,6 +100,28 @@ impl Space {
             *shared += 1;
             port as u16
         };
+        // A random start and then the next that will do: RFC 6056, section 3.3.1.
+        let start = ((u128::from(random) * u128::from(*size)) >> 64) as u32;
+        let alike = |like| rested.alike_at_or_after(start, like);
+        let mapped = wish.of.and_then(|inside| identifiers.port_of(inside));
+        let port = if let Some(port) = mapped.filter(|&port| known.is_none_or(|it| !it.uses(port)))
+        {
+            share(u32::from(port))
+        } else if let Some(port) = wish.like.and_then(alike).or_else(|| rested.at_or_after(start)) {
+            rested.remove(port);
+            port as u16
+        } else if let Some(port) = rest.pop_oldest() {
+            port
+        } else {
+            match known {
+                Some(known) => share(known.unused(start, *size)?),
+                None if *size > 0 => share(start),
+                None => return None,
+            }
+        };
+        if let Some(inside) = wish.of {
+            identifiers.map(inside, port);
+        }
         entry.or_insert_with(|| Destination::new(destination)).get_mut().insert(port, *size);
         Some(port)
     }
@@ -126,6 +153,7 @@ impl Space {
             rest = *sharers & UNSEEN != 0;
             *sharers = 0;
         }
+        self.identifiers.forget(port);
         if rest {
             self.rest.push(port);
         } else {
@@ -149,6 +177,7 @@ impl Space {
         self.rested.memory()
             + self.rest.memory()
             + self.sharers.capacity() * size_of::<u32>()
+            + self.identifiers.memory()
             + self.destinations.iter().map(HashTable::allocation_size).sum::<usize>()
             + self.destinations.iter().flatten().map(Destination::memory).sum::<usize>()
     }

@@ -118,6 +118,12 @@ impl Path {
         self.source.as_ref().filter(|source| matches!(source.owner, Owner::Functions(_)))
     }
 
+    /// Whether it leads through an interface endpoint, which alone translates destinations so.
+    #[must_use]
+    pub fn has_interface_endpoint(&self) -> bool {
+        self.service_ip.is_some()
+    }
+
     /// Who translates the source on this way.
     #[must_use]
     pub fn translators(&self) -> [Option<&Arc<Interface>>; TRANSLATORS] {
@@ -233,7 +239,8 @@ impl Tracking {
 /// Which of several interfaces that serve alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// By its place in their order.
+    /// By its place in their order: Hyperplane ENIs are filled one after the other (LAM-07), a NAT
+    /// gateway's addresses in an order for each inside address.
     Nth(u16),
     /// The one whose ports these are: the connection has one of them.
     Held(TableId),
@@ -254,12 +261,49 @@ impl Choice {
     /// The chosen one. When it is gone, the first: the way is then another one, and the connection
     /// ends.
     pub(super) fn of(self, interfaces: &[Arc<Interface>]) -> Option<&Arc<Interface>> {
-        // One that drains serves the connections that it has (NAT-07).
-        let mut open = interfaces.iter().filter(|interface| !interface.draining);
         let chosen = match self {
-            Self::Nth(index) => open.clone().nth(index.into()),
-            Self::Held(table) => interfaces.iter().find(|it| it.table() == Some(table)),
+            Self::Nth(index) => interfaces.get(usize::from(index)),
+            Self::Held(table) => holder(interfaces, table),
         };
-        chosen.or_else(|| open.next())
+        chosen.or_else(|| interfaces.first())
     }
+
+    /// The chosen one of a NAT gateway's addresses, in the order that is this inside address's own
+    /// ([`pairing`]).
+    pub(super) fn paired_with(
+        self,
+        inside: Ipv4Addr,
+        interfaces: &[Arc<Interface>],
+    ) -> Option<&Arc<Interface>> {
+        // One that drains serves the connections that it has (NAT-07).
+        let open = interfaces.iter().filter(|interface| !interface.draining);
+        let rank = |one: &Interface| {
+            let before =
+                |other: &&Arc<Interface>| pairing(inside, other.ip) > pairing(inside, one.ip);
+            open.clone().filter(before).count()
+        };
+        let nth = |index| open.clone().find(|one| rank(one) == index);
+        let chosen = match self {
+            Self::Nth(index) => nth(index.into()),
+            Self::Held(table) => holder(interfaces, table),
+        };
+        chosen.or_else(|| nth(0))
+    }
+}
+
+fn holder(interfaces: &[Arc<Interface>], table: TableId) -> Option<&Arc<Interface>> {
+    interfaces.iter().find(|it| it.table() == Some(table))
+}
+
+/// How much an inside address belongs to an outside one: it has a port of the one that it belongs to
+/// most as long as there is one for the destination, so that it is seen under one address (RFC 4787,
+/// REQ-2; RFC 6888, REQ-2; RFC 7857, section 4). An address that is added or lost moves nobody but
+/// to or from itself ("highest random weight"), and nothing has to be remembered.
+fn pairing(inside: Ipv4Addr, outside: Ipv4Addr) -> u64 {
+    // The finalizer of splitmix64: a permutation, so no two outside addresses weigh the same.
+    let mut z = u64::from(inside.to_bits()) << 32 | u64::from(outside.to_bits());
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

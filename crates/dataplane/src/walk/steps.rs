@@ -313,7 +313,8 @@ impl<'a, R: Recorder> Walk<'a, R> {
             Some(Target::NatGateway(gateway)) => {
                 let interfaces = self.judge.view.nat_gateway(gateway);
                 let choice = self.options.choices[NAT];
-                match (policy.nat_gateway(gateway), choice.of(interfaces)) {
+                let inside = self.header.flow.source;
+                match (policy.nat_gateway(gateway), choice.paired_with(inside, interfaces)) {
                     // A packet passes one NAT gateway; two could send it round for ever.
                     _ if self.nat.is_some() => Err(self.end(step, Reason::RoutingLoop)),
                     // It takes no new connections (NAT-20).

@@ -7,10 +7,11 @@ use viaduct_dataplane::{
     port_table::{Exhausted, PortLimits, PortTable},
 };
 use viaduct_topology::{Reason, model::PortRange};
+use viaduct_wire::VNET_HEADER_LEN;
 
 use crate::{
     API, FIRST, MAIL, PORTS, PUBLIC, WEB, datagram, drops, gateway, open, refused,
-    support::{ACK, INSIDE, Net, Outcome, echo, tcp, traffic::Numbers, udp},
+    support::{ACK, INSIDE, Net, Outcome, Packet, echo, tcp, traffic::Numbers, udp},
     syn, translated,
 };
 
@@ -35,12 +36,16 @@ fn point_10_exhaustion_names_its_destination_and_touches_no_other() {
     let mut net = Net::load(&gateway(PUBLIC));
     open(&mut net, PORTS, WEB);
     let late = syn(&mut net, 999, WEB);
-    let (Outcome::Dropped(dropped), Outcome::Delivered { .. }) = (late, syn(&mut net, 999, MAIL))
+    let (Outcome::Answered { reason, packet }, Outcome::Delivered { .. }) =
+        (late, syn(&mut net, 999, MAIL))
     else {
         panic!("the full destination alone is refused")
     };
-    let flow = dropped.flow.expect("the packet was read");
-    assert_eq!((flow.destination.to_string().as_str(), flow.destination_port), WEB);
+    assert_eq!(reason, Reason::PortsExhausted);
+    // Its sender is told by 3/13, which quotes the packet.
+    let quoted = Packet([&[0; VNET_HEADER_LEN], &packet.ip()[28..]].concat());
+    let (address, port) = quoted.ends().1;
+    assert_eq!((address.as_str(), port), WEB);
     // How full it is can be seen before it is.
     assert_eq!(net.ports_in_use("10.0.0.5"), u32::from(PORTS) + 1);
 }
@@ -84,7 +89,8 @@ fn point_11_no_packet_leaves_untranslated_near_exhaustion() {
                 delivered += 1;
             }
             Outcome::Answered { packet, .. } => {
-                assert_eq!(packet.ends().1.0, own.0, "an answer goes back to who asked");
+                let (_, (receiver, _)) = packet.ends();
+                assert!([own.0, INSIDE].contains(&receiver.as_str()), "it goes back to who asked");
                 lost += 1;
             }
             Outcome::Dropped(_) => lost += 1,

@@ -1,7 +1,7 @@
 //! ICMP errors that are forged: about nothing, about a connection that the forger only guesses, and
 //! with every field of the quoted packet wrong.
 
-use viaduct_topology::Reason::*;
+use viaduct_topology::Reason::{self, *};
 
 use super::{
     API, Case, DB, ENI, HOST, NAT_PUBLIC, NO_HOSTS, WEB,
@@ -41,11 +41,16 @@ fn about_packets_that_nobody_sent() {
                 from,
                 format!("{kind}/{code} about {about:?}"),
                 error,
-                NoConnection,
+                refused(kind),
             ));
         }
     }
     hold(&cases);
+}
+
+/// Why an error about no connection of its sender's is refused: a redirect, whatever it is about.
+fn refused(kind: u8) -> Reason {
+    if kind == 5 { Reason::ProtocolRestriction } else { NoConnection }
 }
 
 /// Another attachment's connection cannot be told from one that is not there.
@@ -62,7 +67,7 @@ fn about_another_s_connection() {
             ("internet/host", HOST),
         ] {
             let error = icmp_error(own, ENI, kind, code, to_db.ip());
-            cases.push(Case::new(from, format!("{kind}/{code}"), error, NoConnection));
+            cases.push(Case::new(from, format!("{kind}/{code}"), error, refused(kind)));
         }
     }
     hold_in(&mut net, &cases);

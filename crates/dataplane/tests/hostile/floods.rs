@@ -5,6 +5,7 @@
 //! How much of an interface one environment may take from the others of its function is a matter of
 //! quotas, and tried with them. Here, the others have what they need already.
 
+use viaduct_dataplane::Dropped;
 use viaduct_topology::Reason;
 
 use super::{API, DB, ENI, HOST, NAT_PUBLIC, TOPOLOGY, WEB};
@@ -116,8 +117,8 @@ fn flood(mut send: impl FnMut(&mut Net, u32)) {
 fn delivered_or_full(outcome: Outcome) {
     match outcome {
         Outcome::Delivered { .. } => {}
-        Outcome::Dropped(dropped)
-            if matches!(dropped.reason, Reason::PortsExhausted | Reason::QuotaExceeded) => {}
+        Outcome::Dropped(Dropped { reason, .. }) | Outcome::Answered { reason, .. }
+            if matches!(reason, Reason::PortsExhausted | Reason::QuotaExceeded) => {}
         other => panic!("{other:?}"),
     }
 }

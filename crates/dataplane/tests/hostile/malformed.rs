@@ -109,9 +109,16 @@ fn a_tcp_header_with_a_wrong_field() {
     }
     // The first of a connection has SYN, and none of ACK, RST and FIN.
     const FIN_SYN_RST_ACK: u8 = 0b1_0111;
+    const RST: u8 = 0b100;
     for flags in (0..=u8::MAX).filter(|flags| flags & FIN_SYN_RST_ACK != 2) {
         let packet = with(&segment(), 33, &[flags]);
-        cases.push(Case::new(API, format!("flags {flags:#010b}"), packet, NoConnection));
+        // Who talks into a connection that its ENI does not know is reset, save by what is a reset
+        // itself.
+        let refused = match flags & RST {
+            0 => Refused::Answered(NoConnection),
+            _ => Refused::For(NoConnection),
+        };
+        cases.push(Case::new(API, format!("flags {flags:#010b}"), packet, refused));
     }
     hold(&cases);
 }

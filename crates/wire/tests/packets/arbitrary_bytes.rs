@@ -28,6 +28,8 @@ fn everything(bytes: &mut [u8], mtu: u16, to: &Flow) -> Result<(), Malformed> {
     frame.rewrite(&Rewrite { ttl_decrement: 200, ..Rewrite::from(*to) });
     frame.rewrite_icmp_error(to.source, to.destination, &quoted.map_or(*to, |quoted| quoted.flow));
     assert_eq!((frame.source(), frame.destination()), (to.source, to.destination));
+    frame.clamp_mss(to.source_port);
+    frame.set_identification(to.destination_port);
     let length = frame.finish();
     // What leaves is sound, and stands as it is.
     let sealed = bytes[..length].to_vec();

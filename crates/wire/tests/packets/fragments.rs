@@ -15,17 +15,13 @@ use crate::support::{
 /// What a packet becomes, each datagram with the next identification from 1000 on. `None` if it may
 /// not be cut.
 fn cut(bytes: &mut [u8], mtu: u16) -> Option<Frames> {
-    let frame = Frame::parse(bytes, MTU).expect("a sound packet");
+    let mut frame = Frame::parse(bytes, MTU).expect("a sound packet");
     if !frame.may_be_cut(mtu) {
         return None;
     }
     let mut frames = Frames::default();
-    let mut next = 999;
-    let identification = || {
-        next += 1;
-        next
-    };
-    frame.cut(mtu, identification, &mut frames);
+    frame.set_identification(1000);
+    frame.cut(mtu, &mut frames);
     Some(frames)
 }
 

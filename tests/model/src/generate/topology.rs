@@ -80,25 +80,25 @@ impl File {
         let mut dice = Dice::labelled(self.seed, "settings");
         let first: usize = dice.one(&[1024, 32_768, 40_000]);
         let (count, connections, per_destination) = match dice.below(400) {
-            0..64 => {
+            0..48 => {
                 let connections = dice.one(&[2, 5, 9, 65_000, 65_000]);
                 (dice.between(1, 4), connections, dice.between(1, 3))
             }
-            64..104 => {
+            48..80 => {
                 let near = dice.one(&[6, 33, 64, 130, 150, 192]);
                 let count = near + dice.below(5) - 2;
                 let connections = dice.one(&[count - 1, count, count + 3, 65_000, 65_000]);
                 (count, connections, dice.one(&[count - 1, count, 55_000, 55_000]))
             }
-            104..106 => (4096 + dice.below(200) - 3, 65_000, 55_000),
-            106..138 => {
+            80..82 => (4096 + dice.below(200) - 3, 65_000, 55_000),
+            82..94 => {
                 let rate = dice.between(1, 8);
                 return self.line(&format!("settings: {{ eni_connections_per_second: {rate} }}"));
             }
             _ => return,
         };
         let last = first + count - 1;
-        let own = dice.one(&["none", "none", "none", "1", "4"]);
+        let own = dice.one(&["none", "none", "none", "none", "1", "4"]);
         self.line(&format!(
             "settings: {{ source_ports: {first}-{last}, eni_connections: {connections}, \
              nat_gateway_connections_per_destination: {per_destination}, \

@@ -171,7 +171,7 @@ impl<'t> Network<'t> {
     /// A packet of a connection in being passes.
     fn passes(&mut self, from: AttachmentId, sent: &Packet) {
         let (place, direction) = self.connection_of(from, sent).expect("its connection");
-        self.connections[place].life.pass(direction, sent, self.now);
+        self.connections[place].pass(direction, sent, self.now);
         if self.connections[place].is_closed() {
             self.end(place);
         }

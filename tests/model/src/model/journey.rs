@@ -70,6 +70,12 @@ impl<'t> Way<'t> {
         if self.nat.is_some() || self.endpoint.is_some() { 8500 } else { u16::MAX }
     }
 
+    /// Whether it leads through an interface endpoint, about which nobody is told how much fits
+    /// (EP-15).
+    pub(super) fn is_by_interface_endpoint(&self) -> bool {
+        self.entered.is_some_and(|eni| matches!(eni.owner, EniOwner::VpcEndpoint { .. }))
+    }
+
     /// Whether its receiver sees another source port than the sender's.
     pub(super) const fn translates_port(&self) -> bool {
         self.v2n.is_some() || self.nat.is_some() || self.endpoint.is_some()

@@ -6,6 +6,9 @@
 use super::{Direction, connection::Connection};
 use crate::packet::{ICMP, Packet, Segment, TCP, UDP};
 
+/// Seconds that a connection which is closing lives.
+const CLOSING: u64 = 240;
+
 /// What was seen of a connection, apart from where it leads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
@@ -13,6 +16,10 @@ pub(super) struct Life {
     last: u64,
     ends: [End; 2],
     reset: bool,
+    /// Whether somebody has sent a RST that the other end may have refused, and nobody anything since.
+    doubt: bool,
+    /// What would acknowledge a SYN of the opener's on a connection that stands.
+    offered: Option<u32>,
 }
 
 /// What one end has said.
@@ -65,7 +72,8 @@ pub struct Record {
 impl Life {
     /// That of a connection whose first packet passes now.
     pub(super) fn begin(packet: &Packet, now: u64) -> Self {
-        let mut life = Self { last: now, ends: [End::default(); 2], reset: false };
+        let ends = [End::default(); 2];
+        let mut life = Self { last: now, ends, reset: false, doubt: false, offered: None };
         life.pass(Direction::Forward, packet, now);
         life
     }
@@ -91,18 +99,29 @@ impl Life {
     fn segment(&mut self, own: usize, peer: usize, packet: &Packet) {
         let (first, acknowledged) = packet.numbers();
         if packet.segment.resets() {
-            // Only somebody who knows the connection knows where it is (RFC 7857, section 2.2).
-            self.reset |= match (self.ends[own], self.ends[peer], acknowledged) {
-                (End { known: true, sent, heard, .. }, ..) => (heard..=sent).contains(&first),
-                (_, End { sent, heard, .. }, Some(number)) => heard < number && number <= sent,
-                _ => false,
+            // Only somebody who knows the connection knows where it is (RFC 7857, section 2.2): whoever
+            // has the number that the other end expects ends it, and whoever comes near may have
+            // (RFC 5961, section 3.2).
+            let (End { known, sent, heard, answered, .. }, other) =
+                (self.ends[own], self.ends[peer]);
+            let expected = match acknowledged {
+                _ if known => first == sent || (answered && first == heard),
+                Some(number) => other.known && number == other.sent,
+                None => false,
             };
+            self.reset |= expected;
+            self.doubt |= known && !expected && (heard..sent).contains(&first);
             return;
         }
+        self.doubt = false;
         let opens = matches!(packet.segment, Segment::Open | Segment::Accept);
-        // The opener begins anew with a port of which the last acknowledgment was not seen.
-        if packet.segment == Segment::Open && own == 0 && self.tcp() == Phase::Closing {
-            self.ends = self.ends.map(|End { passed, .. }| End { passed, ..End::default() });
+        // Both ends have forgotten the connection, and begin again.
+        if packet.segment == Segment::Accept && own == 1 && acknowledged == self.offered {
+            if let Some(sent) = self.offered.take() {
+                self.ends = self.ends.map(|End { passed, .. }| End { passed, ..End::default() });
+                (self.ends[0].known, self.ends[0].heard, self.ends[0].sent) =
+                    (true, sent - 1, sent);
+            }
         }
         let finishes = packet.segment == Segment::Finish;
         let end = first + u32::from(packet.payload) + u32::from(opens) + u32::from(finishes);
@@ -110,7 +129,12 @@ impl Life {
         if opens {
             // Once the other end has heard of it, nothing else is its beginning.
             if !it.answered {
-                (it.known, it.heard, it.sent) = (true, first, end);
+                (it.known, it.heard, it.sent, it.done) = (true, first, end, false);
+                if own == 0 {
+                    self.offered = None;
+                }
+            } else if packet.segment == Segment::Open && own == 0 {
+                self.offered = Some(end);
             }
         } else {
             if !it.known {
@@ -134,7 +158,7 @@ impl Life {
         let all = |what: fn(&End) -> bool| self.ends.iter().all(what);
         if self.reset || (all(|end| end.done) && all(|end| end.heard == end.sent)) {
             Phase::Closed
-        } else if all(|end| end.done) {
+        } else if all(|end| end.done) || self.doubt {
             Phase::Closing
         } else if all(|end| end.answered) {
             Phase::Established
@@ -159,6 +183,25 @@ impl Connection<'_> {
         self.sent.protocol == TCP && self.life.tcp() == Phase::Closed
     }
 
+    /// Whether a packet is the first of another connection: both ends are done with this one, and one
+    /// uses the port again. Behind a translator, that is the opener's to do.
+    pub(super) fn gives_way(&self, direction: Direction, packet: &Packet) -> bool {
+        packet.protocol == TCP
+            && packet.segment == Segment::Open
+            && self.life.tcp() == Phase::Closing
+            && (direction == Direction::Forward || !self.way.translates_port())
+    }
+
+    /// A packet passes.
+    pub(super) fn pass(&mut self, direction: Direction, packet: &Packet, now: u64) {
+        let before = self.deadline();
+        self.life.pass(direction, packet, now);
+        // A RST makes nothing live longer.
+        if packet.protocol == TCP && packet.segment.resets() && self.life.tcp() == Phase::Closing {
+            self.life.last = before.min(now + CLOSING * 1000) - CLOSING * 1000;
+        }
+    }
+
     /// What is to be seen of it.
     pub(super) fn record(&self) -> Record {
         let Life { last, ends: [forward, back], .. } = self.life;
@@ -176,7 +219,7 @@ impl Connection<'_> {
             // NAT-10, HYP-14; else SG-25. AWS is silent on the other phases of TCP.
             (TCP, Phase::Established, _) if self.way.translates_port() => 350,
             (TCP, Phase::Established, _) => 432_000,
-            (TCP, ..) => 240,
+            (TCP, ..) => CLOSING,
             (UDP, _, Phase::Established) => 180,
             (UDP, ..) => 30,
             // Of ICMP, nothing is said: the least that RFC 5508 allows (REQ-2).

@@ -62,16 +62,19 @@ enum Rest {
     Unclear,
 }
 
-/// So many connections, why there are no more, and which count.
-type Limit<'a, 't> = (usize, Reason, &'a (dyn Fn(&Connection<'t>) -> bool + 'a));
+/// So many connections, what becomes of others, and which count.
+type Limit<'a, 't> = (usize, Refused, &'a (dyn Fn(&Connection<'t>) -> bool + 'a));
+
+/// Why an opening is refused, and who says so, if anybody does.
+pub(super) type Refused = (Reason, Option<Ipv4Addr>);
 
 /// What becomes of an opening for want of a port.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Want {
     /// Reasons for which it may be refused, if the time of some connection is not noticed to be over.
-    pub(super) perhaps: Vec<Reason>,
+    pub(super) perhaps: Vec<Refused>,
     /// The reason for which it is, if nothing before it was.
-    pub(super) surely: Option<Reason>,
+    pub(super) surely: Option<Refused>,
     /// Where it may have got a port before it was refused.
     before: Vec<Desk>,
 }
@@ -140,7 +143,11 @@ impl<'t> Network<'t> {
         let mut want = Want::default();
         let mut passed = Vec::new();
         let (quota, own) = self.quota(connection.opener);
-        if self.is_refused((quota, Reason::QuotaExceeded, &own), &passed, &mut want) {
+        // Whoever has no room says so (RFC 5508, REQ-8): a NAT gateway itself, the next router for
+        // everybody else.
+        let router = v4(self.setup(connection.opener).gateway);
+        let full = (Reason::QuotaExceeded, Some(router));
+        if self.is_refused((quota, full, &own), &passed, &mut want) {
             return want;
         }
         for translator in TRANSLATORS {
@@ -163,9 +170,13 @@ impl<'t> Network<'t> {
             let there = |other: &Connection<'t>| {
                 translator.destination(other) == destination && desk.serves(other, translator)
             };
+            let by = Some(match translator {
+                Translator::Nat => v4(eni.private_ip),
+                Translator::Hyperplane | Translator::Endpoint => router,
+            });
             let limits: [Limit<'_, 't>; 2] = [
-                (all, Reason::QuotaExceeded, &everywhere),
-                (to_one.min(ports), Reason::PortsExhausted, &there),
+                (all, (Reason::QuotaExceeded, by), &everywhere),
+                (to_one.min(ports), (Reason::PortsExhausted, by), &there),
             ];
             for limit in limits {
                 if self.is_refused(limit, &passed, &mut want) {
@@ -176,7 +187,7 @@ impl<'t> Network<'t> {
         }
         if connection.way.v2n.is_some_and(|eni| !self.rate_allows(eni)) {
             want.before = passed;
-            want.surely = Some(Reason::RateLimited);
+            want.surely = Some((Reason::RateLimited, None));
         }
         want
     }
@@ -184,7 +195,7 @@ impl<'t> Network<'t> {
     /// Whether there are as many connections as there may be, beyond doubt.
     fn is_refused(
         &self,
-        (limit, reason, counts): Limit<'_, 't>,
+        (limit, refused, counts): Limit<'_, 't>,
         passed: &[Desk],
         want: &mut Want,
     ) -> bool {
@@ -199,10 +210,10 @@ impl<'t> Network<'t> {
         }
         want.before = passed.to_vec();
         if alive.len() >= limit {
-            want.surely = Some(reason);
+            want.surely = Some(refused);
             return true;
         }
-        want.perhaps.push(reason);
+        want.perhaps.push(refused);
         false
     }
 

@@ -235,9 +235,9 @@ fn a_released_connection_gives_its_ports_back_as_it_ended() {
     };
     let (mut closed, idle) = (born(), born());
     let port = closed.reply.key.flow.destination_port;
-    let segment = |flags| Segment { flags, sequence: 9, acknowledgment: 0, payload: 0 };
-    closed.seen(Direction::Request, Some(&segment(TcpFlags::SYN)), 1, 40, at(1));
-    let phase = closed.seen(Direction::Request, Some(&segment(TcpFlags::RST)), 1, 40, at(1));
+    let segment = |flags, sequence| Segment { flags, sequence, acknowledgment: 0, payload: 0 };
+    closed.seen(Direction::Request, Some(&segment(TcpFlags::SYN, 9)), 1, 40, at(1));
+    let phase = closed.seen(Direction::Request, Some(&segment(TcpFlags::RST, 10)), 1, 40, at(1));
     assert_eq!(phase, Phase::Closed);
     idle.release();
     closed.release();
