@@ -40,7 +40,7 @@ use crate::{
     policy::{
         Instance, NatGateway, Number, Numbers, SecurityGroup, Service, Subnet, Vpc, VpcEndpoint,
     },
-    port_table::{PortLimits, PortTable, TableId},
+    port_table::{Assignment, PortLimits, PortTable, TableId},
     sync::{Mutex, RwLock, RwLockReadGuard},
 };
 
@@ -222,8 +222,7 @@ impl Inventory {
         // One gateway has one rate, however many addresses (NAT-16).
         let meter = sibling.and_then(|sibling| sibling.ports.as_ref()).map(|ports| ports.meter());
         let meter = meter.map(Arc::clone).unwrap_or_default();
-        let ports =
-            |limits| Arc::new(PortTable::made(limits, settings.preserves_port_parity(), meter));
+        let ports = |limits| Arc::new(PortTable::metered(limits, Assignment::of(settings), meter));
         let interface = self.interface(eni, None, ports, settings)?;
         tables.add_interface(Arc::new(interface))
     }

@@ -20,7 +20,8 @@
 //! - While a free port remains, a port belongs to one connection. Past that, ports are shared
 //!   between connections to different destinations, which is how an ENI carries 65,000 connections
 //!   over 64,512 ports, and a NAT gateway 55,000 for *each* destination (NAT-05, NAT-09, D-11).
-//!   Never are two connections to one destination given the same port.
+//!   Never are two connections to one destination given the same port. A table may be told not to
+//!   share at all ([`Assignment`]).
 //! - Of ICMP, a port is an identifier. One inside end has one, whoever it asks (RFC 5508, REQ-1 a):
 //!   its queries share a port from the beginning.
 //! - If asked to, a table prefers ports that are even or odd like the sender's (RFC 4787, REQ-4): a
@@ -54,7 +55,7 @@ mod tests;
 
 use std::{array, fmt, net::Ipv4Addr, num::NonZeroU16};
 
-use viaduct_topology::model::PortRange;
+use viaduct_topology::model::{PortRange, Settings};
 use viaduct_wire::protocol;
 
 use self::space::{Space, Wish};
@@ -77,6 +78,31 @@ pub struct PortLimits {
     pub connections: Option<u32>,
     /// Connections to each (address, port, protocol) (NAT-05: 55,000 for a NAT gateway's address).
     pub per_destination: Option<u32>,
+}
+
+/// How ports are assigned, as the RFCs call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Whether those who [say](PortTable::reserve_for) which port theirs is get one that is even or odd
+    /// like it, if there is one (RFC 4787, REQ-4; RFC 7857, section 8, lets one turn that off).
+    pub keeps_parity: bool,
+    /// Whether connections to different destinations may share a port once none is free (RFC 7857,
+    /// section 3; else RFC 4787, REQ-3, and RFC 5382, REQ-7).
+    pub overloads: bool,
+}
+
+impl Assignment {
+    /// As AWS's translators have it.
+    pub const AWS: Self = Self { keeps_parity: false, overloads: true };
+
+    /// What the settings' profile says.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            keeps_parity: settings.preserves_port_parity(),
+            overloads: settings.overloads_ports(),
+        }
+    }
 }
 
 /// Why no port can be had.
@@ -117,7 +143,7 @@ struct Shared {
     ports: PortRange,
     connections: Limit,
     per_destination: Limit,
-    keeps_parity: bool,
+    assignment: Assignment,
     in_use: AtomicU32,
     /// What the address has used of its rates; all addresses of a NAT gateway have one.
     meter: Arc<Meter>,
@@ -161,25 +187,23 @@ impl PortTable {
     /// A table with every port free and rested.
     #[must_use]
     pub fn new(limits: PortLimits) -> Self {
-        Self::made(limits, false, Arc::default())
+        Self::assigning(limits, Assignment::AWS)
     }
 
-    /// A table with every port free and rested. `keeps_parity`: whether those who
-    /// [say](Self::reserve_for) which port theirs is get one that is even or odd like it, if there is
-    /// one (RFC 4787, REQ-4; RFC 7857, section 8, lets one turn that off).
+    /// A table with every port free and rested, that assigns them like this.
     #[must_use]
-    pub fn with_parity(limits: PortLimits, keeps_parity: bool) -> Self {
-        Self::made(limits, keeps_parity, Arc::default())
+    pub fn assigning(limits: PortLimits, assignment: Assignment) -> Self {
+        Self::metered(limits, assignment, Arc::default())
     }
 
     /// The same with a meter that it shares with others.
-    pub(crate) fn made(limits: PortLimits, keeps_parity: bool, meter: Arc<Meter>) -> Self {
+    pub(crate) fn metered(limits: PortLimits, assignment: Assignment, meter: Arc<Meter>) -> Self {
         let PortLimits { ports, connections, per_destination } = limits;
         let shared = Shared {
             ports,
             connections: Limit::new(connections),
             per_destination: Limit::new(per_destination),
-            keeps_parity,
+            assignment,
             in_use: AtomicU32::new(0),
             meter,
         };
@@ -237,7 +261,7 @@ impl PortTable {
     ) -> Result<PortLease, Exhausted> {
         let like = u32::from(inside.1) + u32::from(first(self.shared.ports));
         let wish = Wish {
-            like: self.shared.keeps_parity.then_some(like),
+            like: self.shared.assignment.keeps_parity.then_some(like),
             of: (protocol == protocol::ICMP).then_some(inside),
         };
         self.take(wish, protocol, destination, rejected, random, now)
@@ -252,7 +276,7 @@ impl PortTable {
         random: u64,
         now: Moment,
     ) -> Result<PortLease, Exhausted> {
-        let Shared { ports, connections, per_destination, in_use, .. } = &*self.shared;
+        let Shared { ports, connections, per_destination, assignment, in_use, .. } = &*self.shared;
         let rejected = rejected.len() as u32;
         let allowed = |limit: &Limit| limit.get().saturating_add(rejected);
         let quota = allowed(connections);
@@ -265,7 +289,7 @@ impl PortTable {
             let mut space = protocol.space.lock();
             let space = space.get_or_insert_with(|| Box::new(Space::new(size(*ports), random)));
             let offset = space
-                .take(destination, allowed(per_destination), wish, random, now)
+                .take(destination, allowed(per_destination), *assignment, wish, random, now)
                 .ok_or(Exhausted::Ports)?;
             // Counted once it is certain, so that a reservation which fails is in nobody's way; and
             // before anybody else looks for a port.

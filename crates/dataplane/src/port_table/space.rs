@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashTable, hash_table::Entry};
 
 use super::{
+    Assignment,
     bitmap::Bitmap,
     destination::Destination,
     identifiers::{Identifiers, Inside},
@@ -73,6 +74,7 @@ impl Space {
         &mut self,
         destination: (Ipv4Addr, u16),
         limit: u32,
+        assignment: Assignment,
         wish: Wish,
         random: u64,
         now: Moment,
@@ -112,6 +114,8 @@ impl Space {
             port as u16
         } else if let Some(port) = rest.pop_oldest() {
             port
+        } else if !assignment.overloads {
+            return None;
         } else {
             match known {
                 Some(known) => share(known.unused(start, *size)?),

@@ -260,7 +260,7 @@ proptest! {
     /// Whatever is done: a port has one connection to each destination; none is taken from whoever holds
     /// it; sharing begins when nothing is free; who rests is asked last, but before anybody is refused;
     /// the limits are met exactly.
-    // Conforms: RFC 5382 R7, RFC 6888 R8, RFC 6888 R13, RFC 6888 R4, RFC 6888 R11, RFC 7857 overlapping
+    // Conforms: RFC 6888 R8, RFC 6888 R13, RFC 6888 R4, RFC 6888 R11, RFC 7857 overlapping
     #[test]
     fn long_histories_keep_the_laws(
         size in 1..14u16,
@@ -384,7 +384,7 @@ fn an_eni_carries_65_000_connections_and_no_more() {
 }
 
 /// D-11: one destination cannot have more connections than there are ports.
-// Conforms: RFC 5382 R7, RFC 6888 R13
+// Conforms: RFC 6888 R13
 #[test]
 fn one_destination_has_every_port_once() {
     let table = PortTable::new(limits(1024, 65_535));
@@ -516,7 +516,6 @@ fn ports_are_spread_over_the_range() {
 }
 
 /// Threads reserve and give back towards one destination: whoever holds a port holds it alone.
-// Conforms: RFC 5382 R7
 #[test]
 fn threads_never_hold_one_port_towards_one_destination() {
     const PORTS: u16 = 5;

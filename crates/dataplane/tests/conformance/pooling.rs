@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use viaduct_dataplane::{
     Moment,
-    port_table::{Exhausted, PortLimits, PortTable},
+    port_table::{Assignment, Exhausted, PortLimits, PortTable},
 };
 use viaduct_topology::{Reason, model::PortRange};
 
@@ -119,7 +119,7 @@ fn parity_is_kept_while_it_can_be() {
         let random = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         table.reserve_for((INSIDE.parse().unwrap(), port), 17, TO, &[], random, Moment::ZERO)
     };
-    let table = PortTable::with_parity(limits(), true);
+    let table = PortTable::assigning(limits(), Assignment { keeps_parity: true, overloads: true });
     let mut leases = Vec::new();
     for number in 0..150 {
         let lease = ask(&table, number, 40_000).expect("150 of 300 are even");
@@ -139,6 +139,32 @@ fn parity_is_kept_while_it_can_be() {
     let table = PortTable::new(limits());
     let leases: Vec<_> = (0..100).map(|number| ask(&table, number, 40_000).unwrap()).collect();
     assert!(leases.iter().any(|lease| lease.port() % 2 == 1));
+}
+
+/// In the `rfc` profile a port is not shared between destinations, either; in `aws` it is, once none is
+/// free (NAT-09).
+// Conforms: RFC 4787 R3, RFC 5382 R7
+#[test]
+fn no_port_is_overloaded_in_the_rfc_profile() {
+    for (profile, shares) in [("rfc", false), ("aws", true)] {
+        let mut net = network_with(&format!("profile: {profile}, source_ports: 2000-2001"));
+        for stream in [false, true] {
+            let mut ask = |to: u16| {
+                let (from, to) = ((DB_IP, 7), (HOST_IP, to));
+                let packet = if stream { tcp(from, to, SYN, b"") } else { udp(from, to, b"?") };
+                net.send(DB, &packet)
+            };
+            let mut ports: Vec<u16> =
+                [53, 54].map(|to| ask(to).delivered_at(HOST).ends().0.1).into();
+            ports.sort_unstable();
+            assert_eq!(ports, [2000, 2001]);
+            if shares {
+                ask(55).delivered_at(HOST);
+            } else {
+                ask(55).answered_for(Reason::PortsExhausted);
+            }
+        }
+    }
 }
 
 /// UDP, TCP and ICMP have mappings of their own, with the same numbers (RFC 7857, section 5).

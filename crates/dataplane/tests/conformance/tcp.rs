@@ -318,7 +318,6 @@ fn only_whom_a_connection_is_with_may_send_on_it() {
 }
 
 /// Under other connections there is only this: no two ends share a port while one is free.
-// Conforms: RFC 5382 R7
 #[test]
 fn no_two_connections_share_a_port_while_one_is_free() {
     let mut net = network();

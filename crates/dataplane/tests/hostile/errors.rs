@@ -50,7 +50,7 @@ fn about_packets_that_nobody_sent() {
 
 /// Why an error about no connection of its sender's is refused: a redirect, whatever it is about.
 fn refused(kind: u8) -> Reason {
-    if kind == 5 { Reason::ProtocolRestriction } else { NoConnection }
+    if kind == 5 { ProtocolRestriction } else { NoConnection }
 }
 
 /// Another attachment's connection cannot be told from one that is not there.

@@ -123,6 +123,13 @@ impl Settings {
     pub const fn preserves_port_parity(&self) -> bool {
         matches!(self.profile, Profile::Rfc)
     }
+
+    /// Whether connections to different destinations share a port once none is free (NAT-09, D-11);
+    /// else each has one of its own (RFC 4787, REQ-3; RFC 5382, REQ-7).
+    #[must_use]
+    pub const fn overloads_ports(&self) -> bool {
+        matches!(self.profile, Profile::Aws)
+    }
 }
 
 impl Default for Settings {

@@ -116,12 +116,13 @@ impl Life {
         self.doubt = false;
         let opens = matches!(packet.segment, Segment::Open | Segment::Accept);
         // Both ends have forgotten the connection, and begin again.
-        if packet.segment == Segment::Accept && own == 1 && acknowledged == self.offered {
-            if let Some(sent) = self.offered.take() {
-                self.ends = self.ends.map(|End { passed, .. }| End { passed, ..End::default() });
-                (self.ends[0].known, self.ends[0].heard, self.ends[0].sent) =
-                    (true, sent - 1, sent);
-            }
+        if packet.segment == Segment::Accept
+            && own == 1
+            && let Some(sent) = self.offered.take_if(|offered| acknowledged == Some(*offered))
+        {
+            let [forward, back] =
+                self.ends.map(|End { passed, .. }| End { passed, ..End::default() });
+            self.ends = [End { known: true, heard: sent - 1, sent, ..forward }, back];
         }
         let finishes = packet.segment == Segment::Finish;
         let end = first + u32::from(packet.payload) + u32::from(opens) + u32::from(finishes);
