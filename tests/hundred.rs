@@ -1,4 +1,5 @@
-//! A hundred environments of one function, all with the same inside address, all at once.
+//! A hundred environments of one function, all with the same inside address, all at once; and what the
+//! daemon's log says of it all.
 
 mod common;
 
@@ -9,7 +10,7 @@ use std::{
     sync::{Barrier, Mutex},
 };
 
-use common::{Lab, permitted, repository};
+use common::{Lab, permitted, repository, tell_peer};
 
 const ENVIRONMENTS: usize = 100;
 
@@ -68,4 +69,26 @@ fn a_hundred_environments_talk_at_once() {
     assert_eq!(ports.len(), ENVIRONMENTS, "two connections shared a port");
     let connections = connections.into_inner().unwrap().unwrap();
     assert_eq!(connections.as_array().unwrap().len(), ENVIRONMENTS);
+}
+
+/// Whom guests talk to is nobody's business, and a log that grows with what they send is theirs to fill:
+/// drop records are kept in memory, for who asks for them.
+// Conforms: RFC 6888 R12, RFC 6888 R14
+#[test]
+fn the_log_tells_neither_what_passes_nor_what_is_refused() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::of_file("silent", &repository("config/hundred.yaml"));
+    lab.serve("instance/server", 7000, tell_peer);
+    let log = || std::fs::read_to_string(lab.path("daemon.log")).unwrap();
+    let before = log();
+    for number in 1..=ENVIRONMENTS {
+        let host = format!("function/worker/{number}");
+        lab.ask(&host, "10.0.1.10:7000", "hello").unwrap();
+    }
+    let datagram = "echo x >/dev/udp/10.0.0.4/7000";
+    assert!(lab.exec("instance/server", &["bash", "-c", datagram]).status().unwrap().success());
+    lab.wait_for_drop(|drop| drop["reason"] == "V2N_ONE_WAY");
+    assert_eq!(log(), before);
 }

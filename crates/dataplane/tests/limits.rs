@@ -426,7 +426,7 @@ impl Dialogue {
 
 const DATA: Tcp = Tcp { flags: "A", sequence: 901, acknowledgment: 101 };
 
-// Conforms: RFC 4787 R5, RFC 5508 R2
+// Conforms: RFC 4787 R5, RFC 4787 R5c, RFC 5508 R2
 #[test]
 fn the_rfcs_profile_keeps_udp_for_five_minutes_and_queries_for_one() {
     let mut net = Net::load(&network("profile: rfc"));
@@ -465,7 +465,7 @@ fn an_opening_and_a_closing_have_four_minutes_in_either_profile() {
     }
 }
 
-// Conforms: RFC 4787 R5, RFC 5382 R5, RFC 5508 R2, RFC 7857 state machine, RFC 7857 query timer
+// Conforms: RFC 4787 R5, RFC 4787 R5b, RFC 5382 R5, RFC 5508 R2, RFC 7857 state machine, RFC 7857 query timer
 #[test]
 fn every_timer_of_a_translation_is_a_setting() {
     let settings = "nat: { tcp_opening_timeout: 10, tcp_established_timeout: 40, \

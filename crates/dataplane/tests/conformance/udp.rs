@@ -17,7 +17,7 @@ fn ask(net: &mut Net) -> u16 {
     net.send(API, &udp(CLIENT, DNS, b"?")).delivered_at(HOST).ends().0.1
 }
 
-// Conforms: RFC 4787 R6
+// Conforms: RFC 4787 R6, RFC 4787 R6a
 #[test]
 fn what_goes_out_keeps_a_mapping() {
     let mut net = network();
