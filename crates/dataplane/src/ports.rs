@@ -134,12 +134,12 @@ mod models {
         explore(|| {
             let (ports, queue) = (Arc::new(Ports::new()), Arc::new(AtomicU32::new(0)));
             // Its chunk is there: nothing but the state itself tells of the queue.
-            ports.set(AttachmentId(5), 0, false);
+            ports.add(AttachmentId(5), Kind::Other);
             let attach = {
                 let (ports, queue) = (Arc::clone(&ports), Arc::clone(&queue));
                 move || {
                     queue.store(1, Ordering::Relaxed);
-                    ports.set(AttachmentId(5), 1500, false);
+                    ports.set_mtu(AttachmentId(5), 1500);
                 }
             };
             let look = move || {

@@ -1,11 +1,14 @@
 //! Holding a table against the leases that connections have of it.
 
-use std::{collections::HashSet, net::Ipv4Addr, sync::OnceLock};
+use std::{collections::HashSet, net::Ipv4Addr};
 
 use viaduct_topology::ResourceId;
 
 use super::{PortLease, PortTable, Protocol, TableId, first};
-use crate::{consistency::Inconsistency, sync::Arc};
+use crate::{
+    consistency::Inconsistency,
+    sync::{Arc, OnceLock},
+};
 
 /// A port in use, as a lease and its table both know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

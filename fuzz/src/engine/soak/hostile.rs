@@ -34,15 +34,11 @@ pub(super) fn packet(
         (3..=5, Some(conversation)) => {
             let reply = dice.below(2) == 0;
             let far = |dice: &mut Dice| 0x4000_0000 + dice.below(0x8000_0000);
-            // A SYN of the opener is none of a stranger's: it may begin anew when it likes.
-            let flags: &[u8] = if reply {
-                &[RST, RST | ACK, SYN, SYN | ACK, FIN | ACK, ACK, 0, 0xff]
-            } else {
-                &[RST, RST | ACK, SYN | ACK, FIN | ACK, ACK, 0, 0xff]
-            };
+            // A SYN is none of a stranger's: once both are done, an end may begin anew when it likes.
+            let flags = [RST, RST | ACK, SYN | ACK, FIN | ACK, ACK, 0, 0xff];
             let words = Words {
                 reply,
-                flags: *dice.pick(flags),
+                flags: *dice.pick(&flags),
                 sequence: far(dice),
                 acknowledgment: far(dice),
                 payload: dice.below(64) as usize,

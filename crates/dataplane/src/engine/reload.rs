@@ -1,0 +1,164 @@
+//! What changes under the engine: policy and inventory, and what is attached.
+
+use viaduct_topology::{
+    ResourceId, Topology,
+    inventory::{Attachment, AttachmentId, Change, Eni, Host},
+};
+
+use super::Engine;
+use crate::{
+    inventory::InventoryError,
+    moment::Moment,
+    policy::Policy,
+    ports::{Kind, Ports},
+    sync::{Arc, Ordering},
+};
+
+impl Engine {
+    /// Puts a topology's policy in force and returns its generation, which is the former one if
+    /// nothing has changed. The inventory stays as it is.
+    pub fn load(&self, topology: &Topology) -> u32 {
+        self.reload(topology, &[], Moment::ZERO)
+            .expect("no change of the inventory can fail where there is none")
+    }
+
+    /// Puts a topology's policy in force and changes the inventory, both at one moment: no packet
+    /// meets the one without the other. Returns the generation, which is the former one if the
+    /// policy is as it was and nothing was taken out of the inventory or changed in it.
+    ///
+    /// Interfaces that stay keep their ports and the range these are from. A host that is removed
+    /// and added under its identity keeps what is attached to it. What is to drain has its time
+    /// from `now` on; [`trim`](Self::trim) ends it. Quotas and rates hold from `now` on, timers for
+    /// the connections that are opened from then on.
+    ///
+    /// # Errors
+    ///
+    /// When a change cannot be made; then nothing is.
+    pub fn reload(
+        &self,
+        topology: &Topology,
+        changes: &[Change],
+        now: Moment,
+    ) -> Result<u32, InventoryError> {
+        let _changing = self.changing.lock();
+        let added = changes.iter().filter_map(|change| match change {
+            Change::AddAttachment(attachment) => Some(attachment),
+            _ => None,
+        });
+        added.clone().try_for_each(|attachment| in_range(attachment.id))?;
+
+        let before = Arc::clone(&self.policy.lock());
+        let mut policy = Policy::compile(topology, Some(&before), &self.numbers);
+        let only_adds = |change| matches!(change, &Change::AddEni(_) | &Change::AddAttachment(_));
+        if policy.generation == before.generation && !changes.iter().all(only_adds) {
+            policy = policy.renewed();
+        }
+        let generation = policy.generation;
+        let stood = |id| self.inventory.attachment(id).is_some();
+        let new: Vec<_> = added.filter(|attachment| !stood(attachment.id)).collect();
+        self.inventory.change(changes, &topology.settings, now, || self.enforce(policy))?;
+
+        if topology.settings != before.settings {
+            self.inventory.set_limits(&topology.settings);
+        }
+        for attachment in new {
+            self.ports.add(attachment.id, kind(attachment));
+        }
+        for change in changes {
+            if let Change::RemoveAttachment(id) = change
+                && !stood(*id)
+            {
+                self.ports.remove(*id);
+            }
+        }
+        Ok(generation)
+    }
+
+    /// Adds an interface, with the limits of the topology loaded last.
+    ///
+    /// # Errors
+    ///
+    /// When its id or an address is taken.
+    pub fn add_eni(&self, eni: &Eni) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
+        let settings = self.policy.lock().settings;
+        self.inventory.add_eni(eni, &settings)
+    }
+
+    /// Removes an interface. Its connections end with their next packet.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id, or attachments need it.
+    pub fn remove_eni(&self, id: &ResourceId) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
+        self.inventory.remove_eni(id)?;
+        self.renew();
+        Ok(())
+    }
+
+    /// Adds a host's place. Nothing is attached to it yet.
+    ///
+    /// # Errors
+    ///
+    /// When its identity or address is taken, or its interface is missing.
+    pub fn add_attachment(&self, attachment: &Attachment) -> Result<(), InventoryError> {
+        in_range(attachment.id)?;
+        let _changing = self.changing.lock();
+        self.inventory.add_attachment(attachment)?;
+        self.ports.add(attachment.id, kind(attachment));
+        Ok(())
+    }
+
+    /// Removes a host's place. Its connections end with their next packet.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this identity.
+    pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
+        self.inventory.remove_attachment(id)?;
+        self.ports.remove(id);
+        self.renew();
+        Ok(())
+    }
+
+    /// Notes that something is attached, through a device of this MTU (in bytes, not 0).
+    pub fn attached(&self, id: AttachmentId, mtu: u16) {
+        self.ports.set_mtu(id, mtu);
+    }
+
+    /// Notes that nothing is attached any more.
+    pub fn detached(&self, id: AttachmentId) {
+        self.attached(id, 0);
+    }
+
+    /// Has every connection walked again: the inventory lost something that they may use.
+    pub(super) fn renew(&self) {
+        let renewed = self.policy.lock().renewed();
+        self.enforce(renewed);
+    }
+
+    /// Exchanges the policy. Only for whoever holds `changing`.
+    fn enforce(&self, policy: Policy) {
+        let mut in_force = self.policy.lock();
+        *in_force = Arc::new(policy);
+        self.generation.store(in_force.generation, Ordering::Release);
+    }
+}
+
+fn in_range(id: AttachmentId) -> Result<(), InventoryError> {
+    if id.0 == 0 || id.0 > Ports::MAX {
+        return Err(InventoryError::IdentityOutOfRange(id));
+    }
+    Ok(())
+}
+
+fn kind(attachment: &Attachment) -> Kind {
+    match attachment.host {
+        Host::Environment { .. } => Kind::Environment,
+        // Their connections count as the internet's, which is one scope.
+        Host::Internet { .. } => Kind::Edge,
+        _ => Kind::Other,
+    }
+}
