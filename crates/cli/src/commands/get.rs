@@ -155,7 +155,6 @@ fn enis(enis: &Vec<Eni>) -> String {
         "public ip",
         "ports in use",
         "capacity",
-        "throttled",
     ]);
     for eni in enis {
         table.row([
@@ -181,6 +180,7 @@ fn attachments(attachments: &Vec<Attachment>) -> String {
         "worker",
         "connections",
         "capacity",
+        "throttled",
     ]);
     for attachment in attachments {
         table.row([
