@@ -201,7 +201,7 @@ impl Space {
         let beyond = |users: &u32| users.saturating_sub(1);
         let counted = self.sharers.iter().map(|sharers| sharers & !UNSEEN);
         states.iter().all(|&states| states == 1)
-            && users.iter().map(beyond).sum::<u32>() == self.shared
+            && users.iter().map(beyond).sum::<u32>() == self.shared()
             && (self.sharers.is_empty() || counted.eq(users.iter().map(beyond)))
     }
 

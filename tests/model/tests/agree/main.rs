@@ -8,6 +8,7 @@
 
 mod burst;
 mod bytes;
+mod explanation;
 mod records;
 mod session;
 mod tally;
