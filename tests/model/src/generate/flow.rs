@@ -63,6 +63,8 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         1 => destination_port.max(1),
         _ => any_port(dice),
     };
+    // An echo whose identifier is 0 would pass for part of any other exchange of ICMP messages.
+    let source_port = if with_ports { source_port } else { source_port.max(1) };
     let packet = Packet {
         protocol,
         source,
