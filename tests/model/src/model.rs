@@ -43,7 +43,7 @@ use viaduct_topology::{
     model::{NatGateway, PrefixList, Service, Subnet, Vpc},
 };
 
-use crate::packet::Packet;
+use crate::packet::{ICMP, Packet};
 use connection::Connection;
 use journey::{Journey, Settled, Way};
 use limits::Openings;
@@ -242,7 +242,11 @@ impl<'t> Network<'t> {
             self.end(place);
         }
         if let Some((place, direction)) = self.connection_of(from, packet) {
-            let connection = self.connections[place].clone();
+            let mut connection = self.connections[place].clone();
+            // What is answered by an echo reply was an echo, whatever else it said (NAT-04).
+            if packet.protocol == ICMP && packet.icmp == (0, 0) {
+                connection.sent.icmp = (8, 0);
+            }
             // Messages of several types and codes make one conversation of ICMP without identifiers.
             let icmp = match direction {
                 Direction::Forward => packet.icmp,

@@ -46,8 +46,6 @@ pub(super) struct Space {
     rest: Rest,
     /// For each port the connections beyond its first; empty until a port is first shared.
     sharers: Vec<u32>,
-    /// The sum of all `sharers`.
-    shared: u32,
     /// The ports in use, by destination. One without any has no entry.
     destinations: [HashTable<Destination>; TABLES],
     identifiers: Identifiers,
@@ -61,7 +59,6 @@ impl Space {
             rested: Bitmap::full(size),
             rest: Rest::default(),
             sharers: Vec::new(),
-            shared: 0,
             destinations: [const { HashTable::new() }; TABLES],
             identifiers: Identifiers::new(seed),
             hasher: FixedState::with_seed(seed),
@@ -80,7 +77,7 @@ impl Space {
         now: Moment,
     ) -> Option<u16> {
         self.settle(now);
-        let Self { size, rested, rest, sharers, shared, destinations, identifiers, hasher } = self;
+        let Self { size, rested, rest, sharers, destinations, identifiers, hasher } = self;
         let hash_of_it = hash(hasher, destination);
         let entry = destinations[table(hash_of_it)].entry(
             hash_of_it,
@@ -99,7 +96,6 @@ impl Space {
                 *sharers = vec![0; *size as usize];
             }
             sharers[port as usize] += 1;
-            *shared += 1;
             port as u16
         };
         // A random start and then the next that will do: RFC 6056, section 3.3.1.
@@ -151,7 +147,6 @@ impl Space {
             }
             if *sharers & !UNSEEN > 0 {
                 *sharers -= 1;
-                self.shared -= 1;
                 return;
             }
             rest = *sharers & UNSEEN != 0;
@@ -167,7 +162,7 @@ impl Space {
 
     /// Connections that use a port which another one also uses, but for the first of each port.
     pub(super) fn shared(&self) -> u32 {
-        self.shared
+        self.sharers.iter().map(|sharers| sharers & !UNSEEN).sum()
     }
 
     /// Whether nothing would be lost by forgetting it all: no port is in use, none rests.
@@ -206,7 +201,7 @@ impl Space {
         let beyond = |users: &u32| users.saturating_sub(1);
         let counted = self.sharers.iter().map(|sharers| sharers & !UNSEEN);
         states.iter().all(|&states| states == 1)
-            && users.iter().map(beyond).sum::<u32>() == self.shared
+            && users.iter().map(beyond).sum::<u32>() == self.shared()
             && (self.sharers.is_empty() || counted.eq(users.iter().map(beyond)))
     }
 

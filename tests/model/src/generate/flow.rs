@@ -63,6 +63,8 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         1 => destination_port.max(1),
         _ => any_port(dice),
     };
+    // An echo whose identifier is 0 would pass for part of any other exchange of ICMP messages.
+    let source_port = if with_ports { source_port } else { source_port.max(1) };
     let packet = Packet {
         protocol,
         source,
@@ -231,10 +233,10 @@ fn destination(
         topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
 
     let mut pool: Vec<Ipv4Addr> = match (vpc, dice.below(100)) {
-        (_, 95..) => Vec::new(),
-        (Some(vpc), 82..95) if !topology.services.is_empty() => services(dice, topology, plan, vpc),
+        (_, 97..) => Vec::new(),
+        (Some(vpc), 82..97) if !topology.services.is_empty() => services(dice, topology, plan, vpc),
         // What a service has of a VPC, and may not open a connection to (EP-10).
-        (None, 90..95) => plan
+        (None, 90..97) => plan
             .enis
             .iter()
             .filter(|eni| matches!(eni.owner, EniOwner::ServiceSide { .. }))

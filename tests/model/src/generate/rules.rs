@@ -56,12 +56,12 @@ pub(super) fn network_acl(dice: &mut Dice, vpc: &Vpc) -> Vec<String> {
                 continue;
             }
             numbers.push(number);
-            let action = if dice.percent(70) { "allow" } else { "deny" };
+            let action = if dice.percent(75) { "allow" } else { "deny" };
             let traffic = traffic(dice, 8);
             let block = block(dice, vpc);
             rules.push(format!("{number}: {{ action: {action}, {traffic}, cidr_block: {block} }}"));
         }
-        if dice.percent(12) {
+        if dice.percent(7) {
             // What somebody writes who thinks of each service, and of the answers.
             for (number, protocol) in [(4000, "tcp"), (4001, "udp")] {
                 let ports = dice.one(&EPHEMERAL);
@@ -74,7 +74,7 @@ pub(super) fn network_acl(dice: &mut Dice, vpc: &Vpc) -> Vec<String> {
                 "5000: { action: allow, protocol: tcp, ports: 0-1023, cidr_block: 0.0.0.0/0 }"
                     .to_owned(),
             );
-        } else if dice.percent(90) {
+        } else if dice.percent(94) {
             rules.push("32766: { action: allow, protocol: all, cidr_block: 0.0.0.0/0 }".to_owned());
         }
         directions.push(format!("{direction}: {{ {} }}", rules.join(", ")));

@@ -128,7 +128,8 @@ impl Life {
         let end = first + u32::from(packet.payload) + u32::from(opens) + u32::from(finishes);
         let it = &mut self.ends[own];
         if opens {
-            // Once the other end has heard of it, nothing else is its beginning.
+            // Once the other end has heard of it, nothing else is its beginning. Until then, what it
+            // said before is void.
             if !it.answered {
                 (it.known, it.heard, it.sent, it.done) = (true, first, end, false);
                 if own == 0 {

@@ -174,9 +174,25 @@ impl<'t> Network<'t> {
                 Translator::Nat => v4(eni.private_ip),
                 Translator::Hyperplane | Translator::Endpoint => router,
             });
+            let mut to_one = to_one.min(ports);
+            // Behind an endpoint nobody sees which of a NAT gateway's addresses has a connection.
+            let alike = self.enis.iter().filter(|other| other.owner == eni.owner).count();
+            let hidden = translator == Translator::Nat && connection.way.endpoint.is_some();
+            let of_any = |other: &Connection<'t>| {
+                other.sent.protocol == desk.protocol
+                    && translator.destination(other) == destination
+                    && translator.eni(&other.way).is_some_and(|it| it.owner == eni.owner)
+            };
+            if hidden && alike > 1 {
+                if self.connections.iter().filter(|other| of_any(other)).count() >= to_one {
+                    want.perhaps.push((Reason::PortsExhausted, by));
+                }
+                to_one *= alike;
+            }
+            let there: &dyn Fn(&Connection<'t>) -> bool = if hidden { &of_any } else { &there };
             let limits: [Limit<'_, 't>; 2] = [
                 (all, (Reason::QuotaExceeded, by), &everywhere),
-                (to_one.min(ports), (Reason::PortsExhausted, by), &there),
+                (to_one, (Reason::PortsExhausted, by), there),
             ];
             for limit in limits {
                 if self.is_refused(limit, &passed, &mut want) {

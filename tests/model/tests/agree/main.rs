@@ -8,6 +8,7 @@
 
 mod burst;
 mod bytes;
+mod explanation;
 mod records;
 mod session;
 mod tally;
@@ -26,7 +27,7 @@ const FLOWS: usize = 100;
 const SLICE: u64 = 300;
 
 /// Ports that are used up to the last, in `cargo test` and where networks are asked for.
-const PATIENCE: [usize; 2] = [300, 6000];
+const PATIENCE: [usize; 2] = [100, 6000];
 
 #[test]
 fn engine_explanation_and_model_agree() {
