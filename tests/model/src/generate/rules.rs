@@ -24,7 +24,7 @@ pub(super) fn security_group(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> Vec<S
             2 if dice.percent(35) => directions.push(format!("{direction}: []")),
             _ => {
                 let mut rules = Vec::new();
-                if dice.percent(if direction == "egress" { 84 } else { 76 }) {
+                if dice.percent(if direction == "egress" { 80 } else { 72 }) {
                     rules.push(format!("{{ protocol: all, {peer}: 0.0.0.0/0 }}"));
                 }
                 for _ in 0..dice.between(1, 3) {
