@@ -44,10 +44,11 @@ pub fn changes(previous: &Plan, next: &Plan) -> Vec<Change> {
     let hosts = previous.attachments.iter().filter(|host| gone.contains(&host.id));
     changes.extend(hosts.map(|host| Change::RemoveAttachment(host.id)));
     let enis = previous.enis.iter().filter(|eni| taken_out.contains(&eni.id));
-    // An address that a NAT gateway has no longer, while it still has others.
+    // An address that a NAT gateway has no longer, while it still has others. In another subnet it
+    // is another gateway.
     let remain: HashSet<_> = next.enis.iter().filter_map(gateway).collect();
     changes.extend(enis.map(|eni| match gateway(eni) {
-        Some(gateway) if remain.contains(gateway) && !after.contains_key(&eni.id) => {
+        Some(gateway) if remain.contains(&gateway) && !after.contains_key(&eni.id) => {
             Change::DrainEni(eni.id.clone())
         }
         _ => Change::RemoveEni(eni.id.clone()),
@@ -83,10 +84,10 @@ pub fn changes(previous: &Plan, next: &Plan) -> Vec<Change> {
     changes
 }
 
-/// The NAT gateway whose interface this is.
-fn gateway(eni: &Eni) -> Option<&ResourceId> {
+/// The NAT gateway whose interface this is, and where it stands.
+fn gateway(eni: &Eni) -> Option<(&ResourceId, &ResourceId)> {
     match &eni.owner {
-        EniOwner::NatGateway { id } => Some(id),
+        EniOwner::NatGateway { id } => Some((id, &eni.subnet)),
         _ => None,
     }
 }

@@ -214,6 +214,21 @@ fn nat_gateway_addresses_keep_their_interfaces_and_the_primary_stays_first() {
     assert_eq!(ids.len(), 3);
 }
 
+/// What drained would be led by the routes of a subnet that it is not in.
+#[test]
+fn a_nat_gateway_in_another_subnet_is_another_one_and_nothing_of_it_drains() {
+    let gateway = |subnet: &str, ips: &str| {
+        let gateway = format!("egress: {{ subnet: {subnet}, public_ips: [{ips}] }}");
+        network(&format!("    nat_gateways: {{ {gateway} }}"), "")
+    };
+    let before = planned(&gateway("a", "203.0.113.1, 203.0.113.2"));
+    let moved = next(&before, &gateway("b", "203.0.113.1"));
+    let steps = changes(&before, &moved);
+    assert!(steps.iter().all(|step| !matches!(step, Change::DrainEni(_))), "{steps:?}");
+    let removed = steps.iter().filter(|step| matches!(step, Change::RemoveEni(_)));
+    assert_eq!(removed.count(), 2, "{steps:?}");
+}
+
 #[test]
 fn a_private_nat_gateway_keeps_its_interfaces_and_addresses() {
     let gateway = |secondary: u32, instances: &str| {

@@ -215,11 +215,12 @@ impl<'t> Network<'t> {
     pub fn reload(&mut self, topology: &'t Topology, plan: &'t Plan) {
         let mut enis: Vec<&'t Eni> = plan.enis.iter().collect();
         // An address that a NAT gateway loses while it keeps others drains, unless somebody else
-        // needs it (NAT-07).
+        // needs it (NAT-07). In another subnet it is another gateway.
         for before in &self.plan.enis {
             let EniOwner::NatGateway { .. } = before.owner else { continue };
             let stays = plan.enis.iter().any(|eni| eni.id == before.id);
-            let gateway = plan.enis.iter().any(|eni| eni.owner == before.owner);
+            let there = |eni: &Eni| eni.owner == before.owner && eni.subnet == before.subnet;
+            let gateway = plan.enis.iter().any(there);
             let needed = plan.enis.iter().any(|eni| {
                 let private = eni.vpc == before.vpc && holds(eni, v4(before.private_ip));
                 private || (eni.public_ip.is_some() && eni.public_ip == before.public_ip)
@@ -242,14 +243,12 @@ impl<'t> Network<'t> {
             self.end(place);
         }
         if let Some((place, direction)) = self.connection_of(from, packet) {
-            let mut connection = self.connections[place].clone();
-            // What is answered by an echo reply was an echo, whatever else it said (NAT-04).
-            if packet.protocol == ICMP && packet.icmp == (0, 0) {
-                connection.sent.icmp = (8, 0);
-            }
-            // Messages of several types and codes make one conversation of ICMP without identifiers.
+            let connection = self.connections[place].clone();
+            // Messages of several types and codes make one conversation of ICMP without identifiers;
+            // but what an echo reply answers was an echo.
             let icmp = match direction {
                 Direction::Forward => packet.icmp,
+                Direction::Return if packet.protocol == ICMP && packet.icmp == (0, 0) => (8, 0),
                 Direction::Return => connection.sent.icmp,
             };
             match self.again(&connection, icmp) {
@@ -297,9 +296,10 @@ impl<'t> Network<'t> {
         distinct(fates)
     }
 
-    /// Whoever gets a packet of a connection whose time is over notices that.
+    /// Whoever gets a packet of a connection whose time is over notices that, and so for the one that
+    /// had its port before.
     fn notice(&mut self, from: AttachmentId, packet: &Packet) {
-        if let Some((place, _)) = self.connection_of(from, packet)
+        while let Some((place, _)) = self.connection_of(from, packet)
             && self.is_over(&self.connections[place])
         {
             self.end(place);
