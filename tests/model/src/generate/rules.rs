@@ -24,7 +24,13 @@ pub(super) fn security_group(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> Vec<S
             2 if dice.percent(35) => directions.push(format!("{direction}: []")),
             _ => {
                 let mut rules = Vec::new();
-                if dice.percent(if direction == "egress" { 80 } else { 72 }) {
+                // Behind an appliance, a rule that names a group counts only where none admits all.
+                let all = match direction {
+                    "egress" => 80,
+                    _ if vpc.appliances.is_empty() => 72,
+                    _ => 55,
+                };
+                if dice.percent(all) {
                     rules.push(format!("{{ protocol: all, {peer}: 0.0.0.0/0 }}"));
                 }
                 for _ in 0..dice.between(1, 3) {
