@@ -24,7 +24,14 @@ impl Trial<'_> {
         let translated = |it: &&Exchange| {
             it.request.source_port != 0 && it.request.source_port != it.reply.destination_port
         };
-        let candidates: Vec<Exchange> = self.live.iter().filter(translated).copied().collect();
+        let mut candidates: Vec<Exchange> = self.live.iter().filter(translated).copied().collect();
+        // Only a NAT gateway has a limit for each destination.
+        let by_nat =
+            |it: &&Exchange| self.network.crossed(it.from, &it.request).contains(&"NAT gateway");
+        let limited: Vec<Exchange> = candidates.iter().filter(by_nat).copied().collect();
+        if !limited.is_empty() && dice.percent(60) {
+            candidates = limited;
+        }
         if candidates.is_empty() {
             return Ok(());
         }
@@ -34,7 +41,8 @@ impl Trial<'_> {
         let mut source_port = dice.between(1024, 20_000) as u16;
         let mut open: Vec<Exchange> = Vec::new();
         for round in 0..ROUNDS {
-            let flow = if round == 0 { flows[0] } else { dice.one(&flows) };
+            let same = round == 0 || dice.percent(50);
+            let flow = if same { flows[0] } else { dice.one(&flows) };
             let tries = match round {
                 0 => most,
                 _ if most <= MANY && dice.percent(40) => most,
