@@ -85,10 +85,10 @@ impl File {
                 (dice.between(1, 4), connections, dice.between(1, 3))
             }
             48..80 => {
-                let near = dice.one(&[6, 33, 64, 130, 150, 192]);
+                let near = dice.one(&[6, 33, 64, 130, 140, 150, 192]);
                 let count = near + dice.below(5) - 2;
                 let connections = dice.one(&[count - 1, count, count + 3, 65_000, 65_000]);
-                (count, connections, dice.one(&[count - 1, count, 55_000, 55_000]))
+                (count, connections, dice.one(&[count - 1, count, count, 55_000]))
             }
             80..82 => (4096 + dice.below(200) - 3, 65_000, 55_000),
             82..94 => {
