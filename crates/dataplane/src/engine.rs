@@ -423,11 +423,7 @@ impl Engine {
             return Passage::Refused { reason, request: request() };
         }
         let Way { nat, mtu, interface_endpoint, .. } = connection.path;
-        let onward = match self.fits(frame, target, half.ttl_decrement, mtu) {
-            Ok(Onward { cut: Some(_), .. }) if interface_endpoint => Err(Misfit::Swallowed),
-            fit => fit.map_err(|misfit| misfit.on(interface_endpoint)),
-        };
-        let onward = match onward {
+        let onward = match self.fits(frame, target, half.ttl_decrement, mtu, interface_endpoint) {
             Ok(onward) => onward,
             Err(misfit) => {
                 let gateway = nat.filter(|_| direction == Direction::Request);
@@ -447,13 +443,15 @@ impl Engine {
     }
 
     /// Whether an admitted packet can go on: something is there to take it, it is small enough or
-    /// may be cut, and it may make another hop.
+    /// may be cut, and it may make another hop. Interface endpoints cut nothing and do not take part in
+    /// path MTU discovery (EP-15, MTU-03).
     fn fits(
         &self,
         frame: &Frame<'_>,
         target: AttachmentId,
         ttl_decrement: u8,
         way_mtu: u16,
+        interface_endpoint: bool,
     ) -> Result<Onward, Misfit> {
         let mtu = self.ports.port(target).mtu;
         if mtu == 0 {
@@ -466,6 +464,9 @@ impl Engine {
         let mtu = mtu.min(way_mtu);
         if frame.largest_packet() <= usize::from(mtu) {
             return Ok(Onward { target, cut: None });
+        }
+        if interface_endpoint {
+            return Err(Misfit::Swallowed);
         }
         if frame.may_be_cut(mtu) {
             return Ok(Onward { target, cut: Some(mtu) });

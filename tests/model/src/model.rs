@@ -28,6 +28,7 @@ mod back;
 mod connection;
 mod errors;
 mod explain;
+mod identifiers;
 mod journey;
 mod life;
 mod limits;
@@ -45,6 +46,7 @@ use viaduct_topology::{
 
 use crate::packet::{ICMP, Packet};
 use connection::Connection;
+use identifiers::Named;
 use journey::{Journey, Settled, Way};
 use limits::Openings;
 use ports::{Desk, Freed, Refused, Want};
@@ -82,6 +84,8 @@ pub struct Network<'t> {
     unclear: Vec<(Desk, u16)>,
     /// Where a connection ended without a close whose port could not be seen.
     hidden: Vec<Desk>,
+    /// What the identifiers of ICMP echoes became.
+    named: Vec<Named>,
     recycled: usize,
     /// Openings through Hyperplane ENIs, as far as time has not forgotten them.
     openings: Vec<Openings<'t>>,
@@ -151,6 +155,7 @@ impl<'t> Network<'t> {
             unseen: Vec::new(),
             unclear: Vec::new(),
             hidden: Vec::new(),
+            named: Vec::new(),
             recycled: 0,
             openings: Vec::new(),
         }
@@ -341,7 +346,8 @@ impl<'t> Network<'t> {
         }
         match self.deliver(from, packet, (way.receiver, way.arrival), &way) {
             Fate::Arrives { at, packet: arrival, opened: _ } => {
-                let connection = Connection::new(from, *packet, way, self.now);
+                let settings = &self.topology.settings;
+                let connection = Connection::new(from, *packet, way, self.now, settings);
                 Ok(Fate::Arrives {
                     at,
                     packet: arrival,

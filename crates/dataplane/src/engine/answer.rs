@@ -12,7 +12,7 @@ use viaduct_wire::{
     tcp,
 };
 
-use super::{Engine, Misfit, Refusal};
+use super::{Engine, Refusal};
 use crate::{inventory::ENVIRONMENT_GATEWAY, inventory::Place, moment::Moment, scratch::Scratch};
 
 /// ICMP errors a second at most, for each worker; as many may come at once (RFC 1812, section
@@ -41,17 +41,6 @@ impl ErrorBudget {
         let some = self.left > 0;
         self.left -= u64::from(some);
         some
-    }
-}
-
-impl Misfit {
-    /// Interface endpoints do not take part in path MTU discovery, nor do they let through what those
-    /// behind them say (EP-15, MTU-03).
-    pub(super) fn on(self, interface_endpoint: bool) -> Self {
-        match self {
-            Self::TooBig { .. } if interface_endpoint => Self::Swallowed,
-            other => other,
-        }
     }
 }
 

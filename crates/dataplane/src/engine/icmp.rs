@@ -105,8 +105,10 @@ impl Engine {
         if !may_pass {
             return Err(refused(Reason::RateLimited));
         }
-        let onward = self.fits(frame, target, ttl_decrement, u16::MAX).map_err(|misfit| {
-            Refusal { request, ..self.unfit(frame, misfit, ingress, None, now, scratch) }
+        let onward = self.fits(frame, target, ttl_decrement, u16::MAX, false);
+        let onward = onward.map_err(|misfit| Refusal {
+            request,
+            ..self.unfit(frame, misfit, ingress, None, now, scratch)
         })?;
         // What the other end sends is what the error must be about; its address, the receiver.
         let (sent, end, seen) = match direction {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use viaduct_topology::{Reason, inventory::AttachmentId, model::Settings};
 use viaduct_wire::{Flow, Frame, L4};
 
-use super::{Engine, Misfit, Onward, Refusal, Way, adjust::Adjustment, answer::no_connection};
+use super::{Engine, Onward, Refusal, Way, adjust::Adjustment, answer::no_connection};
 use crate::{
     account::Claim,
     connection::{Connection, Direction, Half, InsertError, Key, LEASES, Timeouts},
@@ -107,12 +107,9 @@ impl Engine {
             let forgets = path.v2n().or(path.nat.as_ref()).is_some();
             return Err(no_connection(frame, forgets, scratch).into());
         }
-        let silent = path.has_interface_endpoint();
-        let onward = match self.fits(frame, path.target, path.ttl_decrement, path.mtu) {
-            Ok(Onward { cut: Some(_), .. }) if silent => Err(Misfit::Swallowed),
-            fit => fit.map_err(|misfit| misfit.on(silent)),
-        };
-        let onward = match onward {
+        let Path { target, ttl_decrement, mtu, .. } = path;
+        let interface_endpoint = path.has_interface_endpoint();
+        let onward = match self.fits(frame, target, ttl_decrement, mtu, interface_endpoint) {
             Ok(onward) => onward,
             Err(misfit) => {
                 let sender = path.nat.as_ref().map(|nat| nat.ip);
@@ -139,8 +136,8 @@ impl Engine {
             opener: ingress,
             tracking: path.tracking,
             nat: path.nat.as_ref().map(|nat| nat.ip),
-            mtu: path.mtu,
-            interface_endpoint: path.has_interface_endpoint(),
+            mtu,
+            interface_endpoint,
         };
         let mut connection = Connection::new(
             request,

@@ -16,8 +16,7 @@ const SHRINK: u32 = 32;
 /// A destination and the ports in use towards it, as offsets into the table's range.
 #[derive(Debug)]
 pub(super) struct Destination {
-    pub(super) address: Ipv4Addr,
-    pub(super) port: u16,
+    pub(super) to: (Ipv4Addr, u16),
     used: Used,
 }
 
@@ -45,12 +44,8 @@ struct Map {
 }
 
 impl Destination {
-    pub(super) fn new((address, port): (Ipv4Addr, u16)) -> Self {
-        Self { address, port, used: Used::Inline { len: 0, ports: [0; INLINE] } }
-    }
-
-    pub(super) fn is(&self, (address, port): (Ipv4Addr, u16)) -> bool {
-        self.address == address && self.port == port
+    pub(super) fn new(to: (Ipv4Addr, u16)) -> Self {
+        Self { to, used: Used::Inline { len: 0, ports: [0; INLINE] } }
     }
 
     /// How many ports are in use.

@@ -81,8 +81,8 @@ impl Space {
         let hash_of_it = hash(hasher, destination);
         let entry = destinations[table(hash_of_it)].entry(
             hash_of_it,
-            |known| known.is(destination),
-            |known| hash(hasher, (known.address, known.port)),
+            |known| known.to == destination,
+            |known| hash(hasher, known.to),
         );
         let known = match &entry {
             Entry::Occupied(known) => Some(known.get()),
@@ -131,7 +131,7 @@ impl Space {
     pub(super) fn give_back(&mut self, destination: (Ipv4Addr, u16), port: u16, closed: bool) {
         let hash = hash(&self.hasher, destination);
         let destinations = &mut self.destinations[table(hash)];
-        let Ok(mut known) = destinations.find_entry(hash, |known| known.is(destination)) else {
+        let Ok(mut known) = destinations.find_entry(hash, |known| known.to == destination) else {
             debug_assert!(false, "{destination:?} has no port in use");
             return;
         };
@@ -184,7 +184,7 @@ impl Space {
     /// Calls `f` with each destination and port in use towards it.
     pub(super) fn for_each_use(&self, mut f: impl FnMut((Ipv4Addr, u16), u16)) {
         for known in self.destinations.iter().flatten() {
-            known.for_each(|port| f((known.address, known.port), port));
+            known.for_each(|port| f(known.to, port));
         }
     }
 

@@ -48,17 +48,30 @@ pub fn flow(dice: &mut Dice, topology: &Topology, plan: &Plan, earlier: &[Flow])
         }
     }
     let from = sender(dice, plan);
+    let unchecked = interface(plan, from).is_some_and(|eni| !eni.source_dest_check);
+    if unchecked && !earlier.is_empty() && dice.percent(10) {
+        // What an appliance passes on, which may have come another way as well.
+        let passed_on = dice.one(earlier);
+        let own_source = false;
+        return Flow { from: from.id, own_source, complaint: None, ..passed_on };
+    }
     let own = match interface(plan, from).map(|eni| &eni.secondary_private_ips) {
         Some(more) if !more.is_empty() && dice.percent(25) => v4(more[0]),
         _ => own_address(topology, plan, from),
     };
     let (destination, destination_port) = destination(dice, topology, plan, from);
-    let unchecked = |eni: &Eni| !eni.source_dest_check;
-    let spoofed = dice.percent(if interface(plan, from).is_some_and(unchecked) { 20 } else { 3 });
+    let spoofed = dice.percent(if unchecked { 15 } else { 3 });
     let source = if spoofed { other_source(dice, plan, own) } else { own };
     let (protocol, icmp) = protocol(dice, from);
     let with_ports = matches!(protocol, TCP | UDP);
+    let echoes: Vec<u16> = earlier
+        .iter()
+        .filter(|it| it.packet.source == source && it.packet.icmp == (8, 0))
+        .map(|it| it.packet.source_port)
+        .collect();
     let source_port = match dice.below(12) {
+        // An echo under an identifier that asks somebody else as well.
+        2..8 if icmp == (8, 0) && !echoes.is_empty() => dice.one(&echoes),
         0 => dice.one(&[0, 1, 1023, 1024, 32_767, 32_768, 60_999, 61_000, 65_535]),
         1 => destination_port.max(1),
         _ => any_port(dice),

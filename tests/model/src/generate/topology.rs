@@ -74,36 +74,67 @@ impl File {
     }
 
     /// In some networks ports and connections are few, so that they run out: a handful, or as many
-    /// as somebody may keep count of in another way from then on. Interfaces keep the limits that
-    /// they were made with, so no change touches these.
+    /// as somebody may keep count of in another way from then on. Interfaces keep the ports and the
+    /// profile that they were made with, so no change touches these.
     fn settings(&mut self) {
         let mut dice = Dice::labelled(self.seed, "settings");
         let first: usize = dice.one(&[1024, 32_768, 40_000]);
-        let (count, connections, per_destination) = match dice.below(400) {
-            0..48 => {
-                let connections = dice.one(&[2, 5, 9, 65_000, 65_000]);
-                (dice.between(1, 4), connections, dice.between(1, 3))
-            }
+        let mut settings = Vec::new();
+        if dice.percent(20) {
+            settings.push("profile: rfc".to_owned());
+        }
+        if let Some((count, limits)) = self.limits(&mut dice) {
+            settings.push(format!("source_ports: {first}-{}, {limits}", first + count - 1));
+        } else if dice.percent(4) {
+            settings.push(format!("eni_connections_per_second: {}", dice.between(1, 8)));
+        }
+        settings.extend(self.timers());
+        self.line(&format!("settings: {{ {} }}", settings.join(", ")));
+    }
+
+    /// How many ports there are, and of how many connections.
+    fn limits(&self, dice: &mut Dice) -> Option<(usize, String)> {
+        let kind = dice.below(400);
+        let few = dice.between(1, 4);
+        let near = dice.one(&[6, 33, 64, 130, 140, 150, 192]) + dice.below(5) - 2;
+        let many = 4096 + dice.below(200) - 3;
+        let mut dice = self.dice("limits");
+        let (count, connections, per_destination) = match kind {
+            0..48 => (few, dice.one(&[2, 5, 9, 65_000, 65_000]), dice.between(1, 3)),
             48..80 => {
-                let near = dice.one(&[6, 33, 64, 130, 140, 150, 192]);
-                let count = near + dice.below(5) - 2;
-                let connections = dice.one(&[count - 1, count, count + 3, 65_000, 65_000]);
-                (count, connections, dice.one(&[count - 1, count, count, 55_000]))
+                let connections = dice.one(&[near - 1, near, near + 3, 65_000, 65_000]);
+                (near, connections, dice.one(&[near - 1, near, near, 55_000]))
             }
-            80..82 => (4096 + dice.below(200) - 3, 65_000, 55_000),
-            82..94 => {
-                let rate = dice.between(1, 8);
-                return self.line(&format!("settings: {{ eni_connections_per_second: {rate} }}"));
-            }
-            _ => return,
+            80..82 => (many, 65_000, 55_000),
+            _ => return None,
         };
-        let last = first + count - 1;
         let own = dice.one(&["none", "none", "none", "none", "1", "4"]);
-        self.line(&format!(
-            "settings: {{ source_ports: {first}-{last}, eni_connections: {connections}, \
-             nat_gateway_connections_per_destination: {per_destination}, \
-             environment_connections: {own} }}"
-        ));
+        let limits = format!(
+            "eni_connections: {connections}, environment_connections: {own}, \
+             nat_gateway_connections_per_destination: {per_destination}"
+        );
+        Some((count, limits))
+    }
+
+    /// Times of those who translate and of those who do not, shorter and longer than the others'.
+    fn timers(&self) -> Option<String> {
+        let mut dice = self.dice("timers");
+        if !dice.percent(30) {
+            return None;
+        }
+        let mut seconds = || dice.one(&[20, 45, 100, 240, 350, 1000]);
+        let mut times = |names: &[&str]| {
+            let times = names.iter().map(|name| format!("{name}_timeout: {}", seconds()));
+            times.collect::<Vec<_>>().join(", ")
+        };
+        let tcp = ["tcp_opening", "tcp_established", "tcp_closing"];
+        Some(format!(
+            "connection_tracking: {{ {}, {} }}, nat: {{ {}, {} }}",
+            times(&tcp),
+            times(&["udp", "udp_stream", "icmp", "other"]),
+            times(&tcp),
+            times(&["udp", "icmp"]),
+        ))
     }
 
     fn prefix_lists(&mut self) {

@@ -3,6 +3,7 @@
 use viaduct_topology::{
     Reason,
     inventory::{AttachmentId, Host},
+    model::Settings,
 };
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     back::Ports,
     distinct,
     journey::{End, Journey, Settled, Tracked, Way},
-    life::Life,
+    life::{Life, Patience},
 };
 use crate::packet::Packet;
 
@@ -30,6 +31,7 @@ pub(super) struct Connection<'t> {
     /// The source port at the NAT gateway, if there is one on the way and it could be seen.
     pub(super) nat_port: Option<u16>,
     pub(super) life: Life,
+    pub(super) patience: Patience,
 }
 
 /// How a connection stands now.
@@ -44,10 +46,18 @@ pub(super) struct Standing<'t> {
 }
 
 impl<'t> Connection<'t> {
-    pub(super) fn new(opener: AttachmentId, sent: Packet, way: Way<'t>, now: u64) -> Self {
+    pub(super) fn new(
+        opener: AttachmentId,
+        sent: Packet,
+        way: Way<'t>,
+        now: u64,
+        settings: &Settings,
+    ) -> Self {
         let (receiver, received) = (way.receiver, way.arrival);
         let life = Life::begin(&sent, now);
-        Self { opener, receiver, sent, received, way, v2n_port: None, nat_port: None, life }
+        let patience = Patience::of(sent.protocol, way.translates_port(), settings);
+        let (v2n_port, nat_port) = (None, None);
+        Self { opener, receiver, sent, received, way, v2n_port, nat_port, life, patience }
     }
 }
 

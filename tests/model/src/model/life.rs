@@ -3,11 +3,44 @@
 //!
 //! Sequence numbers here never wrap round.
 
+use viaduct_topology::model::Settings;
+
 use super::{Direction, connection::Connection};
 use crate::packet::{ICMP, Packet, Segment, TCP, UDP};
 
-/// Seconds that a connection which is closing lives.
-const CLOSING: u64 = 240;
+/// How long nothing may be said, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    opening: u64,
+    established: u64,
+    closing: u64,
+}
+
+impl Patience {
+    /// Everybody who holds a connection has a patience of his own, and the shortest counts: the groups
+    /// that remember it (SG-25), and whoever translates it (NAT-10, HYP-14).
+    pub(super) fn of(protocol: u8, translated: bool, settings: &Settings) -> Self {
+        let (groups, nat) = (&settings.connection_tracking, &settings.nat);
+        let tracked = match protocol {
+            TCP => [
+                groups.tcp_opening_timeout,
+                groups.tcp_established_timeout,
+                groups.tcp_closing_timeout,
+            ],
+            UDP => [groups.udp_timeout, groups.udp_stream_timeout, groups.udp_timeout],
+            ICMP => [groups.icmp_timeout; 3],
+            _ => [groups.other_timeout; 3],
+        };
+        let kept = match protocol {
+            _ if !translated => [u32::MAX; 3],
+            TCP => [nat.tcp_opening_timeout, nat.tcp_established_timeout, nat.tcp_closing_timeout],
+            ICMP => [nat.icmp_timeout; 3],
+            _ => [nat.udp_timeout; 3],
+        };
+        let shortest = |phase: usize| u64::from(tracked[phase].min(kept[phase])) * 1000;
+        Self { opening: shortest(0), established: shortest(1), closing: shortest(2) }
+    }
+}
 
 /// What was seen of a connection, apart from where it leads.
 #[derive(Clone, Copy, Debug)]
@@ -200,7 +233,8 @@ impl Connection<'_> {
         self.life.pass(direction, packet, now);
         // A RST makes nothing live longer.
         if packet.protocol == TCP && packet.segment.resets() && self.life.tcp() == Phase::Closing {
-            self.life.last = before.min(now + CLOSING * 1000) - CLOSING * 1000;
+            let closing = self.patience.closing;
+            self.life.last = before.min(now + closing) - closing;
         }
     }
 
@@ -217,18 +251,14 @@ impl Connection<'_> {
 
     /// The moment from which on nobody remembers it, in milliseconds.
     pub(super) fn deadline(&self) -> u64 {
-        let seconds = match (self.sent.protocol, self.life.tcp(), self.life.others()) {
-            // NAT-10, HYP-14; else SG-25. AWS is silent on the other phases of TCP.
-            (TCP, Phase::Established, _) if self.way.translates_port() => 350,
-            (TCP, Phase::Established, _) => 432_000,
-            (TCP, ..) => CLOSING,
-            (UDP, _, Phase::Established) => 180,
-            (UDP, ..) => 30,
-            // Of ICMP, nothing is said: the least that RFC 5508 allows (REQ-2).
-            (ICMP, ..) => 60,
-            // SG-18.
-            _ => 600,
+        let Patience { opening, established, closing } = self.patience;
+        let phase = if self.sent.protocol == TCP { self.life.tcp() } else { self.life.others() };
+        let patience = match phase {
+            Phase::Opening => opening,
+            Phase::Established => established,
+            Phase::Closing => closing,
+            Phase::Closed => 0,
         };
-        self.life.last + seconds * 1000
+        self.life.last + patience
     }
 }

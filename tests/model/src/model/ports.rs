@@ -1,8 +1,12 @@
 //! Source ports of translated connections: who has room, and which port is right.
 //!
 //! Whoever translates gives each connection a port: a free one while there is any, else one that
-//! has connections to other destinations only. A free port whose last connection was not seen to
+//! has connections to other destinations only. Of ICMP, whoever has a port already keeps it
+//! ([`identifiers`](super::identifiers)). A free port whose last connection was not seen to
 //! close is given only if there is no other (RFC 6888, REQ-8).
+//!
+//! With the RFCs' profile no port has two connections, and those are preferred that are even or odd
+//! like the sender's own (RFC 4787, REQ-3 and 4).
 //!
 //! Two things are hidden from here: a port behind which another translates, and whether a connection
 //! whose time is over was missed already by whoever has its ports. Where they matter, several
@@ -10,10 +14,14 @@
 
 use std::net::Ipv4Addr;
 
-use viaduct_topology::{Reason, ResourceId, inventory::Eni, model::PortRange};
+use viaduct_topology::{
+    Reason, ResourceId,
+    inventory::Eni,
+    model::{PortRange, Profile},
+};
 
 use super::{Connection, Network, journey::Way, v4};
-use crate::packet::Packet;
+use crate::packet::{ICMP, Packet};
 
 /// How long a port rests, in milliseconds. Those that begin within a second of each other may rest
 /// a second longer.
@@ -88,8 +96,13 @@ impl Translator {
         }
     }
 
+    /// Whether nobody translates before it.
+    pub(super) fn is_first(self, way: &Way<'_>) -> bool {
+        TRANSLATORS.into_iter().find(|it| it.eni(way).is_some()) == Some(self)
+    }
+
     /// The port that it gave to a connection, if that could be seen.
-    fn port(self, connection: &Connection<'_>) -> Option<u16> {
+    pub(super) fn port(self, connection: &Connection<'_>) -> Option<u16> {
         match self {
             Self::Hyperplane => connection.v2n_port,
             Self::Nat => connection.nat_port,
@@ -98,7 +111,7 @@ impl Translator {
     }
 
     /// Where it sees a connection go (NAT-05).
-    const fn destination(self, connection: &Connection<'_>) -> (Ipv4Addr, u16) {
+    pub(super) const fn destination(self, connection: &Connection<'_>) -> (Ipv4Addr, u16) {
         let packet = match self {
             Self::Hyperplane | Self::Nat => &connection.sent,
             Self::Endpoint => &connection.received,
@@ -113,7 +126,7 @@ impl Desk {
     }
 
     /// Whether it is this one that gives a connection its port.
-    fn serves(&self, connection: &Connection<'_>, translator: Translator) -> bool {
+    pub(super) fn serves(&self, connection: &Connection<'_>, translator: Translator) -> bool {
         connection.sent.protocol == self.protocol
             && translator.eni(&connection.way).is_some_and(|eni| self.is_at(eni))
     }
@@ -190,9 +203,35 @@ impl<'t> Network<'t> {
                 to_one *= alike;
             }
             let there: &dyn Fn(&Connection<'t>) -> bool = if hidden { &of_any } else { &there };
-            let limits: [Limit<'_, 't>; 2] = [
+            // Where no two connections share a port, they are as many as there are ports.
+            let of_protocol = |other: &Connection<'t>| {
+                other.sent.protocol == desk.protocol
+                    && translator.eni(&other.way).is_some_and(|it| match hidden {
+                        true => it.owner == eni.owner,
+                        false => desk.is_at(it),
+                    })
+            };
+            let mut alone = usize::MAX;
+            if !self.shares_ports() {
+                let most = if hidden { ports * alike } else { ports };
+                let used = self.connections.iter().filter(|other| of_protocol(other)).count();
+                if desk.protocol != ICMP {
+                    alone = most;
+                }
+                // Of ICMP, some have the port of another; of several addresses, one may be full.
+                let unclear = desk.protocol == ICMP || (hidden && alike > 1);
+                if unclear && used >= ports {
+                    want.perhaps.push((Reason::PortsExhausted, by));
+                }
+            }
+            let there_now = self.connections.iter().filter(|other| there(other)).count();
+            if there_now < ports && there_now + self.taken_ports(connection) >= ports {
+                want.perhaps.push((Reason::PortsExhausted, by));
+            }
+            let limits: [Limit<'_, 't>; 3] = [
                 (all, (Reason::QuotaExceeded, by), &everywhere),
                 (to_one, (Reason::PortsExhausted, by), there),
+                (alone, (Reason::PortsExhausted, by), &of_protocol),
             ];
             for limit in limits {
                 if self.is_refused(limit, &passed, &mut want) {
@@ -206,6 +245,21 @@ impl<'t> Network<'t> {
             want.surely = Some((Reason::RateLimited, None));
         }
         want
+    }
+
+    /// How many ports at most are of no use to a connection because what would be its replies belongs
+    /// to others: somebody uses an address that is not his.
+    fn taken_ports(&self, connection: &Connection<'t>) -> usize {
+        let reply = connection.received.backwards();
+        let takes = |flow: &Packet, from| {
+            Packet { destination_port: flow.destination_port, ..reply }.same_flow(flow)
+                && self.same_ingress(from, connection.receiver)
+        };
+        let all = self.connections.iter();
+        all.filter(|other| {
+            takes(&other.sent, other.opener) || takes(&other.received.backwards(), other.receiver)
+        })
+        .count()
     }
 
     /// Whether there are as many connections as there may be, beyond doubt.
@@ -251,6 +305,7 @@ impl<'t> Network<'t> {
             let desk = Desk::of(eni, connection.sent.protocol);
             if number + 1 == seen {
                 self.may_give(translator, &desk, connection, port)?;
+                self.name(translator, &desk, connection, port);
                 match translator {
                     Translator::Hyperplane => connection.v2n_port = Some(port),
                     Translator::Nat => connection.nat_port = Some(port),
@@ -293,7 +348,21 @@ impl<'t> Network<'t> {
         if holders.iter().any(|other| translator.destination(other) == destination) {
             return Err(format!("port {port} has a connection to this destination already"));
         }
+        let (named, surely) = self.named(translator, desk, connection);
+        if named.contains(&port) {
+            return Ok(());
+        }
+        // A connection whose port could not be seen may have been the first of its sender.
+        if surely && carried().all(|other| translator.port(other).is_some()) {
+            return Err(format!("its identifier is {} already, not {port}", named[0]));
+        }
         let shared = !holders.is_empty();
+        if shared && !self.shares_ports() {
+            return Err(format!("port {port} has a connection already"));
+        }
+        let unlike = self.topology.settings.profile == Profile::Rfc
+            && translator.is_first(&connection.way)
+            && port % 2 != connection.sent.source_port % 2;
         let resting = self.freed.iter().any(|freed| {
             freed.desk == *desk
                 && freed.port == port
@@ -301,7 +370,8 @@ impl<'t> Network<'t> {
                 && self.now < freed.rested()
         });
         // Connections whose port could not be seen may have any.
-        if !(shared || resting) || carried().any(|other| translator.port(other).is_none()) {
+        if !(shared || resting || unlike) || carried().any(|other| translator.port(other).is_none())
+        {
             return Ok(());
         }
         let mut taken = vec![false; 1 << 16];
@@ -310,19 +380,27 @@ impl<'t> Network<'t> {
             .for_each(|port| taken[usize::from(port)] = true);
         // A port is of no use if replies to it belong to a connection of another interface, which
         // had the address before.
-        let other =
-            (range.first..=range.last).filter(|port| !taken[usize::from(*port)]).find(|port| {
-                let reply = Packet { source_port: *port, ..connection.received }.backwards();
-                (shared || self.has_rested(desk, *port))
-                    && self.connection_of(connection.receiver, &reply).is_none()
-            });
+        let step = if unlike && !(shared || resting) { 2 } else { 1 };
+        let first = range.first + u16::from(step == 2 && range.first % 2 == port % 2);
+        let mut free = (first..=range.last).step_by(step).filter(|port| !taken[usize::from(*port)]);
+        let other = free.find(|port| {
+            let reply = Packet { source_port: *port, ..connection.received }.backwards();
+            (shared || self.has_rested(desk, *port))
+                && self.connection_of(connection.receiver, &reply).is_none()
+        });
         match other {
             Some(free) if shared => {
                 Err(format!("port {port} has a connection already, and {free} has none"))
             }
-            Some(free) => Err(format!("port {port} is to rest, and {free} need not")),
+            Some(free) if resting => Err(format!("port {port} is to rest, and {free} need not")),
+            Some(free) => Err(format!("port {port} is unlike its own, and {free} is not")),
             None => Ok(()),
         }
+    }
+
+    /// Whether connections to different destinations may share a port.
+    fn shares_ports(&self) -> bool {
+        self.topology.settings.profile == Profile::Aws
     }
 
     /// Whether a port is one that has rested, while there are others that never were in use.
@@ -376,6 +454,7 @@ impl<'t> Network<'t> {
             if shared {
                 continue;
             }
+            self.unname(&key.0, port);
             // One of those that shared it is enough for it to rest.
             let rest = match (self.unclear.contains(&key), self.unseen.contains(&key)) {
                 (true, _) => Rest::Unclear,
