@@ -340,6 +340,24 @@ fn a_packet_too_big_for_the_next_hop_is_cut_if_it_may_be() {
     net.send("instance/web", &small).dropped_for(Reason::PacketTooBig);
 }
 
+// Conforms: MTU-02
+#[test]
+fn a_super_packet_too_big_for_the_next_hop_gets_smaller_segments() {
+    let mut net = Net::load(TOPOLOGY);
+    let from = (WEB.0, 40_000);
+    net.send("instance/web", &tcp(from, HOST, SYN, b"")).delivered_at("internet/host");
+    let answer = tcp(HOST, ("203.0.113.20", 40_000), SYN_ACK, b"");
+    net.send("internet/host", &answer).delivered_at("instance/web");
+    let large = tcp(from, HOST, ACK, &bytes(16_000)).in_segments(8000);
+    // With DF, its sender learns what passes; without, the network sees to it.
+    net.send("instance/web", &large).answered_for(Reason::PacketTooBig);
+    let arrived = net.send("instance/web", &large.without_df()).delivered_at("internet/host");
+    assert_eq!(arrived.segment_size(), 1460);
+    assert!(arrived.ip().ends_with(&bytes(16_000)));
+    let counters = net.engine.counters();
+    assert_eq!((counters.fragmented_packets, counters.sent_fragments), (2, 11));
+}
+
 // Conforms: RFC 7857 IPv4 ID
 #[test]
 fn identifications_behind_a_translator_are_its_own() {

@@ -5,7 +5,7 @@ mod support;
 use std::thread;
 
 use proptest::prelude::*;
-use support::{ACK, INSIDE, Net, Outcome, Packet, SYN, SYN_ACK, Tcp, echo, tcp, udp};
+use support::{ACK, INSIDE, Net, Outcome, Packet, SYN, SYN_ACK, Tcp, echo, icmp_error, tcp, udp};
 use viaduct_dataplane::{Usage, Verdict};
 use viaduct_topology::Reason;
 use viaduct_wire::VNET_HEADER_LEN;
@@ -260,29 +260,25 @@ fn an_environment_has_a_bandwidth_in_each_direction() {
     assert_eq!(reason(lost), None);
     let lost = net.send("instance/db", &to_other).dropped_for(Reason::RateLimited);
     assert!(lost.request.is_some(), "it was a reply");
+
+    // Instances have no such link.
+    let ((_, port), to) = net
+        .send("instance/db", &udp(("10.0.2.10", 1), PEER, b"?"))
+        .delivered_at("instance/peer")
+        .ends();
+    let back = udp((&to.0, to.1), ("10.0.2.10", port), &[0; 972]);
+    for _ in 0..300 {
+        net.send("instance/peer", &back).delivered_at("instance/db");
+    }
 }
 
 #[test]
 fn a_super_packet_counts_as_the_bytes_of_those_it_stands_for() {
     let mut net = Net::load(&network("environment_bandwidth: 1"));
     net.send(API, &tcp((INSIDE, 1), DB, SYN, b"")).delivered_at("instance/db");
-    let segment = super_packet(&tcp((INSIDE, 1), DB, ACK, &[0; 10_000]), 1000);
+    let segment = tcp((INSIDE, 1), DB, ACK, &[0; 10_000]).in_segments(1000);
     // Ten packets of 1,040 bytes; the SYN was 40.
     assert_eq!(passed(100, |_| net.send(API, &segment)), (262_144 - 40) / 10_400);
-}
-
-/// As segments of so many bytes of payload, behind a TCP header of 20 bytes.
-fn super_packet(packet: &Packet, size: u16) -> Packet {
-    let mut packet = packet.clone();
-    let header = &mut packet.0[..VNET_HEADER_LEN];
-    // NEEDS_CSUM, TCPv4; the checksum begins behind the IP header.
-    header[0] = 1;
-    header[1] = 1;
-    header[2..4].copy_from_slice(&40u16.to_le_bytes());
-    header[4..6].copy_from_slice(&size.to_le_bytes());
-    header[6..8].copy_from_slice(&20u16.to_le_bytes());
-    header[8..10].copy_from_slice(&16u16.to_le_bytes());
-    packet
 }
 
 // Conforms: NAT-16
@@ -320,11 +316,14 @@ fn a_nat_gateway_has_a_bandwidth() {
     let request = udp((INSIDE, 1), WEB, &[0; 972]);
     let ((address, port), _) = net.send(API, &request).delivered_at("internet/web").ends();
     let reply = udp(WEB, (&address, port), &[0; 972]);
-    let passed = passed(1000, |number| match number % 2 {
+    let whole = passed(1000, |number| match number % 2 {
         0 => net.send("internet/web", &reply),
         _ => net.send(API, &request),
     });
-    assert_eq!(passed, 262_144 / 1000 - 1);
+    assert_eq!(whole, 262_144 / 1000 - 1);
+    // What is left is enough for an error or two, which count as well.
+    let error = icmp_error(WEB.0, &address, 3, 3, &udp((&address, port), WEB, b"").ip()[..28]);
+    assert_eq!(passed(10, |_| net.send("internet/web", &error)), 144 / error.ip().len());
 }
 
 #[test]

@@ -332,6 +332,24 @@ impl Packet {
         self
     }
 
+    /// As segments of so many bytes of payload, for a TCP packet with headers of 20 bytes.
+    pub(crate) fn in_segments(mut self, size: u16) -> Self {
+        let header = &mut self.0[..VNET_HEADER_LEN];
+        // NEEDS_CSUM, TCPv4; the checksum begins behind the IP header.
+        header[0] = 1;
+        header[1] = 1;
+        header[2..4].copy_from_slice(&40_u16.to_le_bytes());
+        header[4..6].copy_from_slice(&size.to_le_bytes());
+        header[6..8].copy_from_slice(&20_u16.to_le_bytes());
+        header[8..10].copy_from_slice(&16_u16.to_le_bytes());
+        self
+    }
+
+    /// The payload of each segment, if it is a super-packet.
+    pub(crate) fn segment_size(&self) -> u16 {
+        u16::from_le_bytes([self.0[4], self.0[5]])
+    }
+
     /// In fragments with payloads of so many bytes each, in their order.
     pub(crate) fn fragments(&self, size: usize) -> Vec<Self> {
         let (header, rest) = etherparse::Ipv4Header::from_slice(self.ip()).expect("a header");
