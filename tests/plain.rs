@@ -266,7 +266,7 @@ fn an_agent_finds_a_daemon_of_the_same_kind_again() {
     let (function, db) = (namespace("function.api.1"), namespace("instance.db"));
     let listener = db.run(|| std::net::TcpListener::bind("0.0.0.0:5432")).unwrap().unwrap();
     std::thread::spawn(move || {
-        listener.incoming().map_while(Result::ok).for_each(common::tell_peer)
+        listener.incoming().map_while(Result::ok).for_each(common::tell_peer);
     });
     let gets_through = || {
         let answer = function.run(|| {
