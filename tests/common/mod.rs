@@ -83,6 +83,11 @@ impl Lab {
         Self::written(scenario, topology, &["--workers", &workers.to_string()])
     }
 
+    /// Brings up a topology that is written here, with plain devices.
+    pub(crate) fn plain(scenario: &str, topology: &str) -> Self {
+        Self::written(scenario, topology, &["--device", "plain"])
+    }
+
     fn written(scenario: &str, topology: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("topology.yaml");

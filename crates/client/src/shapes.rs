@@ -25,6 +25,8 @@ pub struct Status {
     pub generation: u32,
     /// Packet threads.
     pub workers: usize,
+    /// The kind of all hosts' devices: `offload` or `plain`.
+    pub device: String,
     /// The socket on which queues are handed over.
     pub attach_socket: PathBuf,
     /// How many hosts there are.

@@ -16,6 +16,7 @@ use crossbeam::utils::CachePadded;
 use tokio::sync::{mpsc, oneshot};
 use viaduct_dataplane::Engine;
 use viaduct_topology::inventory::AttachmentId;
+use viaduct_tun::{DeviceKind, queue::HEADER_LEN};
 
 use crate::{
     clock::Clock,
@@ -66,9 +67,10 @@ enum ChangeKind {
 }
 
 impl Fleet {
-    /// Starts the threads. What they have to tell comes out of `events`.
+    /// Starts the threads, for devices of this kind. What they have to tell comes out of `events`.
     pub(crate) fn start(
         count: usize,
+        device: DeviceKind,
         engine: &Arc<Engine>,
         clock: &Arc<Clock>,
         drops: &DropLog,
@@ -78,7 +80,7 @@ impl Fleet {
         for index in 0..count {
             let inbox = Arc::new(Inbox::new()?);
             let counters = Arc::new(CachePadded::new(WriteCounters::default()));
-            let worker = Worker::new(Tools {
+            let tools = Tools {
                 index,
                 engine: Arc::clone(engine),
                 scratch: engine.scratch(random()?),
@@ -87,14 +89,13 @@ impl Fleet {
                 drops: drops.queue(index),
                 counters: Arc::clone(&counters),
                 events: events.clone(),
-            })?;
+            };
             fleet.inboxes.push(inbox);
             fleet.counters.push(counters);
-            let thread = thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(move || worker.run())
-                .map_err(|source| Error::System { what: "start a packet thread", source })?;
-            fleet.threads.push(thread);
+            fleet.threads.push(match device {
+                DeviceKind::Offload => start_worker::<0>(tools)?,
+                DeviceKind::Plain => start_worker::<HEADER_LEN>(tools)?,
+            });
         }
         Ok(fleet)
     }
@@ -171,6 +172,16 @@ impl Ports {
         let _ = self.0.send(Change { kind, retired, passed });
         let _ = wait.await;
     }
+}
+
+/// Starts a packet thread for devices that leave so much of a frame in the buffer.
+fn start_worker<const HEADROOM: usize>(tools: Tools) -> Result<JoinHandle<()>, Error> {
+    let name = format!("worker-{}", tools.index);
+    let worker = Worker::<HEADROOM>::new(tools)?;
+    thread::Builder::new()
+        .name(name)
+        .spawn(move || worker.run())
+        .map_err(|source| Error::System { what: "start a packet thread", source })
 }
 
 async fn dispatch(inboxes: &[Arc<Inbox>], change: Change) {

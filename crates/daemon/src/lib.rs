@@ -141,7 +141,7 @@ async fn serve(
     let clock = Arc::new(Clock::new());
     let drops = Arc::new(DropLog::new(workers));
     let (report, reports) = mpsc::unbounded_channel();
-    let fleet = Fleet::start(workers, &engine, &clock, &drops, &report)?;
+    let fleet = Fleet::start(workers, options.device, &engine, &clock, &drops, &report)?;
     let (ports, dispatch) = fleet.ports();
     let ready = Ready {
         attach_socket: directory.attach_socket(),
@@ -150,7 +150,7 @@ async fn serve(
         hosts: plan.attachments.len(),
     };
     let network = Network::new(options.topology.clone(), topology, plan);
-    let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network));
+    let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
     let reloader = Arc::new(Reloader::new(
         Arc::clone(&engine),
         Arc::clone(&registry),
@@ -171,7 +171,13 @@ async fn serve(
     });
     let hang_ups = reload::catch_hang_up();
     on_ready(&ready);
-    tracing::info!(workers, hosts = ready.hosts, runtime_dir = %options.runtime_dir.display(), "ready");
+    tracing::info!(
+        workers,
+        device = %options.device,
+        hosts = ready.hosts,
+        runtime_dir = %options.runtime_dir.display(),
+        "ready"
+    );
     tokio::select! {
         ended = api::serve(control, running) => ended,
         ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use viaduct_tun::DeviceKind;
+
 use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
 
 /// How a daemon is started.
@@ -11,6 +13,8 @@ pub struct Options {
     pub topology: PathBuf,
     /// Where the sockets `attach.sock` and `control.sock` go. One daemon a directory.
     pub runtime_dir: PathBuf,
+    /// The kind of device whose queues are taken, for all hosts.
+    pub device: DeviceKind,
     /// Packet threads; one a core if not given.
     pub workers: Option<NonZeroUsize>,
     /// Connections at most, over all interfaces. Memory is taken as they come.
@@ -22,12 +26,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: `/run/viaduct`, a worker a core, a million connections, two seconds.
+    /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds.
     #[must_use]
     pub fn new(topology: impl Into<PathBuf>) -> Self {
         Self {
             topology: topology.into(),
             runtime_dir: DEFAULT_RUNTIME_DIR.into(),
+            device: DeviceKind::default(),
             workers: None,
             connections: 1_000_000,
             grace: Duration::from_secs(2),

@@ -36,7 +36,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use viaduct_dataplane::Engine;
 use viaduct_topology::inventory::AttachmentId;
 use viaduct_tun::{
-    Queue, Reply,
+    DeviceKind, Queue, Reply,
     handover::{DetachReason, RefusalReason},
 };
 
@@ -66,6 +66,8 @@ pub(crate) struct Registry {
     engine: Arc<Engine>,
     ports: Ports,
     network: RwLock<Arc<Network>>,
+    /// The kind of device whose queues are taken.
+    device: DeviceKind,
     /// What is attached or reconnecting; the others are detached.
     held: DashMap<AttachmentId, Held>,
     next_serial: AtomicU64,
@@ -125,9 +127,25 @@ impl Refusal {
 }
 
 impl Registry {
-    pub(crate) fn new(engine: Arc<Engine>, ports: Ports, network: Network) -> Self {
-        let network = RwLock::new(Arc::new(network));
-        Self { engine, ports, network, held: DashMap::new(), next_serial: AtomicU64::new(1) }
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        ports: Ports,
+        network: Network,
+        device: DeviceKind,
+    ) -> Self {
+        Self {
+            engine,
+            ports,
+            network: RwLock::new(Arc::new(network)),
+            device,
+            held: DashMap::new(),
+            next_serial: AtomicU64::new(1),
+        }
+    }
+
+    /// The kind of device whose queues are taken.
+    pub(crate) fn device(&self) -> DeviceKind {
+        self.device
     }
 
     /// The network in force.

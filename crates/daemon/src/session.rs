@@ -14,7 +14,7 @@ use tokio::{
 };
 use viaduct_control_plane::HostPlan;
 use viaduct_tun::{
-    Connection, HandoverError, Incoming, Listener, Offer, Queue, Reply,
+    Connection, DeviceKind, HandoverError, Incoming, Listener, Offer, Queue, Reply,
     handover::{self, DetachReason, HostEntry, PROTOCOL_VERSION, RefusalReason},
 };
 
@@ -156,7 +156,7 @@ async fn answer_to(request: Incoming, registry: &Registry, session: &Session) ->
             message: "hello was said before".to_owned(),
         },
         Incoming::Describe { name } => match registry.network().find(&name) {
-            Ok((_, plan)) => Reply::Plan(plan_for(&name, plan)),
+            Ok((_, plan)) => Reply::Plan(plan_for(&name, plan, registry.device())),
             Err(refusal) => refused(name, refusal),
         },
         Incoming::Offer { offer, queue } => {
@@ -191,7 +191,8 @@ async fn attach(
 ) -> Result<u64, Refusal> {
     registry.may_attach(name, session)?;
     // Setting a queue up waits for the kernel's RTNL lock, and closing a refused one for more.
-    let adopted = tokio::task::spawn_blocking(move || Queue::adopt(queue)).await;
+    let device = registry.device();
+    let adopted = tokio::task::spawn_blocking(move || Queue::adopt(queue, device)).await;
     let refuse = |reason, message| Refusal { reason, message };
     let queue = match adopted {
         Ok(Ok(queue)) => queue,
@@ -208,7 +209,7 @@ fn refused(name: String, Refusal { reason, message }: Refusal) -> Reply {
 }
 
 /// The plan in the words of the hand-over. The name is the one that was asked for.
-fn plan_for(name: &str, plan: &HostPlan) -> handover::Plan {
+fn plan_for(name: &str, plan: &HostPlan, device: DeviceKind) -> handover::Plan {
     let (address, prefix_len) = plan.address;
     let link = ipnet::IpNet::new(address, prefix_len).ok();
     let mut told = handover::Plan {
@@ -221,6 +222,7 @@ fn plan_for(name: &str, plan: &HostPlan) -> handover::Plan {
         gateway: Some(plan.gateway)
             .filter(|gateway| link.is_some_and(|link| link.contains(gateway))),
         mtu: plan.device_mtu,
+        device,
         forwards: plan.forwards,
         hosts: Vec::new(),
     };

@@ -26,6 +26,13 @@
 //! | stops reading | `Full` | drops and counts, as a wire does |
 //! | makes its own receive path slow | writes that take long | drops beyond a budget ([`budget`]), counts |
 //!
+//! The engine's frames begin with a virtio-net header, and so do those of devices with offloads. Plain
+//! devices know no header; there a worker has [`HEADROOM`](Worker) bytes for it in its buffer, zeroed
+//! before each packet, and reads and writes behind them. A packet that came in with a header of zeros
+//! is complete and ordinary, and goes out as one: the engine never adds work to a packet, it only does
+//! what was left to do, and what it makes itself (answers, fragments) is complete. All devices of a
+//! daemon are of one kind, so the headroom is a constant of the worker and costs the other kind nothing.
+//!
 //! A worker never closes a queue, formats nothing and allocates nothing for a packet.
 
 mod budget;
@@ -115,8 +122,9 @@ struct Written {
     length: usize,
 }
 
-/// A packet thread.
-pub(crate) struct Worker {
+/// A packet thread, for devices whose queues leave the first `HEADROOM` bytes of a frame out: none, or
+/// the virtio-net header.
+pub(crate) struct Worker<const HEADROOM: usize> {
     tools: Tools,
     poll: PollSet,
     ports: Ports,
@@ -129,7 +137,7 @@ pub(crate) struct Worker {
     next_tick: Instant,
 }
 
-impl Worker {
+impl<const HEADROOM: usize> Worker<HEADROOM> {
     pub(crate) fn new(tools: Tools) -> Result<Self, Error> {
         Ok(Self {
             poll: PollSet::new(tools.inbox.bell())?,
@@ -236,8 +244,8 @@ impl Worker {
         for frame in 1..=TURN_FRAMES {
             // Detached by a command of this same round.
             let Some(port) = self.ports.at(id) else { return };
-            let written = match port.queue.read(&mut self.buffer) {
-                Received::Frame(length) => self.forward(id, length, now, last),
+            let written = match port.queue.read(&mut self.buffer[HEADROOM..]) {
+                Received::Frame(length) => self.forward(id, HEADROOM + length, now, last),
                 Received::Lost => None,
                 Received::Empty if frame == 1 => return self.rest(id),
                 Received::Empty => return,
@@ -275,10 +283,12 @@ impl Worker {
         at: Instant,
     ) -> Option<Written> {
         let Tools { engine, scratch, .. } = &mut self.tools;
+        self.buffer[..HEADROOM].fill(0);
         match engine.forward(&mut self.buffer[..length], ingress, now, scratch) {
             Verdict::Forward { target, length } => {
                 let at = self.stopwatch.on_duty(at);
-                let outcome = self.ports.write(target, &self.buffer[..length], at);
+                let outcome =
+                    self.ports.write(target, behind::<HEADROOM>(&self.buffer[..length]), at);
                 self.sent(outcome, target, ingress, now);
                 return Some(Written { target, length });
             }
@@ -288,7 +298,7 @@ impl Worker {
                 let answer = self.tools.scratch.answer();
                 let length = answer.len();
                 let at = self.stopwatch.on_duty(at);
-                let outcome = self.ports.write(ingress, answer, at);
+                let outcome = self.ports.write(ingress, behind::<HEADROOM>(answer), at);
                 self.sent(outcome, ingress, ingress, now);
                 self.report(dropped, now);
                 return Some(Written { target: ingress, length });
@@ -314,7 +324,8 @@ impl Worker {
         let mut index = 0;
         while let Some(frame) = self.tools.scratch.frames().get(index) {
             let length = frame.len();
-            let outcome = self.ports.write(target, frame, self.stopwatch.on_duty(last));
+            let outcome =
+                self.ports.write(target, behind::<HEADROOM>(frame), self.stopwatch.on_duty(last));
             self.sent(outcome, target, ingress, now);
             let at = Instant::now();
             if at - last > budget::SLOW {
@@ -390,6 +401,13 @@ impl std::ops::Drop for Alarm {
             let _ = self.events.send(Event::Failed { worker: self.worker });
         }
     }
+}
+
+/// What of a frame a device takes.
+fn behind<const HEADROOM: usize>(frame: &[u8]) -> &[u8] {
+    let (header, rest) = frame.split_at(HEADROOM);
+    debug_assert!(header.iter().all(|byte| *byte == 0), "work is left to do: {header:?}");
+    rest
 }
 
 /// What this thread has used of a processor.

@@ -12,7 +12,7 @@ use viaduct_client::{AttachmentState, ClientError};
 use viaduct_daemon::Error;
 use viaduct_topology::Reason;
 use viaduct_tun::{
-    Attachment, Client, Device, HandoverError, Holder, Offer, Reply, Request,
+    Attachment, Client, Device, DeviceKind, HandoverError, Holder, Offer, Reply, Request,
     handover::{DetachReason, PROTOCOL_VERSION, RefusalReason},
     netns,
 };
@@ -58,7 +58,7 @@ fn what_cannot_be_attached_is_refused_with_the_reason() {
     assert!(message.contains("not a TUN queue"), "{message}");
 
     let namespace = netns::create_unnamed().unwrap();
-    let device = namespace.run(|| Device::open("eth0").unwrap()).unwrap();
+    let device = namespace.run(|| Device::open("eth0", DeviceKind::Offload).unwrap()).unwrap();
     let (reason, message) = refusal(&client, &offer("instance/db", 100), Some(&device));
     assert_eq!(reason, RefusalReason::BadMessage);
     assert!(message.contains("MTU"), "{message}");

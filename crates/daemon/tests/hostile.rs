@@ -13,7 +13,7 @@ use common::{DB, Daemon, Echo, Host, eventually, permitted};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use viaduct_client::AttachmentState;
 use viaduct_topology::Reason;
-use viaduct_tun::{Attachment, Device, Holder, Links, Offer, holder, netns};
+use viaduct_tun::{Attachment, Device, DeviceKind, Holder, Links, Offer, holder, netns};
 
 /// A network in which `function/api/1` talks to `instance/db` while `function/api/2` misbehaves.
 struct Scene {
@@ -32,7 +32,14 @@ const OFFENDER: &str = "function/api/2";
 
 impl Scene {
     fn new() -> Self {
-        let daemon = Daemon::start_with(|options| options.grace = Duration::from_millis(10));
+        Self::with(DeviceKind::Offload)
+    }
+
+    fn with(device: DeviceKind) -> Self {
+        let daemon = Daemon::start_with(|options| {
+            options.grace = Duration::from_millis(10);
+            options.device = device;
+        });
         let holder = Holder::start(&daemon.attach_socket).unwrap();
         let function = Host::attach(&holder, "function/api/1");
         let db = Host::attach(&holder, "instance/db");
@@ -193,6 +200,35 @@ fn changed_settings_are_restored() {
     // Without offloads the kernel segments and sums for itself: slower, and no harm.
     ioctl(&scene.queue, TUNSETOFFLOAD, "0");
     scene.offender_reaches_db();
+    scene.others_go_on();
+    scene.nobody_spins();
+}
+
+#[test]
+fn a_plain_device_is_its_givers_own_harm_too() {
+    const TUNSETOFFLOAD: u32 = 0x4004_54d0;
+    if !permitted() {
+        return;
+    }
+    let mut scene = Scene::with(DeviceKind::Plain);
+    let flags = fcntl_getfl(&scene.queue).unwrap();
+    fcntl_setfl(&scene.queue, flags - OFlags::NONBLOCK).unwrap();
+    scene.offender_reaches_db();
+    scene.others_go_on();
+
+    // Checksums are now left to a header that is not there: receivers drop what this host sends.
+    ioctl(&scene.queue, TUNSETOFFLOAD, "3");
+    scene.bad.send_udp("10.0.1.10:5432");
+    scene.others_go_on();
+    scene.nobody_spins();
+    ioctl(&scene.queue, TUNSETOFFLOAD, "0");
+    scene.offender_reaches_db();
+
+    scene.links(|links| links.down("eth0").unwrap());
+    scene.others_go_on();
+    scene.nobody_spins();
+    scene.links(|links| links.delete("eth0").unwrap());
+    scene.daemon.until(OFFENDER, AttachmentState::Detached);
     scene.others_go_on();
     scene.nobody_spins();
 }

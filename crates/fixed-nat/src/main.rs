@@ -28,7 +28,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
 };
-use viaduct_tun::{Device, Plan, Queue, holder::set_up, netns};
+use viaduct_tun::{Device, DeviceKind, Plan, Queue, holder::set_up, netns};
 
 use crate::{
     forward::Direction,
@@ -140,10 +140,11 @@ fn end(
         further: Vec::new(),
         gateway: None,
         mtu: arguments.mtu,
+        device: DeviceKind::Offload,
         forwards: false,
         hosts: Vec::new(),
     };
     let device = set_up(&namespace, &arguments.device, &plan)?;
-    let queue = Queue::adopt(device.queue()?)?;
+    let queue = Queue::adopt(device.queue()?, DeviceKind::Offload)?;
     Ok((device, queue))
 }

@@ -1,6 +1,15 @@
 //! A TUN device, as the giver makes it.
+//!
+//! There are two kinds ([`DeviceKind`]), and a daemon works with one of them for all its hosts: what
+//! comes out of one kind cannot always go into the other. So it is said in one place, where the
+//! daemon is started (`viaduct run --device`). The daemon tells it to every helper in the
+//! [`Plan`](crate::Plan), which the helper asks for anyway before it makes a device; a flag of the
+//! helper's own could only contradict.
+
+mod plain;
 
 use std::{
+    fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     thread,
 };
@@ -9,11 +18,40 @@ use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, ioctl};
 
-/// The flags a device is made with, for messages.
-pub(crate) const FLAGS_TEXT: &str = "IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE";
+/// How packets lie in a device's queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// Behind a virtio-net header: super-packets and unfinished checksums pass.
+    #[default]
+    Offload,
+    /// With nothing in front: only ordinary packets pass, and each is complete.
+    Plain,
+}
+
+impl DeviceKind {
+    /// The flags such a device is made with, for messages.
+    pub(crate) const fn flags_text(self) -> &'static str {
+        match self {
+            Self::Offload => "IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE",
+            Self::Plain => "IFF_TUN | IFF_NO_PI",
+        }
+    }
+}
+
+/// As in `viaduct run --device`.
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offload => "offload",
+            Self::Plain => "plain",
+        })
+    }
+}
 
 /// The longest device name, in bytes (IFNAMSIZ without its zero).
 pub const MAX_NAME_LEN: usize = 15;
@@ -32,30 +70,13 @@ pub struct Device {
 impl Device {
     /// Makes device `name` in the calling thread's network namespace, link down, MTU 1500.
     ///
-    /// `IFF_VNET_HDR` lets super-packets and unfinished checksums pass; `IFF_MULTI_QUEUE` must be
-    /// chosen now to have a second queue ever. A device of that name is never joined.
-    pub fn open(name: &str) -> Result<Self, Error> {
+    /// A device of that name is never joined.
+    pub fn open(name: &str, kind: DeviceKind) -> Result<Self, Error> {
         check_name(name)?;
-        let queue = rustix::fs::open(
-            "/dev/net/tun",
-            OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK,
-            Mode::empty(),
-        )
-        .map_err(|errno| match errno {
-            Errno::NOENT | Errno::NODEV | Errno::NXIO => Error::system(
-                "open /dev/net/tun (load the module with `modprobe tun`, or give the container \
-                 `--device /dev/net/tun`)",
-                errno,
-            ),
-            _ => Error::system("open /dev/net/tun", errno),
-        })?;
-        let flags = ioctl::IFF_TUN
-            | ioctl::IFF_NO_PI
-            | ioctl::IFF_VNET_HDR
-            | ioctl::IFF_MULTI_QUEUE
-            | ioctl::IFF_TUN_EXCL;
-        let name = ioctl::attach(&queue, name, flags)
-            .map_err(|errno| Error::system(format!("create TUN device `{name}`"), errno))?;
+        let (queue, name) = match kind {
+            DeviceKind::Offload => open_offload(name)?,
+            DeviceKind::Plain => plain::open(name)?,
+        };
         Ok(Self { queue, name })
     }
 
@@ -81,6 +102,38 @@ impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.queue.as_fd()
     }
+}
+
+/// Makes a device with offloads. Returns its queue and the name the kernel gave it.
+///
+/// `IFF_VNET_HDR` lets super-packets and unfinished checksums pass; `IFF_MULTI_QUEUE` must be
+/// chosen now to have a second queue ever.
+fn open_offload(name: &str) -> Result<(OwnedFd, String), Error> {
+    let queue = rustix::fs::open(
+        "/dev/net/tun",
+        OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )
+    .map_err(|errno| match errno {
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => no_driver(errno),
+        _ => Error::system("open /dev/net/tun", errno),
+    })?;
+    let flags = ioctl::IFF_TUN
+        | ioctl::IFF_NO_PI
+        | ioctl::IFF_VNET_HDR
+        | ioctl::IFF_MULTI_QUEUE
+        | ioctl::IFF_TUN_EXCL;
+    let name = ioctl::attach(&queue, name, flags)
+        .map_err(|errno| Error::system(format!("create TUN device `{name}`"), errno))?;
+    Ok((queue, name))
+}
+
+fn no_driver(errno: Errno) -> Error {
+    Error::system(
+        "open /dev/net/tun (load the module with `modprobe tun`, or give the container \
+         `--device /dev/net/tun`)",
+        errno,
+    )
 }
 
 /// Threads that [`close_all`] uses at most. Measured with 100 devices, 2 cores: one thread 1.9 s,
@@ -127,6 +180,13 @@ mod tests {
             let owner = std::sync::Arc::new(());
             close_all(vec![std::sync::Arc::clone(&owner); number]);
             assert_eq!(std::sync::Arc::strong_count(&owner), 1, "{number} owners");
+        }
+    }
+
+    #[test]
+    fn a_kind_is_called_alike_in_messages_and_plans() {
+        for kind in [DeviceKind::Offload, DeviceKind::Plain] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::DeviceKind;
+
 /// Why a queue handed over was not taken. The giver is at fault, or its kernel is too old.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -20,13 +22,29 @@ pub enum QueueError {
          deleted"
     )]
     Detached,
+    /// The device is of the other kind than the data plane was told to work with.
+    #[error(
+        "device `{name}` is of the kind `{found}`, and the daemon takes `{wanted}` only: attach the \
+         host anew, with a device that is created with {}, or run the daemon with `--device {found}`",
+        wanted.flags_text()
+    )]
+    WrongKind {
+        /// The device's name in the giver's namespace.
+        name: String,
+        /// What it is.
+        found: DeviceKind,
+        /// What the daemon takes.
+        wanted: DeviceKind,
+    },
     /// The device has another shape than the data plane speaks.
-    #[error("device `{name}` {problem}: create it with {}", crate::device::FLAGS_TEXT)]
+    #[error("device `{name}` {problem}: create it with {flags}")]
     WrongMode {
         /// The device's name in the giver's namespace.
         name: String,
         /// What is different.
         problem: &'static str,
+        /// The flags of the kind that is wanted.
+        flags: &'static str,
     },
     /// The descriptor was not opened for reading and writing.
     #[error("the queue of device `{name}` is not open for reading and writing: open it O_RDWR")]

@@ -25,6 +25,8 @@ pub(crate) const IFF_TAP: u16 = 0x0002;
 pub(crate) const IFF_MULTI_QUEUE: u16 = 0x0100;
 /// `IFF_DETACH_QUEUE`: in the answer of `TUNGETIFF`, this queue is detached from its device.
 pub(crate) const IFF_DETACH_QUEUE: u16 = 0x0400;
+/// `IFF_PERSIST`: in the answer of `TUNGETIFF`, the device outlives its queues.
+pub(crate) const IFF_PERSIST: u16 = 0x0800;
 /// `IFF_NO_PI`: no four-byte packet information in front of each packet. `TUNGETIFF` shows the
 /// same bit for "no socket filter" (`IFF_NOFILTER`), so reading it back proves nothing.
 pub(crate) const IFF_NO_PI: u16 = 0x1000;

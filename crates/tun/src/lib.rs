@@ -9,7 +9,7 @@
 //!
 //! This is the one crate of the workspace that may contain `unsafe`: the TUN driver is driven by
 //! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs` and `private_etc.rs` add
-//! `unshare`.
+//! `unshare`, `device/plain.rs` a descriptor that a crate knows only as a number.
 //!
 //! Errors come in three enums, because three different people read them: [`QueueError`] tells
 //! the giver of a queue why it was not taken, [`HandoverError`] says what a peer did wrong on
@@ -27,7 +27,7 @@ pub mod netns;
 pub mod private_etc;
 pub mod queue;
 
-pub use device::Device;
+pub use device::{Device, DeviceKind};
 pub use error::{Error, HandoverError, QueueError};
 pub use handover::{Client, Connection, Incoming, Listener, Offer, Plan, Reply, Request};
 pub use holder::{Attached, Attachment, Holder};

@@ -5,9 +5,9 @@
 //! change the offloads or the header's length, detach the queue, delete the device or take its
 //! link down, and none of it may hurt anybody but that giver. Hence:
 //!
-//! - [`Queue::adopt`] looks before it touches: a character device 10:200, a TUN (no TAP), packet
-//!   information off, virtio header on, several queues allowed. Then it sets header length, byte
-//!   order and offloads itself.
+//! - [`Queue::adopt`] looks before it touches: a character device 10:200, a TUN (no TAP), of the
+//!   kind that is wanted, packet information off. Then it sets header length, byte order and offloads
+//!   itself.
 //! - Every read and write is `preadv2`/`pwritev2` with RWF_NOWAIT, which the driver honours
 //!   whatever the file's flags say. Nothing here ever waits.
 //! - The device's mode is settled by the adoption: while one queue is attached, the kernel joins
@@ -20,6 +20,15 @@
 //! - A header that makes no sense may mean that the giver changed the settings; the control side
 //!   then calls [`Queue::restore`], which sets them again. It takes the kernel's global RTNL lock,
 //!   so a worker never calls it.
+//!
+//! The two kinds of devices ([`DeviceKind`]) differ in what the kernel lets their owners do:
+//!
+//! | | offload | plain |
+//! |---|---|---|
+//! | in front of each packet | a virtio-net header ([`HEADER_LEN`]) | nothing |
+//! | queues | several allowed: detaching and joining are possible | one: neither is, and the mode is for life |
+//! | packets | super-packets and partial checksums as far as [`Offloads`] go | ordinary ones, complete |
+//! | a giver that sets offloads behind the taker's back | packets whose header says so | packets whose sum is wrong, which their receivers drop: its own loss |
 //!
 //! A packet read is not evidence of anything either: see `viaduct-wire`.
 //!
@@ -36,17 +45,20 @@ use rustix::{
     io::{Errno, ReadWriteFlags, preadv2, pwritev2},
 };
 
-use crate::{QueueError, ioctl};
+use crate::{DeviceKind, QueueError, ioctl};
 
 /// Length of the virtio-net header in front of each packet: `struct virtio_net_hdr`, without the
 /// number of merged buffers that only vhost uses.
 pub const HEADER_LEN: usize = 10;
 
-/// The longest frame a queue can yield: the header and the largest IP packet.
+/// The longest frame a queue can yield: the header, if there is one, and the largest IP packet.
 pub const MAX_FRAME_LEN: usize = HEADER_LEN + 65_535;
 
-/// `struct virtio_net_hdr` of zeros, then four bytes that are no IP packet: see `check_mode`.
-const PROBE: [u8; HEADER_LEN + 4] = [0; HEADER_LEN + 4];
+/// Four bytes that are no IP packet: see `check_mode`.
+const NO_PACKET: [u8; 4] = [0; 4];
+
+/// The same behind a `struct virtio_net_hdr` of zeros.
+const NO_PACKET_BEHIND_HEADER: [u8; HEADER_LEN + 4] = [0; HEADER_LEN + 4];
 
 /// Which unfinished packets the kernel hands over on a queue, as far as it agreed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,12 +72,14 @@ pub struct Offloads {
 }
 
 impl Offloads {
+    const NONE: Self = Self::new(false, false, false);
+
     /// What is tried, best first.
     const LADDER: [Self; 4] = [
         Self::new(true, true, true),
         Self::new(true, true, false),
         Self::new(true, false, false),
-        Self::new(false, false, false),
+        Self::NONE,
     ];
 
     const fn new(checksum: bool, tcp: bool, udp: bool) -> Self {
@@ -91,8 +105,8 @@ impl Offloads {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Received {
-    /// A frame of this many bytes: header and packet. Cut off where the buffer was shorter than
-    /// [`MAX_FRAME_LEN`].
+    /// A frame of this many bytes: header and packet, or a packet alone. Cut off where the buffer was
+    /// too short.
     Frame(usize),
     /// Nothing is waiting.
     Empty,
@@ -126,18 +140,24 @@ pub enum Sent {
 pub struct Queue {
     fd: OwnedFd,
     name: String,
+    kind: DeviceKind,
     offloads: Offloads,
 }
 
 impl Queue {
-    /// Takes a queue from a giver: checks what it is, then sets header, byte order and offloads.
+    /// Takes a queue of this kind from a giver: checks what it is, then sets header, byte order and
+    /// offloads.
     ///
     /// Costs the device one count in `rx_dropped`: the probe for packet information.
-    pub fn adopt(fd: OwnedFd) -> Result<Self, QueueError> {
+    pub fn adopt(fd: OwnedFd, kind: DeviceKind) -> Result<Self, QueueError> {
         check_file(&fd)?;
-        let name = check_mode(&fd)?;
-        let offloads = set_up(&fd, &name, &Offloads::LADDER)?;
-        Ok(Self { fd, name, offloads })
+        let name = check_mode(&fd, kind)?;
+        let wanted = match kind {
+            DeviceKind::Offload => &Offloads::LADDER[..],
+            DeviceKind::Plain => &[Offloads::NONE],
+        };
+        let offloads = set_up(&fd, &name, kind, wanted)?;
+        Ok(Self { fd, name, kind, offloads })
     }
 
     /// Sets header length, byte order and offloads again, after the giver may have changed them.
@@ -146,11 +166,12 @@ impl Queue {
     /// the attachment ends. For the control side only: it waits for the kernel's RTNL lock.
     pub fn restore(&self) -> Result<(), QueueError> {
         check_attached(&self.fd)?;
-        set_up(&self.fd, &self.name, &[self.offloads])?;
+        set_up(&self.fd, &self.name, self.kind, &[self.offloads])?;
         Ok(())
     }
 
-    /// Reads one frame, without ever waiting. `buffer` should hold [`MAX_FRAME_LEN`] bytes.
+    /// Reads one frame, without ever waiting. `buffer` should hold [`MAX_FRAME_LEN`] bytes, without
+    /// the header on a plain device.
     pub fn read(&self, buffer: &mut [u8]) -> Received {
         loop {
             // The offset -1 means "no offset": a TUN queue has none.
@@ -171,7 +192,7 @@ impl Queue {
         }
     }
 
-    /// Writes one frame (header and packet), without ever waiting.
+    /// Writes one frame (header and packet, on a plain device the packet), without ever waiting.
     pub fn write(&self, frame: &[u8]) -> Sent {
         loop {
             let answer =
@@ -236,28 +257,41 @@ fn check_attached(fd: &OwnedFd) -> Result<(String, u16), QueueError> {
 }
 
 /// A device of the right shape? Returns its name.
-fn check_mode(fd: &OwnedFd) -> Result<String, QueueError> {
+fn check_mode(fd: &OwnedFd, wanted: DeviceKind) -> Result<String, QueueError> {
     let (name, flags) = check_attached(fd)?;
-    let wrong = |name: &str, problem| QueueError::WrongMode { name: name.to_owned(), problem };
+    let wrong = |name: &str, problem| {
+        let flags = wanted.flags_text();
+        QueueError::WrongMode { name: name.to_owned(), problem, flags }
+    };
     if flags & ioctl::IFF_TAP != 0 || flags & ioctl::IFF_TUN == 0 {
         return Err(wrong(&name, "is a TAP, not a TUN"));
     }
-    if flags & ioctl::IFF_VNET_HDR == 0 {
-        return Err(wrong(&name, "has no virtio-net header"));
+    let found = match flags & ioctl::IFF_VNET_HDR {
+        0 => DeviceKind::Plain,
+        _ => DeviceKind::Offload,
+    };
+    if found != wanted {
+        return Err(QueueError::WrongKind { name, found, wanted });
     }
-    if flags & ioctl::IFF_MULTI_QUEUE == 0 {
-        return Err(wrong(&name, "is limited to one queue"));
+    match (wanted, flags & ioctl::IFF_MULTI_QUEUE != 0) {
+        (DeviceKind::Offload, false) => return Err(wrong(&name, "is limited to one queue")),
+        (DeviceKind::Plain, true) => return Err(wrong(&name, "is not limited to one queue")),
+        _ => {}
     }
     let mode = rustix::fs::fcntl_getfl(fd).map_err(|_| QueueError::Detached)?;
     if !mode.contains(rustix::fs::OFlags::RDWR) {
         return Err(QueueError::NotReadWrite { name });
     }
     // TUNGETIFF cannot tell whether packet information is off: it shows IFF_NOFILTER in the same
-    // bit. So ask with a frame that is nothing: a zeroed header, then four zero bytes. Without
-    // packet information those are a packet of IP version 0, which the driver refuses with
-    // EINVAL, link up or down. With it, they are the end of a header without a packet, and the
-    // driver goes on to a better answer.
-    match pwritev2(fd, &[IoSlice::new(&PROBE)], u64::MAX, ReadWriteFlags::NOWAIT) {
+    // bit. So ask with a frame that is nothing: four zero bytes, behind a zeroed header if the
+    // device has one. Without packet information those are a packet of IP version 0, which the
+    // driver refuses with EINVAL, link up or down. With it, the first four bytes are that, and no
+    // packet is left: the driver goes on to a better answer.
+    let probe = match wanted {
+        DeviceKind::Offload => &NO_PACKET_BEHIND_HEADER[..],
+        DeviceKind::Plain => &NO_PACKET,
+    };
+    match pwritev2(fd, &[IoSlice::new(probe)], u64::MAX, ReadWriteFlags::NOWAIT) {
         Err(Errno::INVAL) => Ok(name),
         Err(Errno::BADFD) => Err(QueueError::Detached),
         _ => Err(wrong(&name, "has packet information on")),
@@ -265,15 +299,22 @@ fn check_mode(fd: &OwnedFd) -> Result<String, QueueError> {
 }
 
 /// Makes the device speak as the data plane expects; returns the first of `wanted` it agrees to.
-fn set_up(fd: &OwnedFd, name: &str, wanted: &[Offloads]) -> Result<Offloads, QueueError> {
+fn set_up(
+    fd: &OwnedFd,
+    name: &str,
+    kind: DeviceKind,
+    wanted: &[Offloads],
+) -> Result<Offloads, QueueError> {
     let refused = |what| {
         move |errno: Errno| match errno {
             Errno::BADFD => QueueError::Detached,
             _ => QueueError::Refused { name: name.to_owned(), what, source: errno.into() },
         }
     };
-    ioctl::set_header_len(fd, HEADER_LEN as i32).map_err(refused("a header of 10 bytes"))?;
-    ioctl::set_native_endian(fd).map_err(refused("native byte order"))?;
+    if kind == DeviceKind::Offload {
+        ioctl::set_header_len(fd, HEADER_LEN as i32).map_err(refused("a header of 10 bytes"))?;
+        ioctl::set_native_endian(fd).map_err(refused("native byte order"))?;
+    }
     let mut last = Errno::INVAL;
     for offloads in wanted {
         match ioctl::set_offloads(fd, offloads.bits()) {

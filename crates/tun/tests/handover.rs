@@ -15,7 +15,8 @@ use rustix::{
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
 };
 use viaduct_tun::{
-    Client, Connection, HandoverError, Incoming, Listener, Offer, Plan, Queue, Reply, Request,
+    Client, Connection, DeviceKind, HandoverError, Incoming, Listener, Offer, Plan, Queue, Reply,
+    Request,
     handover::{DetachReason, HostEntry, MAX_MESSAGE_LEN, RefusalReason},
 };
 
@@ -76,6 +77,7 @@ fn a_queue_crosses_the_socket_and_carries_packets_for_its_taker() {
         further: Vec::new(),
         gateway: None,
         mtu: 1500,
+        device: DeviceKind::Offload,
         forwards: false,
         hosts: Vec::new(),
     });
@@ -92,7 +94,7 @@ fn a_queue_crosses_the_socket_and_carries_packets_for_its_taker() {
         rustix::io::fcntl_getfd(&queue).unwrap().contains(rustix::io::FdFlags::CLOEXEC),
         "a queue must not leak into programs that are started"
     );
-    let queue = Queue::adopt(queue).unwrap();
+    let queue = Queue::adopt(queue, DeviceKind::Offload).unwrap();
     assert!(
         connection
             .try_send(&Reply::Attached { name: "instance/db".to_owned(), queue_id: 7 })
@@ -159,6 +161,7 @@ fn a_plan_with_a_thousand_names_fits() {
         further: Vec::new(),
         gateway: Some(THERE.into()),
         mtu: 1500,
+        device: DeviceKind::Offload,
         forwards: false,
         hosts: (0..1000)
             .map(|n| HostEntry { address: HERE.into(), name: format!("instance-{n:04}") })

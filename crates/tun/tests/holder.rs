@@ -13,8 +13,8 @@ use std::{
 use common::*;
 use rustix::event::PollFlags;
 use viaduct_tun::{
-    Attachment, Connection, Error, HandoverError, Holder, Incoming, Links, Listener, Namespace,
-    Plan, Queue, Reply,
+    Attachment, Connection, DeviceKind, Error, HandoverError, Holder, Incoming, Links, Listener,
+    Namespace, Plan, Queue, Reply,
     handover::{DetachReason, RefusalReason},
     holder::Status,
 };
@@ -128,6 +128,7 @@ fn serve(
                 further: vec!["198.18.0.0/24".parse().unwrap()],
                 gateway: Some(THERE.into()),
                 mtu: 1400,
+                device: DeviceKind::Offload,
                 forwards: true,
                 hosts: Vec::new(),
             };
@@ -147,7 +148,7 @@ fn serve(
         }
         Incoming::Offer { offer, queue } => {
             *queues += 1;
-            let queue = Queue::adopt(queue).unwrap();
+            let queue = Queue::adopt(queue, DeviceKind::Offload).unwrap();
             assert_eq!(offer.mtu, 1400);
             (
                 Some(Reply::Attached { name: offer.name.clone(), queue_id: *queues }),

@@ -8,7 +8,7 @@ use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 
 use common::*;
 use rustix::{event::PollFlags, fs::OFlags};
-use viaduct_tun::{Links, Namespace, Offloads, Queue, QueueError, Received, Sent};
+use viaduct_tun::{DeviceKind, Links, Namespace, Offloads, Queue, QueueError, Received, Sent};
 
 /// A device in a namespace of its own, with the queue adopted by the taker.
 struct Given {
@@ -21,7 +21,7 @@ struct Given {
 fn given() -> Option<Given> {
     let namespace = namespace()?;
     let device = device(&namespace, "eth0");
-    let queue = Arc::new(Queue::adopt(device.queue().unwrap()).unwrap());
+    let queue = Arc::new(Queue::adopt(device.queue().unwrap(), DeviceKind::Offload).unwrap());
     Some(Given { namespace, device, queue })
 }
 
@@ -72,7 +72,7 @@ fn what_is_no_tun_queue_is_refused_before_it_is_touched() {
     let cases: [(OwnedFd, &str); 3] =
         [(reader, "Fifo"), (file.into(), "RegularFile"), (null.into(), "character device 1:3")];
     for (fd, expected) in cases {
-        match Queue::adopt(fd) {
+        match Queue::adopt(fd, DeviceKind::Offload) {
             Err(QueueError::NotTun { found }) => assert_eq!(found, expected),
             other => panic!("{expected}: {other:?}"),
         }
@@ -84,7 +84,7 @@ fn a_queue_without_a_device_is_refused() {
     if namespace().is_none() {
         return;
     }
-    let answer = Queue::adopt(unattached(OFlags::RDWR));
+    let answer = Queue::adopt(unattached(OFlags::RDWR), DeviceKind::Offload);
     assert!(matches!(answer, Err(QueueError::Detached)), "{answer:?}");
 }
 
@@ -93,14 +93,13 @@ fn a_device_of_another_shape_is_refused_with_what_is_wrong() {
     let full = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
     let cases = [
         (full & !IFF_TUN | IFF_TAP, "is a TAP, not a TUN"),
-        (full & !IFF_VNET_HDR, "has no virtio-net header"),
         (full & !IFF_MULTI_QUEUE, "is limited to one queue"),
         (full & !IFF_NO_PI, "has packet information on"),
     ];
     for (flags, expected) in cases {
         let Some(fd) = attached_with(flags) else { return };
-        match Queue::adopt(fd) {
-            Err(QueueError::WrongMode { name, problem }) => {
+        match Queue::adopt(fd, DeviceKind::Offload) {
+            Err(QueueError::WrongMode { name, problem, .. }) => {
                 assert_eq!((name.as_str(), problem), ("eth0", expected));
             }
             other => panic!("{expected}: {other:?}"),
@@ -119,7 +118,7 @@ fn packet_information_is_seen_on_a_link_that_is_up_too() {
             fd
         })
         .unwrap();
-    let answer = Queue::adopt(fd);
+    let answer = Queue::adopt(fd, DeviceKind::Offload);
     assert!(matches!(answer, Err(QueueError::WrongMode { .. })), "{answer:?}");
 }
 
@@ -133,7 +132,7 @@ fn a_queue_that_cannot_be_written_is_refused() {
             fd
         })
         .unwrap();
-    let answer = Queue::adopt(fd);
+    let answer = Queue::adopt(fd, DeviceKind::Offload);
     assert!(matches!(answer, Err(QueueError::NotReadWrite { .. })), "{answer:?}");
 }
 
@@ -167,7 +166,7 @@ fn a_detached_queue_is_silent_and_cannot_be_adopted_or_restored_until_it_is_back
     assert_eq!(events_now(&*given.queue, PollFlags::IN), PollFlags::empty(), "nothing to spin on");
     let answer = given.queue.restore();
     assert!(matches!(answer, Err(QueueError::Detached)), "{answer:?}");
-    let answer = Queue::adopt(given.device.queue().unwrap());
+    let answer = Queue::adopt(given.device.queue().unwrap(), DeviceKind::Offload);
     assert!(matches!(answer, Err(QueueError::Detached)), "{answer:?}");
 
     given.namespace.run(|| set_queue(&given.device, IFF_ATTACH_QUEUE)).unwrap().unwrap();
@@ -233,5 +232,5 @@ fn a_second_queue_cannot_change_the_mode_of_the_first() {
     // Were the virtio header off now, or packet information on, the kernel would refuse this.
     assert_eq!(write_now(&given.queue, ping(1)), Sent::Written);
     given.queue.restore().unwrap();
-    Queue::adopt(given.device.queue().unwrap()).unwrap();
+    Queue::adopt(given.device.queue().unwrap(), DeviceKind::Offload).unwrap();
 }

@@ -115,7 +115,8 @@ impl Get {
 }
 
 fn status(status: &Status) -> String {
-    let Status { version, pid, ready, uptime_ms, topology, generation, workers, .. } = status;
+    let Status { version, pid, ready, uptime_ms, topology, generation, workers, device, .. } =
+        status;
     let mut table = Table::new(&["daemon", ""]);
     table.row(["version".to_owned(), version.clone()]);
     table.row(["process".to_owned(), pid.to_string()]);
@@ -124,6 +125,7 @@ fn status(status: &Status) -> String {
     table.row(["topology".to_owned(), topology.display().to_string()]);
     table.row(["generation".to_owned(), generation.to_string()]);
     table.row(["workers".to_owned(), workers.to_string()]);
+    table.row(["devices".to_owned(), device.clone()]);
     let count = status.attachments;
     table.row(["attached".to_owned(), format!("{} of {}", count.attached, count.declared)]);
     table.to_string()

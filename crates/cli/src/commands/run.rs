@@ -2,8 +2,9 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use viaduct_daemon::Options;
+use viaduct_tun::DeviceKind;
 
 use crate::{
     exit::{Answer, Outcome},
@@ -27,6 +28,10 @@ pub(crate) struct Run {
     #[arg(long, env = "VIADUCT_RUNTIME_DIR", default_value = DEFAULT_RUNTIME_DIR, value_name = "DIR")]
     runtime_dir: PathBuf,
 
+    /// The devices of all hosts. Who attaches them learns it from the daemon
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    device: Device,
+
     /// Threads that forward packets; as many as there are cores, if not given
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -47,6 +52,25 @@ pub(crate) struct Run {
     logging: Logging,
 }
 
+/// The kinds of devices, as they are asked for.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Device {
+    /// Packets of up to 64 KiB cross the device whole, checksums are left to whoever receives them
+    #[default]
+    Offload,
+    /// One packet at a time, complete: slower, and for where offloads are refused or to be avoided
+    Plain,
+}
+
+impl Device {
+    pub(crate) fn kind(self) -> DeviceKind {
+        match self {
+            Self::Offload => DeviceKind::Offload,
+            Self::Plain => DeviceKind::Plain,
+        }
+    }
+}
+
 impl Run {
     pub(crate) fn run(self) -> Outcome {
         if self.lab_child {
@@ -55,6 +79,7 @@ impl Run {
         self.logging.start()?;
         let options = Options {
             runtime_dir: self.runtime_dir,
+            device: self.device.kind(),
             workers: self.workers,
             connections: self.connections,
             watch: self.watch,

@@ -34,6 +34,7 @@ pub(super) fn status(running: &Running) -> shapes::Status {
         topology: network.file.clone(),
         generation: running.engine.generation(),
         workers: running.fleet.len(),
+        device: running.registry.device().to_string(),
         attach_socket: running.attach_socket.clone(),
         attachments: AttachmentCount {
             declared: network.attachments().len(),

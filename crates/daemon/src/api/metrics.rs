@@ -94,6 +94,7 @@ mod tests {
             topology: "file.yaml".into(),
             generation: 7,
             workers: 2,
+            device: "offload".to_owned(),
             attach_socket: "attach.sock".into(),
             attachments: AttachmentCount { declared: 3, attached: 2 },
         };

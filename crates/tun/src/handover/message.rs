@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, os::fd::OwnedFd};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::HandoverError;
+use crate::{DeviceKind, HandoverError};
 
 /// From the helper to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +93,19 @@ pub struct Plan {
     pub gateway: Option<IpAddr>,
     /// The device's MTU, in bytes of IP.
     pub mtu: u16,
+    /// The kind of device that the daemon takes queues of.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: DeviceKind,
     /// Whether the host is to pass on packets that are not its own.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub forwards: bool,
     /// Names for the hosts file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostEntry>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A line of a hosts file.
@@ -240,6 +247,7 @@ mod tests {
             further: Vec::new(),
             gateway: Some("10.0.2.1".parse().unwrap()),
             mtu: 1500,
+            device: DeviceKind::Offload,
             forwards: false,
             hosts: vec![HostEntry { address: "10.0.2.10".parse().unwrap(), name: "db".to_owned() }],
         });
@@ -249,6 +257,10 @@ mod tests {
             r#"{"plan":{"name":"instance/db","address":"10.0.2.10","prefix_len":24,"gateway":"10.0.2.1","mtu":1500,"hosts":[{"address":"10.0.2.10","name":"db"}]}}"#
         );
         assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), plan);
+        let text = text.replace(r#""mtu":1500"#, r#""mtu":1500,"device":"plain""#);
+        let Reply::Plan(plain) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+        assert_eq!(plain.device, DeviceKind::Plain);
+        assert_eq!(serde_json::to_string(&Reply::Plan(plain)).unwrap(), text);
         assert_eq!(
             serde_json::to_string(&Reply::Refused {
                 name: None,

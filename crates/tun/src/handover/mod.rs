@@ -9,7 +9,7 @@
 //! ```text
 //! hello {version}          →                       first, else the daemon refuses
 //! describe {name}          →
-//!                          ← plan {…}              how to set the device up
+//!                          ← plan {…}              how to set the device up, and its kind
 //! offer {name, mtu} + fd   →
 //!                          ← attached {…}          packets flow
 //!                          ← detached {…}          whenever it ends on the daemon's side

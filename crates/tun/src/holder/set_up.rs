@@ -17,7 +17,7 @@ pub fn set_up(namespace: &Namespace, name: &str, plan: &Plan) -> Result<Device, 
         }
         let links = Links::open()?;
         links.up("lo")?;
-        let device = Device::open(name)?;
+        let device = Device::open(name, plan.device)?;
         let name = device.name();
         links.set_mtu(name, u32::from(plan.mtu))?;
         links.add_address(name, plan.address, plan.prefix_len)?;

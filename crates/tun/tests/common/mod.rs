@@ -19,7 +19,7 @@ use rustix::{
     io::Errno,
     ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl, opcode},
 };
-use viaduct_tun::{Device, Error, Links, Namespace, Queue, Received, netns};
+use viaduct_tun::{Device, DeviceKind, Error, Links, Namespace, Queue, Received, netns};
 
 /// Longer than anything here takes, shorter than anybody's patience.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -49,9 +49,14 @@ pub(crate) fn namespace() -> Option<Namespace> {
 
 /// A device in `namespace`, up, with [`HERE`]/24.
 pub(crate) fn device(namespace: &Namespace, name: &str) -> Device {
+    device_of(DeviceKind::Offload, namespace, name)
+}
+
+/// The same of any kind.
+pub(crate) fn device_of(kind: DeviceKind, namespace: &Namespace, name: &str) -> Device {
     namespace
         .run(|| {
-            let device = Device::open(name).unwrap();
+            let device = Device::open(name, kind).unwrap();
             let links = Links::open().unwrap();
             viaduct_tun::link::disable_ipv6().unwrap();
             links.add_address(name, HERE.into(), 24).unwrap();
@@ -163,6 +168,7 @@ struct InterfaceRequest {
 }
 
 const TUNSETIFF: Opcode = opcode::write::<i32>(b'T', 202);
+const TUNSETPERSIST: Opcode = opcode::write::<i32>(b'T', 203);
 const TUNSETOFFLOAD: Opcode = opcode::write::<u32>(b'T', 208);
 const TUNSETSNDBUF: Opcode = opcode::write::<i32>(b'T', 212);
 const TUNSETVNETHDRSZ: Opcode = opcode::write::<i32>(b'T', 216);
@@ -186,6 +192,12 @@ pub(crate) fn set_queue(fd: impl AsFd, flag: u16) -> Result<(), Errno> {
     let request = InterfaceRequest { name: [0; 16], flags: flag, rest: [0; 22] };
     // SAFETY: TUNSETQUEUE reads one `struct ifreq`, laid out in full.
     unsafe { ioctl(fd, Setter::<TUNSETQUEUE, InterfaceRequest>::new(request)) }
+}
+
+/// TUNSETPERSIST: whether the device outlives its queues.
+pub(crate) fn set_persistent(fd: impl AsFd, persistent: bool) -> Result<(), Errno> {
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    unsafe { ioctl(fd, IntegerSetter::<TUNSETPERSIST>::new_usize(persistent.into())) }
 }
 
 /// TUNSETOFFLOAD.

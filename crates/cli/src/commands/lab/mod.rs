@@ -12,7 +12,10 @@ use clap::Subcommand;
 use viaduct_config_plane::Loaded;
 use viaduct_lab::{LabName, Running, Up, up::may_make_labs};
 
-use crate::exit::{Failure, Outcome};
+use crate::{
+    commands::run::Device,
+    exit::{Failure, Outcome},
+};
 
 /// Bring a topology's hosts up as network namespaces, run commands in them, try expectations
 #[derive(Debug, Subcommand)]
@@ -45,9 +48,15 @@ fn lab_name(name: Option<LabName>, file: &Path) -> Result<LabName, Failure> {
 }
 
 /// Brings up the lab of a loaded file, with a progress bar where somebody watches.
-fn bring_up(name: LabName, loaded: &Loaded, workers: Option<usize>) -> Result<Running, Failure> {
+fn bring_up(
+    name: LabName,
+    loaded: &Loaded,
+    device: Device,
+    workers: Option<usize>,
+) -> Result<Running, Failure> {
     may_make_labs()?;
-    let mut daemon_arguments = Vec::new();
+    // The agent is told by the daemon.
+    let mut daemon_arguments = vec!["--device".into(), device.kind().to_string().into()];
     if let Some(workers) = workers {
         daemon_arguments.extend(["--workers".into(), workers.to_string().into()]);
     }

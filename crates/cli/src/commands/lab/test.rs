@@ -13,6 +13,7 @@ use viaduct_lab::{
 
 use super::{bring_up, lab_name};
 use crate::{
+    commands::run::Device,
     exit::{Answer, Failure, Outcome},
     explaining::Explainer,
     files, output,
@@ -33,6 +34,10 @@ pub(crate) struct LabTest {
     #[arg(long, value_name = "NAME")]
     name: Option<LabName>,
 
+    /// The devices of all hosts, unless the lab is up already
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    device: Device,
+
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
@@ -52,7 +57,7 @@ impl LabTest {
         let (lab, ours) = if Layout::of(&name).directory().exists() {
             (self.join(&name, &loaded)?, false)
         } else {
-            (bring_up(name.clone(), &loaded, None)?, true)
+            (bring_up(name.clone(), &loaded, self.device, None)?, true)
         };
         let tried = try_all(&lab, &loaded);
         if ours {

@@ -7,6 +7,7 @@ use viaduct_lab::LabName;
 
 use super::{bring_up, lab_name};
 use crate::{
+    commands::run::Device,
     exit::{Answer, Outcome},
     files, output,
 };
@@ -22,6 +23,10 @@ pub(crate) struct LabUp {
     #[arg(long, value_name = "NAME")]
     name: Option<LabName>,
 
+    /// The devices of all hosts
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    device: Device,
+
     /// Threads that forward packets; as many as there are cores, if not given
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -31,7 +36,7 @@ impl LabUp {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::load(&self.file)?;
         let name = lab_name(self.name, &self.file)?;
-        let lab = bring_up(name, &loaded, self.workers)?;
+        let lab = bring_up(name, &loaded, self.device, self.workers)?;
         output::say(format_args!(
             "the lab `{0}` is up with {1} hosts\n  \
              run something in it:  viaduct lab exec {2} -- COMMAND\n  \
