@@ -128,6 +128,7 @@ mod tests {
         AddressPool::new(block.parse().unwrap())
     }
 
+    // Conforms: ADR-01
     #[test]
     fn adr_01_four_at_the_start_and_one_at_the_end_are_reserved() {
         let mut pool = pool("10.0.1.0/28");

@@ -229,7 +229,7 @@ fn acl_07_a_blocked_reply_is_dropped_where_it_is_blocked() {
     net.send("instance/db", &reply).delivered_at(API);
 }
 
-// Conforms: ACL-02, ACL-11
+// Conforms: ACL-11
 #[test]
 fn acl_11_each_icmp_message_is_judged_by_its_own_type_and_code() {
     let acl = "    network_acls:

@@ -112,7 +112,7 @@ fn in_the_rfc_profile_a_nat_gateway_carries_tcp_and_icmp_in_fragments_too() {
     send_all(&mut net, "instance/db", &syn).cut_at("internet/host");
 }
 
-// Conforms: NAT-14
+// Conforms: NAT-14, MTU-05
 #[test]
 fn nat_14_a_nat_gateway_drops_tcp_and_icmp_in_fragments() {
     let mut net = Net::load(TOPOLOGY);
@@ -147,7 +147,7 @@ fn echo_of(from: &str, to: &str, payload: usize) -> Packet {
     echo_with(from, to, 7, false, &bytes(payload))
 }
 
-// Conforms: LAM-11
+// Conforms: LAM-11, MTU-05
 #[test]
 fn lam_11_a_functions_interface_carries_udp_in_fragments_and_nothing_else() {
     let mut net = Net::load(TOPOLOGY);

@@ -49,7 +49,7 @@ pub(crate) fn problems(sections: &[Section], tests: &[Test]) -> Vec<String> {
 }
 
 /// The tests that show an item.
-fn showing<'a>(tests: &'a [Test], id: &'a str) -> impl Iterator<Item = &'a Test> {
+pub(crate) fn showing<'a>(tests: &'a [Test], id: &'a str) -> impl Iterator<Item = &'a Test> {
     tests.iter().filter(move |test| test.items.iter().any(|item| item == id))
 }
 

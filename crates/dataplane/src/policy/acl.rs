@@ -173,6 +173,7 @@ mod tests {
         Selector::new(6, PortRange::single(port), (0, 0))
     }
 
+    // Conforms: ACL-02
     #[test]
     fn acl_02_the_first_match_decides_and_later_rules_are_ignored() {
         let all = Traffic::Tcp(PortRange::ALL);

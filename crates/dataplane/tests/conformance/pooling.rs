@@ -139,6 +139,13 @@ fn parity_is_kept_while_it_can_be() {
     let table = PortTable::new(limits());
     let leases: Vec<_> = (0..100).map(|number| ask(&table, number, 40_000).unwrap()).collect();
     assert!(leases.iter().any(|lease| lease.port() % 2 == 1));
+
+    // The RFCs' profile has it on.
+    let mut net = network_with("profile: rfc");
+    for port in 40_000..40_020 {
+        let heard = net.send(DB, &udp((DB_IP, port), (HOST_IP, 53), b"?")).delivered_at(HOST);
+        assert_eq!(heard.ends().0.1 % 2, port % 2);
+    }
 }
 
 /// In the `rfc` profile a port is not shared between destinations, either; in `aws` it is, once none is

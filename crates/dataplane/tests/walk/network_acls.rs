@@ -24,6 +24,7 @@ fn behind(acls: &'static str) -> Network {
     }
 }
 
+// Conforms: ACL-02
 #[test]
 fn acl_02_the_lowest_number_that_matches_decides() {
     let world = behind(

@@ -74,7 +74,7 @@ fn referencing() -> Network {
     }
 }
 
-// Conforms: SG-07
+// Conforms: SG-07, IGW-09
 #[test]
 fn sg_07_a_reference_matches_members_by_their_private_addresses() {
     let world = referencing().world();
