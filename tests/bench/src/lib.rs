@@ -21,5 +21,5 @@ pub mod machine;
 pub mod order;
 pub mod window;
 
-pub use order::{Answer, Count, Direction, Latency, Order, Report, Work};
+pub use order::{Answer, Count, Direction, Latency, Order, Report, Spread, Work};
 pub use window::Window;

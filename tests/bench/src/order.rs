@@ -18,6 +18,9 @@ pub const CONNECT_PORT: u16 = 7100;
 /// See [`CONNECT_PORT`].
 pub const CONNECT_PORTS: u16 = 64;
 
+/// The first source port of a [`Spread`].
+pub const FIRST_PORT: u16 = 10_000;
+
 /// Bytes of a request, and of its response.
 pub const REQUEST_BYTES: usize = 64;
 
@@ -66,8 +69,27 @@ pub enum Direction {
     Down,
 }
 
+/// Very many connections: each socket of each namespace to each address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The clients' namespaces, by name or path.
+    pub namespaces: Vec<String>,
+    /// Sockets in each of them. Their ports are the same every time, from [`FIRST_PORT`] on.
+    pub sockets: u16,
+    /// The server's addresses.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+impl Spread {
+    /// How many connections that is.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.namespaces.len() * usize::from(self.sockets) * self.addresses.len()
+    }
+}
+
 /// A line to a `load`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
     /// Be the server of this; say so when it listens.
@@ -86,6 +108,20 @@ pub enum Order {
         work: Work,
         /// Where the server is.
         server: Ipv4Addr,
+        /// When to count.
+        window: Window,
+    },
+    /// Be very many clients: one datagram over each connection, so that it stands.
+    Open {
+        /// Which connections.
+        spread: Spread,
+        /// How many a second.
+        rate: u32,
+    },
+    /// Be the same clients: as many datagrams as possible, over connections in random order.
+    Scatter {
+        /// Which connections.
+        spread: Spread,
         /// When to count.
         window: Window,
     },

@@ -4,7 +4,9 @@ use std::{fs, path::Path};
 
 use serde::Serialize;
 
-use crate::{beds::Kind, error::Error, measure::Method, outcome::Outcome, picture};
+use crate::{
+    beds::Kind, error::Error, measure::Method, outcome::Outcome, picture, scale::ScaleOutcome,
+};
 
 /// What the file says.
 #[derive(Debug, Serialize)]
@@ -15,6 +17,8 @@ pub(crate) struct Document<'a> {
     /// Why beds are missing.
     absent: &'a [(Kind, String)],
     rows: &'a [Outcome],
+    /// The rows of viaduct alone.
+    sizes: &'a [ScaleOutcome],
 }
 
 /// Where it was measured, as far as it matters.
@@ -26,9 +30,15 @@ struct Machine {
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn new(method: Method, absent: &'a [(Kind, String)], rows: &'a [Outcome]) -> Self {
+    pub(crate) fn new(
+        method: Method,
+        absent: &'a [(Kind, String)],
+        rows: &'a [Outcome],
+        sizes: &'a [ScaleOutcome],
+    ) -> Self {
         let Method { repetitions, length, .. } = method;
-        Self { machine: Machine::this(), repetitions, seconds: length.as_secs_f64(), absent, rows }
+        let (machine, seconds) = (Machine::this(), length.as_secs_f64());
+        Self { machine, repetitions, seconds, absent, rows, sizes }
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
@@ -75,7 +85,7 @@ mod tests {
         let method = Method { repetitions: 3, length: Duration::from_secs(5), reruns: 0 };
         let outcomes = [outcome([10.0, 10.0, 10.5])];
         let absent = [(Kind::Plain, "not built in".to_owned())];
-        let document = Document::new(method, &absent, &outcomes);
+        let document = Document::new(method, &absent, &outcomes, &[]);
         let json = serde_json::to_value(&document).unwrap();
         assert_eq!(json["absent"][0][0], "plain");
         let row = &json["rows"][0];

@@ -17,6 +17,7 @@ mod picture;
 mod process;
 mod progress;
 mod rows;
+mod scale;
 mod statistics;
 mod stop;
 mod table;
@@ -32,6 +33,7 @@ use crate::{
     error::Error,
     progress::Progress,
     rows::Row,
+    scale::{Scale, Setting},
     tools::Tools,
 };
 
@@ -53,11 +55,15 @@ fn main() -> ExitCode {
 /// Runs everything that was asked for. False: some of it failed.
 fn run(arguments: &Arguments) -> Result<bool, Error> {
     let rows = rows::all();
-    let chosen = rows::matching(&arguments.rows, rows.iter().map(|row| row.name.as_str()))?;
-    let chosen: Vec<&Row> = rows.iter().filter(|row| chosen.contains(&row.name.as_str())).collect();
+    let names = rows.iter().map(|row| row.name.as_str()).chain(Scale::ALL.map(Scale::name));
+    let names = rows::matching(&arguments.rows, names)?;
+    let chosen: Vec<&Row> = rows.iter().filter(|row| names.contains(&row.name.as_str())).collect();
+    let scales: Vec<Scale> =
+        Scale::ALL.into_iter().filter(|scale| names.contains(&scale.name())).collect();
     if arguments.list {
-        for row in chosen {
-            print(&format!("{:<20} {}\n", row.name, row.title))?;
+        let beside = chosen.iter().map(|row| (row.name.as_str(), row.title.as_str()));
+        for (name, title) in beside.chain(scales.iter().map(|row| (row.name(), row.title()))) {
+            print(&format!("{name:<18} {title}\n"))?;
         }
         return Ok(true);
     }
@@ -73,34 +79,53 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
     for row in &chosen {
         progress.more(measure::measurements(row, &beds, method));
     }
+    progress.more(scales.len() as u64);
     let mut outcomes = Vec::new();
-    for row in &chosen {
-        match measure::run(row, &mut beds, &tools, method, &progress) {
-            Ok(outcome) => outcomes.push(outcome),
-            // What was measured before is worth something.
-            Err(Error::Interrupted) if !outcomes.is_empty() => {
-                progress.say("interrupted: the rest was not measured");
-                break;
-            }
-            Err(error) => return Err(error),
+    let mut sizes = Vec::new();
+    let columns: Vec<Kind> = beds.iter().map(|bed| bed.kind).collect();
+    let complete = (|| {
+        for row in &chosen {
+            outcomes.push(measure::run(row, &mut beds, &tools, method, &progress)?);
         }
+        // What is idle is not to be measured beside beds that are not.
+        beds.clear();
+        for scale in &scales {
+            progress.row(scale.name());
+            let quick = arguments.quick;
+            let setting = Setting { tools: &tools, method, quick, progress: &progress };
+            sizes.push(scale.run(setting)?);
+        }
+        Ok(())
+    })();
+    match complete {
+        // What was measured before is worth something.
+        Err(Error::Interrupted) if !outcomes.is_empty() || !sizes.is_empty() => {
+            progress.say("interrupted: the rest was not measured");
+        }
+        complete => complete?,
     }
+    beds.clear();
     progress.finish();
 
-    let columns: Vec<Kind> = beds.iter().map(|bed| bed.kind).collect();
-    drop(beds);
-    print(&table::render(&outcomes, &columns))?;
+    if !outcomes.is_empty() {
+        print(&table::render(&outcomes, &columns))?;
+    }
+    for size in &sizes {
+        print(&size.render())?;
+    }
     for (kind, why) in &absent {
         print(&format!("{kind}: {why}\n"))?;
     }
     if let Some(path) = &arguments.json {
-        file::Document::new(method, &absent, &outcomes).write(path)?;
+        file::Document::new(method, &absent, &outcomes, &sizes).write(path)?;
     }
     if let Some(directory) = &arguments.pictures {
         file::pictures(directory, &outcomes)?;
     }
-    let complete = outcomes.len() == chosen.len();
-    Ok(complete && outcomes.iter().all(|outcome| outcome.failures.is_empty()))
+    let complete = outcomes.len() == chosen.len() && sizes.len() == scales.len();
+    Ok(complete
+        && outcomes.iter().all(|outcome| outcome.failures.is_empty())
+        && sizes.iter().all(|size| size.failure.is_none()))
 }
 
 /// Makes the beds that can be had, and says why others cannot.

@@ -55,6 +55,15 @@ impl Process {
         &mut self.child
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Error> {
+        let ended = self.child.try_wait().map_err(Error::system("look after a child"))?;
+        Ok(ended.is_some())
+    }
+
     /// Waits until `ready` says so, the program ends, or time is over.
     pub(crate) fn wait_until(
         &mut self,

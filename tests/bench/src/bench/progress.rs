@@ -30,6 +30,12 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// The next row of viaduct alone begins.
+    pub(crate) fn row(&self, row: &str) {
+        self.bar.set_message(row.to_owned());
+        self.bar.inc(1);
+    }
+
     /// What is done that is not measured.
     pub(crate) fn doing(&self, what: impl Into<String>) {
         self.bar.set_message(what.into());

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Datagrams of one system call.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 /// The largest datagram that is expected, and the largest number of segments taken as one.
 const DATAGRAM: usize = 2048;
@@ -219,7 +219,10 @@ fn connect(server: Ipv4Addr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-fn drive_with(window: Window, send: impl FnOnce(&Tally) -> Result<()> + Send) -> Result<Report> {
+pub(crate) fn drive_with(
+    window: Window,
+    send: impl FnOnce(&Tally) -> Result<()> + Send,
+) -> Result<Report> {
     let tally = Tally::default();
     let mut report = thread::scope(|scope| {
         let sender = scope.spawn(|| send(&tally));
@@ -233,6 +236,6 @@ fn drive_with(window: Window, send: impl FnOnce(&Tally) -> Result<()> + Send) ->
 
 /// Errors that the next datagram need not meet: a full queue, or the news that an earlier one found
 /// nobody, which is how a server that was stopped answers the last of the measurement before.
-fn may_pass(errno: Errno) -> bool {
+pub(crate) fn may_pass(errno: Errno) -> bool {
     matches!(errno, Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED)
 }

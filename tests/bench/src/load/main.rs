@@ -8,6 +8,7 @@
 mod datagrams;
 mod echo;
 mod requests;
+mod scatter;
 mod streams;
 mod tally;
 
@@ -42,6 +43,8 @@ fn main() -> io::Result<()> {
                 Work::Exchanges { clients } => requests::exchange(server, clients, window),
                 Work::Connections { clients } => requests::connect(server, clients, window),
             },
+            Order::Open { spread, rate } => scatter::open(&spread, rate),
+            Order::Scatter { spread, window } => scatter::drive(&spread, window),
             Order::Go { .. } => Err("told to go before anything was prepared".to_owned()),
         };
         self::answer(&match answer {

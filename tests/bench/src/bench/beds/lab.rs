@@ -14,13 +14,13 @@ use super::Ground;
 use crate::{error::Error, process, tools::Tools};
 
 /// The topology: what it is about is in the file.
-const TOPOLOGY: &str = include_str!("../../../topology.yaml");
+pub(crate) const TOPOLOGY: &str = include_str!("../../../topology.yaml");
 
 /// The server's address in it.
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 10);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 10);
 
 /// MTU of a VPC: viaduct carries nothing larger, whatever the devices would.
-const LARGEST_MTU: u32 = 9001;
+pub(crate) const LARGEST_MTU: u32 = 9001;
 
 /// A lab that is up; it ends with this.
 pub(crate) struct Lab {
@@ -95,7 +95,7 @@ pub(super) fn knows_devices(tools: &Tools) -> Result<bool, Error> {
 }
 
 /// What the client's address becomes, according to `viaduct explain`.
-fn translated(tools: &Tools, topology: &Path) -> Result<Ipv4Addr, Error> {
+pub(crate) fn translated(tools: &Tools, topology: &Path) -> Result<Ipv4Addr, Error> {
     #[derive(Deserialize)]
     struct Explanation {
         translated_source: Ipv4Addr,

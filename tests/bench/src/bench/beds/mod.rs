@@ -14,7 +14,7 @@
 //! | `slirp4netns`, `pasta` | their stack; the server is the host that they run on | that host |
 
 mod fixed_nat;
-mod lab;
+pub(crate) mod lab;
 mod nftables;
 mod usernet;
 mod veth;
@@ -78,10 +78,10 @@ pub(crate) enum Made {
 }
 
 /// Between telling a client to start and the window: for connecting and getting up to speed.
-const LEAD: Duration = Duration::from_millis(400);
+pub(crate) const LEAD: Duration = Duration::from_millis(400);
 
 /// How long a side may take beyond what it was told, before it is given up.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Client and server with something between them.
 pub(crate) struct Bed {
@@ -104,15 +104,15 @@ pub(crate) struct Bed {
 }
 
 /// The parts of a bed that are made before the loads start.
-struct Ground {
-    client: Namespace,
-    server: Namespace,
-    target: Ipv4Addr,
-    seen: Ipv4Addr,
-    largest_mtu: u32,
+pub(crate) struct Ground {
+    pub(crate) client: Namespace,
+    pub(crate) server: Namespace,
+    pub(crate) target: Ipv4Addr,
+    pub(crate) seen: Ipv4Addr,
+    pub(crate) largest_mtu: u32,
     /// Devices of the client and the server, and others on the way.
-    devices: Vec<(Namespace, String)>,
-    held: Vec<Box<dyn Any>>,
+    pub(crate) devices: Vec<(Namespace, String)>,
+    pub(crate) held: Vec<Box<dyn Any>>,
 }
 
 /// Makes a bed.
@@ -132,20 +132,25 @@ pub(crate) fn make(kind: Kind, tools: &Tools) -> Result<Made, Error> {
         Kind::Slirp4netns => usernet::slirp4netns()?,
         Kind::Pasta => usernet::pasta()?,
     };
-    prepare(&ground.client)?;
-    Ok(Made::Bed(Box::new(Bed {
-        kind,
-        target: ground.target,
-        seen: ground.seen,
-        largest_mtu: ground.largest_mtu,
-        devices: ground.devices,
-        sides: [ground.client, ground.server],
-        loads: None,
-        _held: ground.held,
-    })))
+    Ok(Made::Bed(Box::new(Bed::on(kind, ground)?)))
 }
 
 impl Bed {
+    /// The bed on what was made for it.
+    pub(crate) fn on(kind: Kind, ground: Ground) -> Result<Self, Error> {
+        prepare(&ground.client)?;
+        Ok(Self {
+            kind,
+            target: ground.target,
+            seen: ground.seen,
+            largest_mtu: ground.largest_mtu,
+            devices: ground.devices,
+            sides: [ground.client, ground.server],
+            loads: None,
+            _held: ground.held,
+        })
+    }
+
     /// Sets the MTU of the whole way, as far as the bed goes, and returns what it is now.
     pub(crate) fn set_mtu(&self, mtu: u32) -> Result<u32, Error> {
         let mtu = mtu.min(self.largest_mtu);
@@ -164,10 +169,7 @@ impl Bed {
     ) -> Result<[Report; 2], Error> {
         let mut loads = match self.loads.take() {
             Some(loads) => loads,
-            None => {
-                let [client, server] = &self.sides;
-                [Load::start(tools, client, "client")?, Load::start(tools, server, "server")?]
-            }
+            None => self.pair(tools)?,
         };
         let reports = self.direct(&mut loads, work, length)?;
         self.loads = Some(loads);
@@ -175,25 +177,50 @@ impl Bed {
         Ok(reports)
     }
 
+    /// Loads of their own for a further piece of work at the same time.
+    pub(crate) fn pair(&self, tools: &Tools) -> Result<[Load; 2], Error> {
+        let [client, server] = &self.sides;
+        Ok([Load::start(tools, client, "client")?, Load::start(tools, server, "server")?])
+    }
+
     fn direct(
         &self,
-        [client, server]: &mut [Load; 2],
+        loads: &mut [Load; 2],
         work: Work,
         length: Duration,
     ) -> Result<[Report; 2], Error> {
-        server.tell(&Order::Serve { work })?;
-        server.ready(PATIENCE)?;
+        loads[1].tell(&Order::Serve { work })?;
+        loads[1].ready(PATIENCE)?;
         let window = Window::after(LEAD, length);
+        self.begin(loads, work, window)?;
+        self.end(loads, window)
+    }
+
+    /// Has a server that is ready and its client begin.
+    pub(crate) fn begin(
+        &self,
+        [client, server]: &mut [Load; 2],
+        work: Work,
+        window: Window,
+    ) -> Result<(), Error> {
         server.tell(&Order::Go { window })?;
-        client.tell(&Order::Drive { work, server: self.target, window })?;
+        client.tell(&Order::Drive { work, server: self.target, window })
+    }
+
+    /// Waits for both reports.
+    pub(crate) fn end(
+        &self,
+        [client, server]: &mut [Load; 2],
+        window: Window,
+    ) -> Result<[Report; 2], Error> {
         // What the client says is the better explanation, where both fail.
-        let client = client.report(LEAD + length + PATIENCE);
+        let client = client.report(LEAD + window.length() + PATIENCE);
         let server = server.report(PATIENCE);
         Ok([client?, server?])
     }
 
     /// Whether the traffic came, and came through the translation.
-    fn judge(&self, [client, server]: &[Report; 2]) -> Result<(), Error> {
+    pub(crate) fn judge(&self, [client, server]: &[Report; 2]) -> Result<(), Error> {
         let strangers = server.sources.keys().filter(|source| **source != self.seen);
         let strangers: Vec<String> = strangers.map(ToString::to_string).collect();
         if !strangers.is_empty() {
@@ -216,7 +243,7 @@ fn prepare(client: &Namespace) -> Result<(), Error> {
 }
 
 /// A namespace without a name, with nothing but a loopback device.
-fn bare_namespace() -> Result<Namespace, Error> {
+pub(crate) fn bare_namespace() -> Result<Namespace, Error> {
     let namespace = viaduct_tun::netns::create_unnamed()?;
     namespace.run(|| {
         link::disable_ipv6()?;
@@ -226,7 +253,7 @@ fn bare_namespace() -> Result<Namespace, Error> {
 }
 
 /// The path by which other programs open a namespace that has no name.
-fn path_of(namespace: &Namespace) -> String {
+pub(crate) fn path_of(namespace: &Namespace) -> String {
     use std::os::fd::{AsFd, AsRawFd};
     format!("/proc/{}/fd/{}", std::process::id(), namespace.as_fd().as_raw_fd())
 }
