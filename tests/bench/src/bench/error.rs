@@ -1,6 +1,6 @@
 //! What can go wrong, in words for whoever ran the benchmark.
 
-use std::{io, net::Ipv4Addr, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use crate::beds::Kind;
 
@@ -41,7 +41,7 @@ pub(crate) enum Error {
         "the traffic through {bed} was not translated as it should be: the server saw it come from \
          {saw}, and it has to come from {expected}; nothing of this row can be believed"
     )]
-    NotTranslated { bed: Kind, saw: String, expected: Ipv4Addr },
+    NotTranslated { bed: Kind, saw: String, expected: String },
 
     /// Nothing arrived.
     #[error("nothing came through {bed}{}", why(.failure))]

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde::Serialize;
 
 use crate::{
-    beds::Kind, error::Error, measure::Method, outcome::Outcome, picture, scale::ScaleOutcome,
+    Absent, error::Error, measure::Method, outcome::Outcome, picture, scale::ScaleOutcome,
 };
 
 /// What the file says.
@@ -15,7 +15,7 @@ pub(crate) struct Document<'a> {
     repetitions: u32,
     seconds: f64,
     /// Why beds are missing.
-    absent: &'a [(Kind, String)],
+    absent: &'a [Absent],
     rows: &'a [Outcome],
     /// The rows of viaduct alone.
     sizes: &'a [ScaleOutcome],
@@ -32,7 +32,7 @@ struct Machine {
 impl<'a> Document<'a> {
     pub(crate) fn new(
         method: Method,
-        absent: &'a [(Kind, String)],
+        absent: &'a [Absent],
         rows: &'a [Outcome],
         sizes: &'a [ScaleOutcome],
     ) -> Self {
@@ -77,17 +77,17 @@ pub(crate) fn pictures(directory: &Path, outcomes: &[Outcome]) -> Result<(), Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::tests::outcome;
+    use crate::{beds::Kind, outcome::tests::outcome};
     use std::time::Duration;
 
     #[test]
     fn the_file_has_every_value_and_every_goal() {
         let method = Method { repetitions: 3, length: Duration::from_secs(5), reruns: 0 };
         let outcomes = [outcome([10.0, 10.0, 10.5])];
-        let absent = [(Kind::Plain, "not built in".to_owned())];
+        let absent = [Absent { bed: Kind::Plain, why: "not built in".to_owned(), failed: false }];
         let document = Document::new(method, &absent, &outcomes, &[]);
         let json = serde_json::to_value(&document).unwrap();
-        assert_eq!(json["absent"][0][0], "plain");
+        assert_eq!(json["absent"][0]["bed"], "plain");
         let row = &json["rows"][0];
         assert_eq!(row["row"], "tcp-1-up-9001");
         let rate = &row["figures"][0];

@@ -26,6 +26,7 @@ mod tools;
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
+use serde::Serialize;
 
 use crate::{
     arguments::Arguments,
@@ -113,8 +114,8 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
     for size in &sizes {
         print(&size.render())?;
     }
-    for (kind, why) in &absent {
-        print(&format!("{kind}: {why}\n"))?;
+    for Absent { bed, why, .. } in &absent {
+        print(&format!("{bed}: {why}\n"))?;
     }
     if let Some(path) = &arguments.json {
         file::Document::new(method, &absent, &outcomes, &sizes).write(path)?;
@@ -124,28 +125,42 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
     }
     let complete = outcomes.len() == chosen.len() && sizes.len() == scales.len();
     Ok(complete
+        && !absent.iter().any(|absent| absent.failed)
         && outcomes.iter().all(|outcome| outcome.failures.is_empty())
         && sizes.iter().all(|size| size.failure.is_none()))
 }
 
+/// A bed that is missing, and why.
+#[derive(Debug, Serialize)]
+struct Absent {
+    bed: Kind,
+    why: String,
+    /// Whether it should be there.
+    failed: bool,
+}
+
 /// Makes the beds that can be had, and says why others cannot.
-#[allow(clippy::type_complexity)]
 fn make(
     kinds: &[Kind],
     tools: &Tools,
     progress: &Progress,
-) -> Result<(Vec<Box<Bed>>, Vec<(Kind, String)>), Error> {
+) -> Result<(Vec<Bed>, Vec<Absent>), Error> {
     let (mut beds, mut absent) = (Vec::new(), Vec::new());
     for kind in kinds {
         stop::check()?;
         progress.doing(format!("making the bed {kind}"));
-        match beds::make(*kind, tools)? {
-            Made::Bed(bed) => beds.push(bed),
-            Made::Absent(why) => {
-                progress.say(&format!("{kind}: {why}"));
-                absent.push((*kind, why));
+        let (why, failed) = match beds::make(*kind, tools) {
+            Ok(Made::Bed(bed)) => {
+                beds.push(*bed);
+                continue;
             }
-        }
+            Ok(Made::Absent(why)) => (why, false),
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            // The others are worth measuring all the same.
+            Err(error) => (format!("cannot be made: {error}"), true),
+        };
+        progress.say(&format!("{kind}: {why}"));
+        absent.push(Absent { bed: *kind, why, failed });
     }
     Ok((beds, absent))
 }

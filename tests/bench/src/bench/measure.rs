@@ -29,7 +29,7 @@ pub(crate) struct Method {
 /// goes wrong is told in the outcome.
 pub(crate) fn run(
     row: &Row,
-    beds: &mut [Box<Bed>],
+    beds: &mut [Bed],
     tools: &Tools,
     method: Method,
     progress: &Progress,
@@ -56,19 +56,19 @@ pub(crate) fn run(
 }
 
 /// How many measurements a row is.
-pub(crate) fn measurements(row: &Row, beds: &[Box<Bed>], method: Method) -> u64 {
+pub(crate) fn measurements(row: &Row, beds: &[Bed], method: Method) -> u64 {
     let beds = beds.iter().filter(|bed| row.beds.contains(&bed.kind)).count() as u64;
     beds * u64::from(method.repetitions)
 }
 
 fn once(
     row: &Row,
-    beds: &mut [Box<Bed>],
+    beds: &mut [Bed],
     tools: &Tools,
     method: Method,
     progress: &Progress,
 ) -> Result<Outcome, Error> {
-    let mut beds: Vec<&mut Box<Bed>> =
+    let mut beds: Vec<&mut Bed> =
         beds.iter_mut().filter(|bed| row.beds.contains(&bed.kind)).collect();
     let mut smaller_mtu = BTreeMap::new();
     let mut failures: BTreeMap<Kind, String> = BTreeMap::new();
@@ -84,13 +84,12 @@ fn once(
         for bed in &mut beds {
             let kind = bed.kind;
             progress.step(&row.name, kind);
-            let sample = if failures.contains_key(&kind) {
-                None
-            } else {
-                match sample(row, bed, tools, method.length) {
-                    Ok((figures, remark)) => {
-                        remarks.extend(remark.map(|remark| (kind, remark)));
-                        Some(figures)
+            let sample = match failures.get(&kind) {
+                Some(_) => None,
+                None => match sample(row, bed, tools, method.length) {
+                    Ok(sample) => {
+                        remarks.extend(sample.remark.map(|remark| (kind, remark)));
+                        Some(sample.figures)
                     }
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(error) => {
@@ -98,7 +97,7 @@ fn once(
                         failures.insert(kind, error.to_string());
                         None
                     }
-                }
+                },
             };
             samples.entry(kind).or_default().push(sample);
         }
@@ -120,17 +119,19 @@ fn once(
     })
 }
 
-/// One measurement: its figures, and what is to be said of it.
-fn sample(
-    row: &Row,
-    bed: &mut Bed,
-    tools: &Tools,
-    length: Duration,
-) -> Result<(Vec<(Figure, f64)>, Option<String>), Error> {
+/// One measurement.
+struct Sample {
+    figures: Vec<(Figure, f64)>,
+    /// What is to be said of it.
+    remark: Option<String>,
+}
+
+fn sample(row: &Row, bed: &mut Bed, tools: &Tools, length: Duration) -> Result<Sample, Error> {
     let [client, server] = bed.run(tools, row.work, length)?;
     // Where it lies does not matter any more, only its length.
     let window = Window::after(Duration::ZERO, length);
-    Ok((figure::figures(row.work, &client, &server, window), remark(&client)))
+    let figures = figure::figures(row.work, &client, &server, window);
+    Ok(Sample { figures, remark: remark(&client) })
 }
 
 fn remark(client: &Report) -> Option<String> {

@@ -154,7 +154,7 @@ mod tests {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(
             lines[0],
-            "ROW            FIGURE       VIADUCT   NFTABLES    VETH  /NFTABLES  GOALS"
+            "ROW            FIGURE       VIADUCT  NFTABLES    VETH  /NFTABLES  GOALS"
         );
         assert_eq!(
             lines[1],

@@ -174,7 +174,7 @@ pub(crate) fn drive(
         let mut due = now();
         while !window.is_over() {
             let fd = socket.as_raw_fd();
-            match sendmmsg(fd, &mut headers, &slices, &nobody, &no_control, flags) {
+            match sendmmsg(fd, &mut headers, &slices, &nobody, no_control, flags) {
                 Ok(sent) => {
                     let sent = sent.count();
                     tally.sent.add(sent as u64, sent * payload.len());

@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use viaduct_tun::link::Links;
-
-use super::{Ground, bare_namespace, path_of};
+use super::{Ground, bare_namespace, has_default_route, path_of};
 use crate::{error::Error, process::Process, tools::Tools};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
@@ -20,6 +18,9 @@ const LARGEST_MTU: u32 = 65520;
 /// What it calls its devices unless told otherwise.
 const DEVICE: &str = "nat0";
 
+/// How long it may take to make its devices.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 pub(super) fn make(tools: &Tools) -> Result<Ground, Error> {
     let (client, server) = (bare_namespace()?, bare_namespace()?);
     let mut command = Command::new(&tools.fixed_nat);
@@ -29,10 +30,9 @@ pub(super) fn make(tools: &Tools) -> Result<Ground, Error> {
         .args(["--nat-address", &SEEN.to_string(), "--mtu", &LARGEST_MTU.to_string()])
         .stdout(Stdio::null());
     let mut nat = Process::start(command, None)?;
-    nat.wait_until(Duration::from_secs(5), || {
-        let there = || Links::open().and_then(|links| links.index(DEVICE)).is_ok();
-        // The second is the server's, and comes up after the client's.
-        Ok(client.run(there)? && server.run(there)?)
+    // The route is the last that it gives a device.
+    nat.wait_until(PATIENCE, || {
+        Ok(client.run(has_default_route)? && server.run(has_default_route)?)
     })?;
     Ok(Ground {
         devices: vec![

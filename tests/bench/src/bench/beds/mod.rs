@@ -225,7 +225,8 @@ impl Bed {
         let strangers: Vec<String> = strangers.map(ToString::to_string).collect();
         if !strangers.is_empty() {
             let saw = strangers.join(", ");
-            return Err(Error::NotTranslated { bed: self.kind, saw, expected: self.seen });
+            let expected = self.seen.to_string();
+            return Err(Error::NotTranslated { bed: self.kind, saw, expected });
         }
         let received = server.received.bytes.max(client.received.bytes);
         let nothing = received == 0 && client.latency.is_none();
@@ -256,4 +257,10 @@ pub(crate) fn bare_namespace() -> Result<Namespace, Error> {
 pub(crate) fn path_of(namespace: &Namespace) -> String {
     use std::os::fd::{AsFd, AsRawFd};
     format!("/proc/{}/fd/{}", std::process::id(), namespace.as_fd().as_raw_fd())
+}
+
+/// Whether the calling thread's namespace has a way to everywhere.
+fn has_default_route() -> bool {
+    let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
+    routes.lines().any(|line| line.split_whitespace().nth(1) == Some("00000000"))
 }

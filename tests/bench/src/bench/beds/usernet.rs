@@ -2,11 +2,11 @@
 //! namespace a TAP device and plays its packets into sockets of the namespace that it runs in, which
 //! stands for the host. The server is a program on that host.
 
-use std::{net::Ipv4Addr, process::Command, time::Duration};
+use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
 
 use viaduct_tun::{Namespace, link, link::Links, netns};
 
-use super::{Ground, Kind, bare_namespace, path_of};
+use super::{Ground, Kind, bare_namespace, has_default_route, path_of};
 use crate::{error::Error, process::Process, tools};
 
 /// The host's address.
@@ -42,8 +42,9 @@ pub(super) fn pasta() -> Result<Ground, Error> {
     let host = host()?;
     // It gives up its privileges before it opens the namespace: a path under another process's
     // descriptors is out of its reach then.
-    let name = Name(format!("viaduct-bench-{}", std::process::id()));
-    let client = netns::create(&name.0)?;
+    let made_directory = !Path::new(netns::RUN_DIR).exists();
+    let name = Name { name: format!("viaduct-bench-{}", std::process::id()), made_directory };
+    let client = netns::create(&name.name)?;
     client.run(|| {
         link::disable_ipv6()?;
         Links::open()?.up("lo")
@@ -55,7 +56,7 @@ pub(super) fn pasta() -> Result<Ground, Error> {
         .args(["--address", "10.1.0.2", "--netmask", "24", "--gateway", "10.1.0.1"])
         // Nothing is to be forwarded to the client, and nothing is to go around the device.
         .args(["--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none"])
-        .args(["--udp-ns", "none", "--netns", &format!("{}/{}", netns::RUN_DIR, name.0)])
+        .args(["--udp-ns", "none", "--netns", &format!("{}/{}", netns::RUN_DIR, name.name)])
         .stdout(std::process::Stdio::null());
     let process = Process::start(command, Some(&host))?;
     ground(client, host, process, vec![Box::new(name)])
@@ -96,19 +97,20 @@ fn host() -> Result<Namespace, Error> {
     Ok(host)
 }
 
-/// Whether the calling thread's namespace has a way to everywhere.
-fn has_default_route() -> bool {
-    let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
-    routes.lines().any(|line| line.split_whitespace().nth(1) == Some("00000000"))
+/// The name of a namespace; it goes with this, and so does the directory if it was made for it.
+struct Name {
+    name: String,
+    made_directory: bool,
 }
-
-/// The name of a namespace; it goes with this.
-struct Name(String);
 
 impl Drop for Name {
     fn drop(&mut self) {
-        if let Err(error) = netns::remove(&self.0) {
+        if let Err(error) = netns::remove(&self.name) {
             eprintln!("the namespace was not removed: {error}");
+        }
+        if self.made_directory {
+            // Refused while somebody else has names in it.
+            let _ = std::fs::remove_dir(netns::RUN_DIR);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{fmt::Write, net::Ipv4Addr, time::Duration};
 
-use viaduct_bench::{Direction, Order, Spread, Window, Work};
+use viaduct_bench::{Direction, Order, Report, Spread, Window, Work};
 
 use super::{
     Series, Setting,
@@ -73,7 +73,7 @@ pub(super) fn run(setting: Setting<'_>, series: &mut Series) -> Result<(), Error
         open(&daemon, &spread, &mut loads)?;
         series.add("standing", "", daemon.connections()? as f64);
         for _ in 0..setting.method.repetitions {
-            scatter(setting, series, &spread, &mut loads)?;
+            scatter(setting, series, &daemon, &spread, &mut loads)?;
             let work = Work::Streams { streams: 1, direction: Direction::Up };
             add(setting, series, &mut bed, work, ["one stream", ""])?;
             add(
@@ -121,6 +121,7 @@ fn open(daemon: &Daemon, spread: &Spread, [clients, server]: &mut [Load; 2]) -> 
 fn scatter(
     setting: Setting<'_>,
     series: &mut Series,
+    daemon: &Daemon,
     spread: &Spread,
     [clients, server]: &mut [Load; 2],
 ) -> Result<(), Error> {
@@ -134,11 +135,28 @@ fn scatter(
     clients.tell(&Order::Scatter { spread: spread.clone(), window })?;
     let patience = lead + setting.method.length + beds::PATIENCE;
     let (client, server) = (clients.report(patience)?, server.report(patience)?);
+    translated(daemon, &server)?;
     let measured = figures(work, &client, &server, window);
     for (name, (figure, value)) in
         ["random order", "of it lost", "of it cpu"].into_iter().zip(measured)
     {
         series.add(name, figure.unit(), value);
+    }
+    Ok(())
+}
+
+/// Whether what came, came from ENIs.
+fn translated(daemon: &Daemon, server: &Report) -> Result<(), Error> {
+    let enis = daemon.api().ask(async |client| client.enis().await)?;
+    let is_eni = |source: &Ipv4Addr| enis.iter().any(|eni| eni.private_ip == *source);
+    let strangers = server.sources.keys().filter(|source| !is_eni(source));
+    let strangers: Vec<String> = strangers.map(ToString::to_string).collect();
+    if !strangers.is_empty() {
+        let (bed, saw, expected) = (Kind::Viaduct, strangers.join(", "), "an ENI".to_owned());
+        return Err(Error::NotTranslated { bed, saw, expected });
+    }
+    if server.sources.is_empty() {
+        return Err(Error::Nothing { bed: Kind::Viaduct, failure: None });
     }
     Ok(())
 }
