@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    fs::{self, File},
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
     path::Path,
@@ -103,8 +104,7 @@ fn a_command_runs_attached_without_the_right_to_change_its_network() {
 
     // With the command's end the host is gone, and with the daemon's patience its device.
     let left = netns::open(&function.0).unwrap();
-    let links =
-        || left.run(|| std::fs::read_to_string("/proc/thread-self/net/dev")).unwrap().unwrap();
+    let links = || left.run(|| fs::read_to_string("/proc/thread-self/net/dev")).unwrap().unwrap();
     let gone = eventually(|| (!links().contains("eth0")).then_some(()));
     assert!(gone.is_some(), "{}", links());
 }
@@ -136,17 +136,27 @@ fn an_agent_serves_its_hosts_over_a_restart_of_the_daemon() {
     if !permitted() {
         return;
     }
+    // One behind the other: the last agent removes the directory that all share.
+    for (device, other) in [("offload", "plain"), ("plain", "offload")] {
+        agent_over_a_restart(device, other);
+    }
+}
+
+/// An agent and three daemons, of which the second takes no devices of this kind.
+fn agent_over_a_restart(device: &str, other: &str) {
     let runtime = tempfile::tempdir().unwrap();
-    let run = || {
+    let log = runtime.path().join("agent.log");
+    let run = |device: &str| {
         let mut run = viaduct();
-        run.arg("run").arg(repository("config/quickstart.yaml")).arg("--runtime-dir");
+        run.arg("run").arg(repository("config/quickstart.yaml")).args(["--device", device]);
+        run.arg("--runtime-dir");
         Killed(run.arg(runtime.path()).stderr(Stdio::null()).spawn().unwrap())
     };
     let prefix = format!("{}.", unique("agent"));
-    let daemon = run();
+    let daemon = run(device);
     let mut agent = viaduct();
     agent.args(["agent", "function/api/1", "instance/db", "--prefix", &prefix, "--runtime-dir"]);
-    let mut agent = agent.arg(runtime.path()).stderr(Stdio::null()).spawn().unwrap();
+    let mut agent = agent.arg(runtime.path()).stderr(File::create(&log).unwrap()).spawn().unwrap();
     let namespace = |host: &str| netns::open(&format!("{prefix}{host}"));
     let db = eventually(|| namespace("instance.db").ok()).unwrap();
     let function = eventually(|| namespace("function.api.1").ok()).unwrap();
@@ -165,9 +175,17 @@ fn an_agent_serves_its_hosts_over_a_restart_of_the_daemon() {
         answer.unwrap()
     };
     assert_eq!(eventually(gets_through).as_deref(), Some("10.0.1.4"));
+    let told = || fs::read_to_string(&log).unwrap();
+    let tells = |what: &str| eventually(|| told().contains(what).then_some(())).is_some();
+    // Packets flow before it knows, and a refusal that is the first answer ends it.
+    assert!(tells("every host is attached"), "{}", told());
     drop(daemon);
-    let _daemon = run();
-    assert_eq!(eventually(gets_through).as_deref(), Some("10.0.1.4"));
+    let daemon = run(other);
+    let refused = format!("is of the kind `{device}`, and the daemon takes `{other}` only");
+    assert!(tells(&refused), "{}", told());
+    drop(daemon);
+    let _daemon = run(device);
+    assert_eq!(eventually(gets_through).as_deref(), Some("10.0.1.4"), "{}", told());
 
     let pid = rustix::process::Pid::from_child(&agent);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
