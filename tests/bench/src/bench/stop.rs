@@ -31,7 +31,7 @@ pub(crate) fn catch() -> Result<(), Error> {
                 _ = terminate.recv() => {}
             }
             ASKED.store(true, Ordering::Relaxed);
-            // The handlers go with the streams: whoever insists is not to be ignored by default.
+            // With the streams the handlers would go, and a second signal end the process at once.
             std::future::pending::<()>().await;
         });
     });
