@@ -1,7 +1,7 @@
 //! Measures viaduct beside the kernel's NAT and its peers.
 //!
 //! The way through: [`arguments`] say which [`rows`] and [`beds`]; [`measure`] has every bed carry
-//! every row's work, by turns; what that came to ([`outcome`]) becomes the [`table`], the [`file`]
+//! every row's work, by turns; what that came to ([`outcome`]) becomes the [`table`], the [`file`](mod@file)
 //! and the [`picture`]s. What is measured and how is told in each module's header.
 #![forbid(unsafe_code)]
 
