@@ -74,7 +74,7 @@ fn once(
     let mut failures: BTreeMap<Kind, String> = BTreeMap::new();
     let mut remarks = BTreeMap::new();
     let mut samples = Samples::new();
-    for bed in &beds {
+    for bed in &mut beds {
         let mtu = bed.set_mtu(row.mtu)?;
         if mtu != row.mtu {
             smaller_mtu.insert(bed.kind, mtu);

@@ -92,8 +92,12 @@ pub(crate) struct Bed {
     seen: Ipv4Addr,
     /// The largest MTU that it carries.
     largest_mtu: u32,
-    /// Every device on the way, for changing the MTU.
+    /// The MTU that it was given.
+    mtu: Option<u32>,
+    /// Every device on the way, for changing it.
     devices: Vec<(Namespace, String)>,
+    /// Makes it anew for another MTU, where changing the devices' is not enough.
+    remake: Option<fn(u32) -> Result<Ground, Error>>,
     /// The namespaces of client and server.
     sides: [Namespace; 2],
     /// The loads in them, once there are some. After a failure nobody knows what they still do:
@@ -129,10 +133,16 @@ pub(crate) fn make(kind: Kind, tools: &Tools) -> Result<Made, Error> {
         Kind::Slirp4netns | Kind::Pasta if !usernet::is_installed(kind) => {
             return Ok(Made::Absent("not installed".to_owned()));
         }
-        Kind::Slirp4netns => usernet::slirp4netns()?,
-        Kind::Pasta => usernet::pasta()?,
+        Kind::Slirp4netns => usernet::slirp4netns(usernet::LARGEST_MTU)?,
+        Kind::Pasta => usernet::pasta(usernet::LARGEST_MTU)?,
     };
-    Ok(Made::Bed(Box::new(Bed::on(kind, ground)?)))
+    let mut bed = Bed::on(kind, ground)?;
+    bed.remake = match kind {
+        Kind::Slirp4netns => Some(usernet::slirp4netns),
+        Kind::Pasta => Some(usernet::pasta),
+        _ => None,
+    };
+    Ok(Made::Bed(Box::new(bed)))
 }
 
 impl Bed {
@@ -144,7 +154,9 @@ impl Bed {
             target: ground.target,
             seen: ground.seen,
             largest_mtu: ground.largest_mtu,
+            mtu: None,
             devices: ground.devices,
+            remake: None,
             sides: [ground.client, ground.server],
             loads: None,
             _held: ground.held,
@@ -152,8 +164,15 @@ impl Bed {
     }
 
     /// Sets the MTU of the whole way, as far as the bed goes, and returns what it is now.
-    pub(crate) fn set_mtu(&self, mtu: u32) -> Result<u32, Error> {
+    pub(crate) fn set_mtu(&mut self, mtu: u32) -> Result<u32, Error> {
         let mtu = mtu.min(self.largest_mtu);
+        if self.mtu == Some(mtu) {
+            return Ok(mtu);
+        }
+        if let Some(remake) = self.remake {
+            *self = Self { remake: self.remake, ..Self::on(self.kind, remake(mtu)?)? };
+        }
+        self.mtu = Some(mtu);
         for (namespace, device) in &self.devices {
             namespace.run(|| Links::open()?.set_mtu(device, mtu))??;
         }
