@@ -89,7 +89,9 @@ impl File {
             settings.push(format!("eni_connections_per_second: {}", dice.between(1, 8)));
         }
         settings.extend(self.timers());
-        self.line(&format!("settings: {{ {} }}", settings.join(", ")));
+        if !settings.is_empty() {
+            self.line(&format!("settings: {{ {} }}", settings.join(", ")));
+        }
     }
 
     /// How many ports there are, and of how many connections.
