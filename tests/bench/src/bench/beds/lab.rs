@@ -84,16 +84,6 @@ pub(super) fn make(tools: &Tools, device: Option<&str>) -> Result<Ground, Error>
     })
 }
 
-/// Whether viaduct, and its labs, can be told which kind of device to use.
-pub(super) fn knows_devices(tools: &Tools) -> Result<bool, Error> {
-    let knows = |words: &[&str]| {
-        let mut command = Command::new(&tools.viaduct);
-        command.args(words).arg("--help");
-        Ok::<_, Error>(process::run(command, None, "")?.contains("--device"))
-    };
-    Ok(knows(&["run"])? && knows(&["lab", "up"])?)
-}
-
 /// What the client's address becomes, according to `viaduct explain`.
 pub(crate) fn translated(tools: &Tools, topology: &Path) -> Result<Ipv4Addr, Error> {
     #[derive(Deserialize)]

@@ -123,9 +123,6 @@ pub(crate) struct Ground {
 pub(crate) fn make(kind: Kind, tools: &Tools) -> Result<Made, Error> {
     let ground = match kind {
         Kind::Viaduct => lab::make(tools, None)?,
-        Kind::Plain if !lab::knows_devices(tools)? => {
-            return Ok(Made::Absent("not built in".to_owned()));
-        }
         Kind::Plain => lab::make(tools, Some("plain"))?,
         Kind::FixedNat => fixed_nat::make(tools)?,
         Kind::Nftables => nftables::make()?,

@@ -12,6 +12,7 @@ use viaduct_bench::{Direction, Order, Report, Spread, Window, Work};
 use super::{
     Series, Setting,
     daemon::{Daemon, Host},
+    sample,
 };
 use crate::{
     beds::{self, Bed, Ground, Kind, path_of},
@@ -75,8 +76,8 @@ pub(super) fn run(setting: Setting<'_>, series: &mut Series) -> Result<(), Error
         for _ in 0..setting.method.repetitions {
             scatter(setting, series, &daemon, &spread, &mut loads)?;
             let work = Work::Streams { streams: 1, direction: Direction::Up };
-            add(setting, series, &mut bed, work, ["one stream", ""])?;
-            add(
+            sample(setting, series, &mut bed, work, ["one stream", ""])?;
+            sample(
                 setting,
                 series,
                 &mut bed,
@@ -157,24 +158,6 @@ fn translated(daemon: &Daemon, server: &Report) -> Result<(), Error> {
     }
     if server.sources.is_empty() {
         return Err(Error::Nothing { bed: Kind::Viaduct, failure: None });
-    }
-    Ok(())
-}
-
-fn add(
-    setting: Setting<'_>,
-    series: &mut Series,
-    bed: &mut Bed,
-    work: Work,
-    names: [&'static str; 2],
-) -> Result<(), Error> {
-    let length = setting.method.length;
-    let [client, server] = bed.run(setting.tools, work, length)?;
-    let measured = figures(work, &client, &server, Window::after(Duration::ZERO, length));
-    for (name, (figure, value)) in names.into_iter().zip(measured) {
-        if !name.is_empty() {
-            series.add(name, figure.unit(), value);
-        }
     }
     Ok(())
 }

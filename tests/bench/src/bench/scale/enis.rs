@@ -6,13 +6,12 @@
 
 use std::{fmt::Write, net::Ipv4Addr};
 
-use viaduct_bench::{Direction, Window, Work};
+use viaduct_bench::{Direction, Work};
 
-use super::{Series, Setting, daemon::Daemon};
+use super::{Series, Setting, daemon::Daemon, sample};
 use crate::{
     beds::{Bed, Ground, Kind},
     error::Error,
-    figure::figures,
 };
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 128, 10);
@@ -51,14 +50,7 @@ pub(super) fn run(setting: Setting<'_>, series: &mut Series) -> Result<(), Error
         ];
         for _ in 0..setting.method.repetitions {
             for (work, names) in works {
-                let [from, to] = bed.run(setting.tools, work, setting.method.length)?;
-                let window = Window::after(std::time::Duration::ZERO, setting.method.length);
-                let measured = figures(work, &from, &to, window);
-                for (name, (figure, value)) in names.into_iter().zip(measured) {
-                    if !name.is_empty() {
-                        series.add(name, figure.unit(), value);
-                    }
-                }
+                sample(setting, series, &mut bed, work, names)?;
             }
         }
         series.add("resident", "MiB", daemon.resident()?);

@@ -18,7 +18,13 @@ mod start;
 
 pub(crate) use series::{ScaleOutcome, Series};
 
-use crate::{error::Error, measure::Method, progress::Progress, tools::Tools};
+use std::time::Duration;
+
+use viaduct_bench::{Window, Work};
+
+use crate::{
+    beds::Bed, error::Error, figure::figures, measure::Method, progress::Progress, tools::Tools,
+};
 
 /// A row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,4 +87,24 @@ impl Scale {
         };
         Ok(series.into_outcome(self, failure))
     }
+}
+
+/// Has a bed do some work once. Its first figures are added under these names, but for those without
+/// one.
+fn sample(
+    setting: Setting<'_>,
+    series: &mut Series,
+    bed: &mut Bed,
+    work: Work,
+    names: [&'static str; 2],
+) -> Result<(), Error> {
+    let length = setting.method.length;
+    let [client, server] = bed.run(setting.tools, work, length)?;
+    let measured = figures(work, &client, &server, Window::after(Duration::ZERO, length));
+    for (name, (figure, value)) in names.into_iter().zip(measured) {
+        if !name.is_empty() {
+            series.add(name, figure.unit(), value);
+        }
+    }
+    Ok(())
 }
