@@ -75,17 +75,19 @@ pub(crate) fn parse(text: &str, report: &mut Report) -> Option<Node> {
         if matches!(event, Event::DocumentStart(_)) {
             documents += 1;
             if documents > 1 {
+                let place = builder.places.first_line(span);
                 builder
                     .report
-                    .error(span, "a second document starts here")
+                    .error(place, "a second document starts here")
                     .help("a file is one topology; put the other into a file of its own");
                 return None;
             }
         }
         if builder.stack.len() > DEEPEST {
+            let place = builder.places.first_line(span);
             builder
                 .report
-                .error(span, format!("nested deeper than {DEEPEST} levels"))
+                .error(place, format!("nested deeper than {DEEPEST} levels"))
                 .help("a topology is 8 deep at most");
             return None;
         }
@@ -367,7 +369,9 @@ mod tests {
         assert_eq!(problems("a: &x 1"), one("&x 1", "anchors and aliases are not supported"));
         assert_eq!(problems("a: !!str 1"), one("!!str 1", "tags are not supported"));
         assert_eq!(problems("? [a]\n: b"), one("[a]", "a list cannot be a key"));
-        assert_eq!(problems("a: 1\n---\nb: 1"), one("---", "a second document starts here"));
+        let second = "a second document starts here";
+        assert_eq!(problems("a: 1\n---\nb: 1"), one("---", second));
+        assert_eq!(problems("a: 1\n...\nb\nc"), one("b", second), "the first line of it");
         assert_eq!(problems("é: 1\né: 2"), one("é", "the key `é` is there twice"));
         let deep = "[".repeat(40);
         assert_eq!(problems(&deep), one("[", "nested deeper than 32 levels"));
