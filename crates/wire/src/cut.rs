@@ -17,7 +17,7 @@ use crate::{
     ipv4::{self, HEADER_LEN, MORE_FRAGMENTS, field},
     offload::{Segmentation, TCP_SMALLEST_SEGMENT},
     rewrite::put,
-    transport::{L4, TCP_CHECKSUM, UDP_CHECKSUM, UDP_HEADER_LEN},
+    transport::{L4, TCP_CHECKSUM, UDP_CHECKSUM, UDP_HEADER_LEN, shown},
     vnet::VnetHeader,
 };
 
@@ -30,8 +30,8 @@ const BLOCK: usize = 8;
 
 impl Frame<'_> {
     /// Whether it may be made into packets of at most `mtu` bytes, and can. Not if its sender
-    /// forbids it (DF), if it is itself a fragment, if the header leaves no room, or for
-    /// more than [`MOST_PIECES`].
+    /// forbids it (DF), if it is itself a fragment, if the IP header leaves no room for a block or the
+    /// transport header that the first must show (RFC 1858), or for more than [`MOST_PIECES`].
     #[must_use]
     pub fn may_be_cut(&self, mtu: u16) -> bool {
         if self.dont_fragment() || matches!(self.l4, L4::Fragment { .. }) {
@@ -57,7 +57,8 @@ impl Frame<'_> {
     /// Fragments that an IP payload of `length` bytes needs at most.
     fn pieces(&self, length: usize, mtu: usize) -> Option<usize> {
         let room = mtu.checked_sub(self.ip_header.into())? / BLOCK * BLOCK;
-        (room > 0).then(|| length.div_ceil(room))
+        let enough = room > 0 && room >= shown(self.flow.protocol);
+        enough.then(|| length.div_ceil(room))
     }
 
     /// Makes the segments of a TCP super-packet so small that each packet has at most `mtu` bytes.

@@ -180,12 +180,7 @@ fn check_icmp(ip: &Shape, payload: &[u8]) -> Result<Transport, Malformed> {
 /// RFC 3128): rewriting the first needs its checksum field, and filters its ports.
 #[cold]
 fn check_fragment(ip: &Shape, fragment: Fragment, payload: &[u8]) -> Result<Transport, Malformed> {
-    let header_len = match ip.protocol {
-        protocol::TCP => TCP_HEADER_LEN,
-        protocol::UDP => UDP_HEADER_LEN,
-        protocol::ICMP => ICMP_HEADER_LEN,
-        _ => 0,
-    };
+    let header_len = shown(ip.protocol);
     let first = fragment.offset == 0;
     let hides_header = match first {
         true => payload.len() < header_len,
@@ -197,4 +192,14 @@ fn check_fragment(ip: &Shape, fragment: Fragment, payload: &[u8]) -> Result<Tran
         return Err(Malformed::Fragment { offset: fragment.offset });
     }
     Ok(portless(ip, L4::Fragment { first, last: !fragment.more }))
+}
+
+/// How many bytes of a protocol's header the first fragment must show.
+pub(crate) const fn shown(protocol: u8) -> usize {
+    match protocol {
+        protocol::TCP => TCP_HEADER_LEN,
+        protocol::UDP => UDP_HEADER_LEN,
+        protocol::ICMP => ICMP_HEADER_LEN,
+        _ => 0,
+    }
 }

@@ -102,9 +102,12 @@ impl Engine {
         scratch: &mut Scratch,
     ) -> bool {
         let is_error = matches!(frame.l4(), L4::IcmpError { .. });
-        let flow = match frame.quoted() {
-            Some(quoted) => quoted.flow.reversed(),
-            None => frame.flow(),
+        let flow = if is_error {
+            // One that quotes nothing usable is about no connection.
+            let Some(quoted) = frame.quoted() else { return false };
+            quoted.flow.reversed()
+        } else {
+            frame.flow()
         };
         let found =
             self.connections.lookup(&Key { ingress: scope, flow }, now, |_, _, connection| {

@@ -243,6 +243,7 @@ fn tcp_segments_are_not_made_smaller_than_any_host_sends() {
     let mut bytes = buffer(header, &left);
     let frame = Frame::parse(&mut bytes, MTU).expect("a sound packet");
     assert!(frame.may_be_cut(88) && !frame.may_be_cut(87), "48 bytes behind 40");
+    assert!(may_be_cut(&packet, 44) && !may_be_cut(&packet, 43), "a first piece shows the header");
 }
 
 #[test]
