@@ -1,7 +1,7 @@
 //! The walk of a packet through the VPC: the only place where policy is decided.
 //!
 //! [`forward`] takes the first packet of a connection from its sender to its receiver and returns
-//! the [`Path`], or the first reason against it. [`back`] judges a reply, [`along`] an ICMP error
+//! the [`Path`], or the first reason against it. [`back`] judges a reply, `along` an ICMP error
 //! that travels with the request. Live packets, `explain` and tests take the same walk; they differ
 //! in the [`Recorder`].
 //!
@@ -30,7 +30,7 @@ use viaduct_topology::{Reason, inventory::AttachmentId, model::PortRange};
 use viaduct_wire::{Flow, L4};
 
 pub use self::{
-    back::{along, back},
+    back::back,
     path::{Choice, Leg, Node, Path, TRANSLATORS, Tracking, Translated},
 };
 pub(crate) use self::{

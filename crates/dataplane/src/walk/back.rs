@@ -53,23 +53,8 @@ pub(crate) fn back_within<R: Recorder>(
 }
 
 /// Judges an ICMP error that travels the way of the request: about a reply, from the side that
-/// opened the connection. Network ACLs judge it; it changes no translation.
-///
-/// # Errors
-///
-/// The reason of the first blocker.
-pub fn along<R: Recorder>(
-    policy: &Policy,
-    inventory: &Inventory,
-    path: &Path,
-    translated: &Translated,
-    icmp: (u8, u8),
-    recorder: &mut R,
-) -> Result<(), Reason> {
-    along_within(policy, &inventory.view(), path, translated, icmp, recorder)
-}
-
-/// [`along`], for whoever has a view of the inventory.
+/// opened the connection. Network ACLs judge it; it changes no translation. The error is the reason of
+/// the first blocker.
 pub(crate) fn along_within<R: Recorder>(
     policy: &Policy,
     view: &View<'_>,
@@ -141,11 +126,9 @@ impl<'a, R: Recorder> Way<'a, '_, R> {
     /// The reply as it is behind the service's edge, if it comes from a service.
     fn leave_service(&mut self, translated: &Translated) -> Result<Header, Reason> {
         let sent = reversed(translated.arrival);
-        let legs = self.path.legs().len();
-        if self.path.service_side.is_none() || legs == 0 {
-            return Ok(sent);
-        }
-        let inside = reversed(translated.legs[legs - 1]);
+        let last = self.path.legs().len().checked_sub(1);
+        let Some(last) = last.filter(|_| self.path.service_side.is_some()) else { return Ok(sent) };
+        let inside = reversed(translated.legs[last]);
         self.endpoint(&sent, &inside)?;
         Ok(inside)
     }
@@ -242,16 +225,10 @@ impl<'a, R: Recorder> Way<'a, '_, R> {
             (_, Node::NatGateway, Some(nat)) if nat.vpc != subnet.vpc => return Ok(()),
             (None, ..) => Err(Reason::NoRouteToDestination),
             (Some(Target::Blackhole), ..) => Err(Reason::BadStateRoute),
-            (Some(Target::InternetGateway(target)), Node::InternetGateway(gateway), _)
-                if target == gateway =>
-            {
-                Ok(())
-            }
-            (Some(Target::VpcEndpoint(target)), Node::VpcEndpoint(endpoint), _)
-                if target == endpoint =>
-            {
-                Ok(())
-            }
+            // A VPC has one internet gateway; and toward an endpoint goes only what travels along the
+            // way that was just walked.
+            (Some(Target::InternetGateway(_)), Node::InternetGateway(_), _)
+            | (Some(Target::VpcEndpoint(_)), Node::VpcEndpoint(_), _) => Ok(()),
             (Some(target), _, Some(end)) if self.leads_to(target, subnet, header, end) => Ok(()),
             _ => Err(Reason::AsymmetricReturnPath),
         };

@@ -160,7 +160,7 @@ impl<'t> Network<'t> {
         // everybody else.
         let router = v4(self.setup(connection.opener).gateway);
         let full = (Reason::QuotaExceeded, Some(router));
-        if self.is_refused((quota, full, &own), &passed, &mut want) {
+        if self.is_refused((quota, full, &own), &|_| false, &passed, &mut want) {
             return want;
         }
         for translator in TRANSLATORS {
@@ -180,9 +180,6 @@ impl<'t> Network<'t> {
             let everywhere = |other: &Connection<'t>| {
                 translator.eni(&other.way).is_some_and(|eni| desk.is_at(eni))
             };
-            let there = |other: &Connection<'t>| {
-                translator.destination(other) == destination && desk.serves(other, translator)
-            };
             let by = Some(match translator {
                 Translator::Nat => v4(eni.private_ip),
                 Translator::Hyperplane | Translator::Endpoint => router,
@@ -191,30 +188,32 @@ impl<'t> Network<'t> {
             // Behind an endpoint nobody sees which of a NAT gateway's addresses has a connection.
             let alike = self.enis.iter().filter(|other| other.owner == eni.owner).count();
             let hidden = translator == Translator::Nat && connection.way.endpoint.is_some();
-            let of_any = |other: &Connection<'t>| {
+            let unplaced = |other: &Connection<'t>| {
+                translator == Translator::Nat && alike > 1 && other.nat_port.is_none()
+            };
+            let here = |other: &Connection<'t>| {
                 other.sent.protocol == desk.protocol
-                    && translator.destination(other) == destination
-                    && translator.eni(&other.way).is_some_and(|it| it.owner == eni.owner)
+                    && translator.eni(&other.way).is_some_and(|it| {
+                        match hidden || unplaced(other) {
+                            true => it.owner == eni.owner,
+                            false => desk.is_at(it),
+                        }
+                    })
+            };
+            let there = |other: &Connection<'t>| {
+                translator.destination(other) == destination && here(other)
             };
             if hidden && alike > 1 {
-                if self.connections.iter().filter(|other| of_any(other)).count() >= to_one {
+                if self.connections.iter().filter(|other| there(other)).count() >= to_one {
                     want.perhaps.push((Reason::PortsExhausted, by));
                 }
                 to_one *= alike;
             }
-            let there: &dyn Fn(&Connection<'t>) -> bool = if hidden { &of_any } else { &there };
             // Where no two connections share a port, they are as many as there are ports.
-            let of_protocol = |other: &Connection<'t>| {
-                other.sent.protocol == desk.protocol
-                    && translator.eni(&other.way).is_some_and(|it| match hidden {
-                        true => it.owner == eni.owner,
-                        false => desk.is_at(it),
-                    })
-            };
             let mut alone = usize::MAX;
             if !self.shares_ports() {
                 let most = if hidden { ports * alike } else { ports };
-                let used = self.connections.iter().filter(|other| of_protocol(other)).count();
+                let used = self.connections.iter().filter(|other| here(other)).count();
                 if desk.protocol != ICMP {
                     alone = most;
                 }
@@ -230,11 +229,13 @@ impl<'t> Network<'t> {
             }
             let limits: [Limit<'_, 't>; 3] = [
                 (all, (Reason::QuotaExceeded, by), &everywhere),
-                (to_one, (Reason::PortsExhausted, by), there),
-                (alone, (Reason::PortsExhausted, by), &of_protocol),
+                (to_one, (Reason::PortsExhausted, by), &there),
+                (alone, (Reason::PortsExhausted, by), &here),
             ];
+            // One that may be at another address counts as one of which it is not known whether it lives.
+            let doubtful = |other: &Connection<'t>| !hidden && unplaced(other);
             for limit in limits {
-                if self.is_refused(limit, &passed, &mut want) {
+                if self.is_refused(limit, &doubtful, &passed, &mut want) {
                     return want;
                 }
             }
@@ -266,6 +267,7 @@ impl<'t> Network<'t> {
     fn is_refused(
         &self,
         (limit, refused, counts): Limit<'_, 't>,
+        doubtful: &dyn Fn(&Connection<'t>) -> bool,
         passed: &[Desk],
         want: &mut Want,
     ) -> bool {
@@ -274,7 +276,8 @@ impl<'t> Network<'t> {
             return false;
         }
         let carried = self.connections.iter().filter(|other| counts(other));
-        let (over, alive): (Vec<_>, Vec<_>) = carried.partition(|other| self.is_over(other));
+        let (over, alive): (Vec<_>, Vec<_>) =
+            carried.partition(|other| self.is_over(other) || doubtful(other));
         if alive.len() + over.len() < limit {
             return false;
         }
@@ -353,7 +356,7 @@ impl<'t> Network<'t> {
             return Ok(());
         }
         // A connection whose port could not be seen may have been the first of its sender.
-        if surely && carried().all(|other| translator.port(other).is_some()) {
+        if surely && !self.is_unclear(translator, desk) {
             return Err(format!("its identifier is {} already, not {port}", named[0]));
         }
         let shared = !holders.is_empty();
@@ -370,8 +373,7 @@ impl<'t> Network<'t> {
                 && self.now < freed.rested()
         });
         // Connections whose port could not be seen may have any.
-        if !(shared || resting || unlike) || carried().any(|other| translator.port(other).is_none())
-        {
+        if !(shared || resting || unlike) || self.is_unclear(translator, desk) {
             return Ok(());
         }
         let mut taken = vec![false; 1 << 16];
@@ -417,6 +419,17 @@ impl<'t> Network<'t> {
         used.sort_unstable();
         used.dedup();
         used.len() < count(self.topology.settings.source_ports)
+    }
+
+    /// Whether there are connections whose port could not be seen. They may have one here if they may
+    /// have one at any address of the same owner: which one is as hidden as the port.
+    fn is_unclear(&self, translator: Translator, desk: &Desk) -> bool {
+        let here = self.enis.iter().find(|eni| desk.is_at(eni)).map(|eni| &eni.owner);
+        self.connections.iter().any(|other| {
+            other.sent.protocol == desk.protocol
+                && translator.port(other).is_none()
+                && translator.eni(&other.way).is_some_and(|eni| Some(&eni.owner) == here)
+        })
     }
 
     /// Whether a free port need not rest, beyond doubt.

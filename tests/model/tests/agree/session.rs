@@ -37,8 +37,20 @@ impl Trial<'_> {
                         focus.push(more);
                     }
                 }
-                40..50 => {
+                40..46 => {
                     self.begin(&mut focus[which], dice, tally)?;
+                }
+                46..50 => {
+                    // The same end, port or identifier included, asks somebody else.
+                    let mut more = focus[which];
+                    let other = dice.one(&focus).request;
+                    if other.protocol == more.request.protocol && other.icmp == more.request.icmp {
+                        more.request.destination = other.destination;
+                        more.request.destination_port = other.destination_port;
+                        if self.begin(&mut more, dice, tally)? {
+                            focus.push(more);
+                        }
+                    }
                 }
                 50..58 => self.close(focus[which], dice, tally)?,
                 _ => self.say(focus[which], dice, tally)?,

@@ -308,9 +308,9 @@ impl<'t> Trial<'t> {
         }
         let again = Packet { segment: Segment::Carry, ttl: 64, ..packet };
         let answer = Packet { segment: Segment::Carry, ..answer };
-        let mut lives = false;
-        if self.carry(from, &again, tally)?.is_some() {
-            lives = self.carry(at, &answer, tally)?.is_some();
+        let mut standing = None;
+        if let Some(there) = self.carry(from, &again, tally)? {
+            standing = self.carry(at, &answer, tally)?.map(|back| (there, back));
         }
         if packet.protocol == TCP && flow.resets {
             let reset = Packet { segment: Segment::Reset, ..again };
@@ -319,8 +319,11 @@ impl<'t> Trial<'t> {
                 self.carry(at, &answer, tally)?;
                 self.carry(from, &again, tally)?;
             }
-        } else if lives {
+        } else if let Some((there, back)) = standing {
             self.live.push(Exchange { from, request: again, at, reply: answer });
+            if there.len() > 1 {
+                self.live.extend(legs_apart(&there, &back));
+            }
         }
         Ok(())
     }
@@ -551,6 +554,19 @@ impl<'t> Trial<'t> {
             Fate::Dropped { reason, answer } => kind_of_drop(*reason, *answer),
         }
     }
+}
+
+/// The connections on either side of each appliance of a way, where the replies come back as the
+/// requests went.
+fn legs_apart(there: &[Leg], back: &[Leg]) -> Vec<Exchange> {
+    let pairs = there.iter().zip(back.iter().rev());
+    pairs
+        .filter(|(there, back)| (there.from, there.at) == (back.at, back.from))
+        .map(|(there, back)| {
+            let (Leg { from, sent: request, at, .. }, reply) = (*there, back.sent);
+            Exchange { from, request, at, reply }
+        })
+        .collect()
 }
 
 fn count(ports: PortRange) -> usize {
