@@ -7,8 +7,8 @@
 //! between reading a packet and writing it there is no shared table, no count and no lock but
 //! the engine's.
 //!
-//! A round: wait for ready queues, at most until the next tick; give each of them a turn; take
-//! commands. A turn ends when the queue is empty, after [`TURN_FRAMES`] frames or with the frame that
+//! A round: wait for ready queues, at most until the next tick, at first without sleeping where that
+//! pays ([`vigil`]); give each of them a turn; take commands. A turn ends when the queue is empty, after [`TURN_FRAMES`] frames or with the frame that
 //! reaches [`TURN_TIME`], whichever comes first; what is left is reported by the next wait, behind
 //! the others. So who sends what is dear to forward gets as much time as others, not as many frames.
 //! Every [`TICK`] the connections' timers are run and resting queues are tried again.
@@ -40,6 +40,7 @@ mod inbox;
 mod poll;
 mod port;
 mod ports;
+mod vigil;
 
 use std::{
     sync::{
@@ -59,6 +60,7 @@ use self::{
     budget::{Reading, Stopwatch},
     poll::{PollSet, Ready, Reported},
     ports::{Outcome, Ports},
+    vigil::Vigil,
 };
 pub(crate) use self::{
     inbox::{Command, Inbox},
@@ -129,6 +131,7 @@ pub(crate) struct Worker<const HEADROOM: usize> {
     poll: PollSet,
     ports: Ports,
     stopwatch: Stopwatch,
+    vigil: Vigil,
     /// Queues that are out of the set until the next tick.
     resting: Vec<AttachmentId>,
     buffer: Box<[u8]>,
@@ -144,6 +147,7 @@ impl<const HEADROOM: usize> Worker<HEADROOM> {
             tools,
             ports: Ports::new(Instant::now()),
             stopwatch: Stopwatch::default(),
+            vigil: Vigil::new(Instant::now()),
             resting: Vec::new(),
             buffer: vec![0; MAX_FRAME_LEN].into_boxed_slice(),
             dropped: false,
@@ -160,13 +164,25 @@ impl<const HEADROOM: usize> Worker<HEADROOM> {
 
     /// One round. False when the worker is to end.
     fn round(&mut self, reported: &mut Reported) -> bool {
-        let patience = self.next_tick.saturating_duration_since(Instant::now());
+        let at = Instant::now();
+        let looks = self.vigil.goes_on(at);
+        let patience = match looks {
+            true => Duration::ZERO,
+            false => self.next_tick.saturating_duration_since(at),
+        };
         if self.poll.wait(reported, patience).is_err() {
             // Only a set that is no set is refused. The alarm tells the control side.
             panic!("epoll refuses its own set");
         }
+        let found = Instant::now();
+        if !reported.is_empty() {
+            self.vigil.found(found);
+        } else if looks && found < self.next_tick {
+            rustix::thread::sched_yield();
+            return true;
+        }
         let now = self.tools.clock.now();
-        self.stopwatch.begin(Instant::now(), processor_time);
+        self.stopwatch.begin(found, processor_time);
         let mut go_on = true;
         for ready in reported.iter() {
             match ready {
@@ -178,7 +194,11 @@ impl<const HEADROOM: usize> Worker<HEADROOM> {
             self.dropped = false;
             self.tools.drops.wake();
         }
-        if Instant::now() >= self.next_tick {
+        let done = Instant::now();
+        if !reported.is_empty() {
+            self.vigil.done(done);
+        }
+        if done >= self.next_tick {
             self.tick(now);
         }
         go_on

@@ -78,6 +78,11 @@ impl Reported {
         Self(Vec::with_capacity(AT_ONCE))
     }
 
+    /// Whether the wait was in vain.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Ready> {
         self.0.iter().map(|event| {
             // Copied out of a packed struct.
