@@ -65,8 +65,8 @@ use crate::{
     sync::{Arc, AtomicU32, Mutex, OnceLock, Ordering},
 };
 
-/// What has ports, or identifiers, to translate. If anything else had, sharing one space with the
-/// rest would be merely stricter.
+/// What has ports, or identifiers, to translate. If anything else had, sharing a space with one of these
+/// would be merely stricter.
 const PROTOCOLS: [u8; 3] = [protocol::TCP, protocol::UDP, protocol::ICMP];
 
 /// How much an address may carry.
@@ -134,8 +134,8 @@ pub struct TableId(usize);
 /// The ports of one translating address.
 pub struct PortTable {
     shared: Arc<Shared>,
-    /// Those of [`PROTOCOLS`], and one for whatever else; made when a protocol first needs it.
-    protocols: [OnceLock<Arc<Protocol>>; PROTOCOLS.len() + 1],
+    /// Those of [`PROTOCOLS`]; made when a protocol first needs it.
+    protocols: [OnceLock<Arc<Protocol>>; PROTOCOLS.len()],
 }
 
 /// What a table's protocols have in common.
@@ -374,8 +374,7 @@ impl PortTable {
 
     fn protocol(&self, number: u8) -> &Arc<Protocol> {
         let known = PROTOCOLS.iter().position(|known| *known == number);
-        let index = known.unwrap_or(PROTOCOLS.len());
-        self.protocols[index].get_or_init(|| {
+        self.protocols[known.unwrap_or_default()].get_or_init(|| {
             Arc::new(Protocol { shared: Arc::clone(&self.shared), space: Mutex::new(None) })
         })
     }

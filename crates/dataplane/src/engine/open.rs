@@ -153,7 +153,7 @@ impl Engine {
         Ok(rewrite.map(|rewrite| {
             frame.rewrite(&rewrite);
             self.adjust(frame, adjustment);
-            Onward { target: path.target, ..onward }
+            onward
         }))
     }
 

@@ -58,19 +58,14 @@ impl Rest {
         if batch.rested <= now { self.pop_oldest() } else { None }
     }
 
-    /// The port that has rested longest, be it enough or not.
+    /// The port that has rested longest, be it enough or not, of those whose clock was started.
     pub(super) fn pop_oldest(&mut self) -> Option<u16> {
-        let port = self.ports.pop_front()?;
-        match self.batches.front_mut() {
-            Some(batch) => {
-                batch.ports -= 1;
-                if batch.ports == 0 {
-                    self.batches.pop_front();
-                }
-            }
-            None => self.undated -= 1,
+        let batch = self.batches.front_mut()?;
+        batch.ports -= 1;
+        if batch.ports == 0 {
+            self.batches.pop_front();
         }
-        Some(port)
+        self.ports.pop_front()
     }
 
     /// The ports here, the one that began first before the others.
@@ -78,9 +73,9 @@ impl Rest {
         self.ports.iter().copied()
     }
 
-    /// Whether every port here has rested enough.
+    /// Whether every port here whose clock was started has rested enough.
     pub(super) fn is_over(&self, now: Moment) -> bool {
-        self.undated == 0 && self.batches.back().is_none_or(|batch| batch.rested <= now)
+        self.batches.back().is_none_or(|batch| batch.rested <= now)
     }
 
     /// Heap bytes.
@@ -102,7 +97,6 @@ mod tests {
         let mut rest = Rest::default();
         rest.push(7);
         assert_eq!(rest.pop_rested(at(1_000_000)), None, "its rest has not begun");
-        assert!(!rest.is_over(at(1_000_000)));
         rest.date(at(10_000));
         assert_eq!(rest.pop_rested(at(129_999)), None);
         assert!(!rest.is_over(at(129_999)));
@@ -127,15 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn whoever_must_takes_the_longest_rested_first_dated_or_not() {
+    fn whoever_must_takes_the_longest_rested_first() {
         let mut rest = Rest::default();
         rest.push(1);
         rest.date(at(0));
         rest.push(2);
         assert_eq!(rest.pop_oldest(), Some(1));
+        assert_eq!(rest.pop_oldest(), None, "its clock was not started");
+        rest.date(at(5000));
         assert_eq!(rest.pop_oldest(), Some(2));
         assert_eq!(rest.pop_oldest(), None);
-        rest.date(at(0));
-        assert!(rest.is_over(at(0)), "nothing is left to date");
+        assert!(rest.is_over(at(5000)), "nothing is left");
     }
 }
