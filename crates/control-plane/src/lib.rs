@@ -15,6 +15,7 @@ mod endpoints;
 mod error;
 mod host;
 mod hyperplane;
+pub mod lifecycle;
 mod memory;
 mod plan;
 
