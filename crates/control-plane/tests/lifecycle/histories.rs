@@ -138,6 +138,8 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
     let eni = |dice: &mut Dice| {
         if ids.is_empty() { id("eni-0") } else { dice.one(&ids) }
     };
+    let mut without = machine.sets().filter(|set| matches!(set.phase, Phase::Stranded { .. }));
+    let stranded = without.next().map(|set| set.enis.values().next().unwrap().id.clone());
     let revision = dice.percent(10).then(|| dice.below(4));
     let command = match dice.below(100) {
         0..20 => Command::CreateFunction {
@@ -164,7 +166,7 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
             Command::DeleteFunction { function, version: dice.percent(40).then_some(version) }
         }
         55..67 => Command::Invoke(VersionId { function, version }),
-        67..71 => Command::DeleteNetworkInterface(eni(dice)),
+        67..71 => Command::DeleteNetworkInterface(stranded.unwrap_or_else(|| eni(dice))),
         71..76 => Command::PutRole {
             role: dice.one(&["r", "s", "t"]).into(),
             permissions: Permission::ALL.into_iter().filter(|_| !dice.percent(5)).collect(),
@@ -317,7 +319,7 @@ fn random_histories_end_as_the_naive_model_says() {
         return history(seed, &mut Tally::new());
     }
     let mut tally = Tally::new();
-    let count = number("VIADUCT_HISTORIES").unwrap_or(40);
+    let count = number("VIADUCT_HISTORIES").unwrap_or(60);
     (0..count).for_each(|seed| history(seed, &mut tally));
     println!("{tally:#?}");
     // A history in which nothing happens proves nothing.
