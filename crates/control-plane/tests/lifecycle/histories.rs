@@ -2,7 +2,7 @@
 //!
 //! `VIADUCT_HISTORIES` is how many; `VIADUCT_HISTORY` is the number of a single one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use viaduct_control_plane::lifecycle::{
     Answer, Command, Configuration, ConfigurationChange, EniState, FunctionName, Happening,
@@ -25,9 +25,12 @@ type Tally = BTreeMap<String, u32>;
 
 /// The usual network, with little room: eight ENIs in the VPC and three addresses in `tiny`.
 fn places() -> Places {
-    let text = NETWORK.replace("enis_per_vpc: 20", "enis_per_vpc: 8");
-    let taken = (4..12).map(|host| (id("subnet-tiny"), [10, 0, 3, host].into()));
-    Places::of(&topology(&text), taken)
+    static PLACES: LazyLock<Places> = LazyLock::new(|| {
+        let text = NETWORK.replace("enis_per_vpc: 20", "enis_per_vpc: 8");
+        let taken = (4..12).map(|host| (id("subnet-tiny"), [10, 0, 3, host].into()));
+        Places::of(&topology(&text), taken)
+    });
+    PLACES.clone()
 }
 
 /// All that can be seen of the machine, in the words of the model.

@@ -1,6 +1,6 @@
 //! A machine in a small network, and short words for what is done with it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use viaduct_control_plane::lifecycle::{
     Answer, Command, Configuration, ConfigurationChange, Delays, Eni, EniSet, FunctionName,
@@ -37,7 +37,8 @@ pub(crate) const DELAYS: Delays = Delays {
 };
 
 pub(crate) fn places() -> Places {
-    Places::of(&topology(NETWORK), [])
+    static PLACES: LazyLock<Places> = LazyLock::new(|| Places::of(&topology(NETWORK), []));
+    PLACES.clone()
 }
 
 pub(crate) fn id(name: &str) -> ResourceId {
