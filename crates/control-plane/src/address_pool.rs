@@ -99,6 +99,24 @@ impl AddressPool {
         }
     }
 
+    /// Gives an address back that is to rest: it is given out only when nothing else is left.
+    pub(crate) fn rest(&mut self, address: IpAddr) {
+        let (family, address) = number(address);
+        if family == self.family && self.taken.remove(&address) {
+            self.spared.insert(address);
+        }
+    }
+
+    /// Ends all rest: whatever is free can be given out again, the lowest first.
+    pub(crate) fn wake(&mut self) {
+        for address in std::mem::take(&mut self.spared) {
+            let usable = (self.first..=self.last).contains(&address);
+            if usable && address < self.next && !self.taken.contains(&address) {
+                self.returned.insert(address);
+            }
+        }
+    }
+
     /// Takes the lowest free address.
     pub(crate) fn take_lowest(&mut self) -> Option<IpAddr> {
         if let Some(returned) = self.returned.pop_first() {
@@ -211,6 +229,19 @@ mod tests {
         assert_eq!(pool.take_lowest(), Some(given[2]));
         assert_eq!(pool.take_lowest(), Some(given[7]));
         assert_eq!(pool.take_lowest(), None);
+    }
+
+    #[test]
+    fn what_rests_comes_last_until_it_is_woken() {
+        let mut pool = pool("10.0.1.0/28");
+        let given: Vec<IpAddr> = (0..3).filter_map(|_| pool.take_lowest()).collect();
+        pool.rest(given[0]);
+        pool.rest(given[1]);
+        assert_eq!(pool.free(), 10);
+        assert_eq!(pool.take_lowest(), Some("10.0.1.7".parse().unwrap()));
+        pool.wake();
+        assert_eq!(pool.take_lowest(), Some(given[0]));
+        assert_eq!(std::iter::from_fn(|| pool.take_lowest()).count(), 8);
     }
 
     #[test]

@@ -40,7 +40,7 @@
 //!   of the new are there (LAM-48..50): make before break.
 //! - A set is idle when none of its users did anything: an idle function that shares with a busy one
 //!   stays active (LAM-53). Used is whatever an invocation, an environment that stands, a creation,
-//!   restoring or update touches.
+//!   restoring or update touches. What a file declares is never idle: its author wants it there.
 //! - When all ENIs of a set are near capacity, another is made (LAM-07), with the role of the first
 //!   user. One that is not the first and is empty for some time goes again, unless the others are
 //!   near capacity.
@@ -54,6 +54,7 @@
 
 mod command;
 mod configuration;
+mod declaration;
 mod eni;
 mod event;
 mod expiry;
@@ -82,6 +83,7 @@ pub use self::{
         Configuration, ConfigurationChange, FunctionName, MOST_GROUPS, MOST_SUBNETS, Qualifier,
         VersionId, VpcConfig,
     },
+    declaration::DeclarationError,
     eni::{Eni, EniSet, EniState, Phase},
     event::{Event, Happening},
     function::{Function, Version},
@@ -129,6 +131,22 @@ pub struct Output {
     pub roles: BTreeSet<RoleName>,
     /// Whether zones have failed or are back.
     pub zones: bool,
+}
+
+/// Two are the same when they remember the same.
+impl PartialEq for Lifecycle {
+    fn eq(&self, other: &Self) -> bool {
+        self.records() == other.records()
+    }
+}
+
+impl Eq for Lifecycle {}
+
+impl Default for Lifecycle {
+    /// A machine in no place.
+    fn default() -> Self {
+        Self::new(Places::default(), Delays::default(), Time::ZERO)
+    }
 }
 
 impl Lifecycle {

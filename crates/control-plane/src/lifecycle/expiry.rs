@@ -6,6 +6,7 @@ use viaduct_topology::inventory::Change;
 
 use super::{
     Lifecycle,
+    command::Owner,
     configuration::VersionId,
     eni::{Eni, EniState, Phase},
     event::Happening,
@@ -83,8 +84,11 @@ impl Lifecycle {
     fn reclaim(&mut self, key: &Key) {
         let Some(set) = self.sets.get(key) else { return };
         let users: Vec<VersionId> = set.users.iter().cloned().collect();
-        // Whoever waits for something is not idle.
-        if users.iter().any(|user| self.version(user).is_some_and(Version::is_waiting)) {
+        // Whoever waits for something is not idle, and what a file declares is to be there always.
+        let stays = |user: &VersionId| {
+            self.owner(user) == Owner::File || self.version(user).is_some_and(Version::is_waiting)
+        };
+        if users.iter().any(stays) {
             return self.use_key(key);
         }
         self.tell(Happening::Reclaimed(key.clone()));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use viaduct_topology::{ResourceId, Topology};
+use viaduct_topology::{Handle, ResourceId, Topology, model::Subnet};
 
 use super::{
     configuration::VpcConfig,
@@ -18,6 +18,8 @@ pub struct Places {
     /// The VPC of each group.
     security_groups: HashMap<ResourceId, ResourceId>,
     enis_per_vpc: u32,
+    /// Whether addresses that are given back rest.
+    resting: bool,
 }
 
 /// A subnet.
@@ -31,25 +33,50 @@ struct Place {
 impl Places {
     /// The places of a topology, in which others than functions have these addresses.
     pub fn of(topology: &Topology, taken: impl IntoIterator<Item = (ResourceId, IpAddr)>) -> Self {
-        let vpc = |vpc| topology.vpcs[vpc].id.clone();
-        let subnets = topology.subnets.values().map(|subnet| {
-            let place = Place {
-                vpc: vpc(subnet.vpc),
-                zone: subnet.availability_zone.clone(),
-                pool: AddressPool::new(subnet.cidr_block),
-            };
-            (subnet.id.clone(), place)
+        let mut places = Self::with_pools(topology, |subnet| {
+            AddressPool::new(topology.subnets[subnet].cidr_block)
         });
-        let groups = topology.security_groups.values();
-        let mut places = Self {
-            subnets: subnets.collect(),
-            security_groups: groups.map(|group| (group.id.clone(), vpc(group.vpc))).collect(),
-            enis_per_vpc: topology.settings.enis_per_vpc,
-        };
         for (subnet, address) in taken {
             places.take(&subnet, address);
         }
         places
+    }
+
+    /// The places of a topology whose addresses are these.
+    pub(crate) fn with_pools(
+        topology: &Topology,
+        mut pool: impl FnMut(Handle<Subnet>) -> AddressPool,
+    ) -> Self {
+        let vpc = |vpc| topology.vpcs[vpc].id.clone();
+        let subnets = topology.subnets.iter().map(|(handle, subnet)| {
+            let place = Place {
+                vpc: vpc(subnet.vpc),
+                zone: subnet.availability_zone.clone(),
+                pool: pool(handle),
+            };
+            (subnet.id.clone(), place)
+        });
+        let subnets = subnets.collect();
+        let groups = topology.security_groups.values();
+        Self {
+            subnets,
+            security_groups: groups.map(|group| (group.id.clone(), vpc(group.vpc))).collect(),
+            enis_per_vpc: topology.settings.enis_per_vpc,
+            resting: false,
+        }
+    }
+
+    /// Has addresses rest that are given back from now on, or ends the rest of all.
+    pub(super) fn rest(&mut self, resting: bool) {
+        self.resting = resting;
+        if !resting {
+            self.subnets.values_mut().for_each(|place| place.pool.wake());
+        }
+    }
+
+    /// The VPC of a subnet.
+    pub(super) fn vpc_of(&self, subnet: &ResourceId) -> Option<&ResourceId> {
+        self.subnets.get(subnet).map(|place| &place.vpc)
     }
 
     /// ENIs that a VPC may have (LAM-25).
@@ -85,7 +112,10 @@ impl Places {
     /// Gives an address back.
     pub(super) fn give_back(&mut self, subnet: &ResourceId, address: IpAddr) {
         if let Some(place) = self.subnets.get_mut(subnet) {
-            place.pool.give_back(address);
+            match self.resting {
+                true => place.pool.rest(address),
+                false => place.pool.give_back(address),
+            }
         }
     }
 

@@ -416,7 +416,8 @@ impl Naive {
         let mut reclaimed = BTreeSet::new();
         for who in &users {
             let version = self.version(who).unwrap().clone();
-            if version.state == "Pending" || version.next.is_some() {
+            let waits = version.state == "Pending" || version.next.is_some();
+            if waits || version.owner == Owner::File {
                 return self.uses(std::slice::from_ref(key));
             }
         }
