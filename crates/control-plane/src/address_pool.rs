@@ -16,14 +16,16 @@ use ipnet::IpNet;
 const RESERVED_AT_START: u128 = 4;
 
 /// The free addresses of a subnet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AddressPool {
     family: Family,
     first: u128,
     last: u128,
-    /// INVARIANT: everything usable below it is taken or spared.
+    /// INVARIANT: everything usable below it is taken, returned or spared.
     next: u128,
     taken: HashSet<u128>,
+    /// Given back, and all below `next`.
+    returned: BTreeSet<u128>,
     /// Given out only when nothing else is left.
     spared: BTreeSet<u128>,
 }
@@ -47,6 +49,7 @@ impl AddressPool {
             last: broadcast.saturating_sub(1),
             next: first,
             taken: HashSet::new(),
+            returned: BTreeSet::new(),
             spared: BTreeSet::new(),
         }
     }
@@ -71,16 +74,55 @@ impl AddressPool {
         (self.last + 1).saturating_sub(self.first)
     }
 
+    /// Addresses that can be taken.
+    pub(crate) fn free(&self) -> u128 {
+        self.usable() - self.taken.len() as u128
+    }
+
     /// Takes this very address. False when it is taken, reserved or outside the subnet.
     pub(crate) fn take(&mut self, address: IpAddr) -> bool {
         let (family, address) = number(address);
-        family == self.family
+        let taken = family == self.family
             && (self.first..=self.last).contains(&address)
-            && self.taken.insert(address)
+            && self.taken.insert(address);
+        if taken {
+            self.returned.remove(&address);
+        }
+        taken
+    }
+
+    /// Gives an address back that was taken.
+    pub(crate) fn give_back(&mut self, address: IpAddr) {
+        let (family, address) = number(address);
+        if family == self.family && self.taken.remove(&address) && address < self.next {
+            self.returned.insert(address);
+        }
+    }
+
+    /// Gives an address back that is to rest: it is given out only when nothing else is left.
+    pub(crate) fn rest(&mut self, address: IpAddr) {
+        let (family, address) = number(address);
+        if family == self.family && self.taken.remove(&address) {
+            self.spared.insert(address);
+        }
+    }
+
+    /// Ends all rest: whatever is free can be given out again, the lowest first.
+    pub(crate) fn wake(&mut self) {
+        for address in std::mem::take(&mut self.spared) {
+            let usable = (self.first..=self.last).contains(&address);
+            if usable && address < self.next && !self.taken.contains(&address) {
+                self.returned.insert(address);
+            }
+        }
     }
 
     /// Takes the lowest free address.
     pub(crate) fn take_lowest(&mut self) -> Option<IpAddr> {
+        if let Some(returned) = self.returned.pop_first() {
+            self.taken.insert(returned);
+            return Some(address(self.family, returned));
+        }
         while self.next <= self.last {
             let candidate = self.next;
             self.next += 1;
@@ -96,6 +138,16 @@ impl AddressPool {
         None
     }
 }
+
+/// Two are the same when the same addresses are free, however they came to be.
+impl PartialEq for AddressPool {
+    fn eq(&self, other: &Self) -> bool {
+        let whole = |pool: &Self| (pool.family, pool.first, pool.last);
+        whole(self) == whole(other) && self.taken == other.taken && self.spared == other.spared
+    }
+}
+
+impl Eq for AddressPool {}
 
 /// The address of the VPC's router in this subnet: base + 1 (ADR-01).
 pub(crate) fn router(block: IpNet) -> IpAddr {
@@ -160,6 +212,46 @@ mod tests {
         assert!(!pool.take("10.0.2.4".parse().unwrap()), "outside");
         assert!(!pool.take("2001:db8::4".parse().unwrap()), "another family");
         assert_eq!(pool.take_lowest(), Some("10.0.1.5".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_given_back_is_the_lowest_again() {
+        let mut pool = pool("10.0.1.0/28");
+        let given: Vec<IpAddr> = std::iter::from_fn(|| pool.take_lowest()).collect();
+        assert_eq!(pool.free(), 0);
+        for address in [given[7], given[2], given[5]] {
+            pool.give_back(address);
+            pool.give_back(address);
+        }
+        pool.give_back("10.0.2.4".parse().unwrap());
+        assert_eq!(pool.free(), 3);
+        assert!(pool.take(given[5]));
+        assert_eq!(pool.take_lowest(), Some(given[2]));
+        assert_eq!(pool.take_lowest(), Some(given[7]));
+        assert_eq!(pool.take_lowest(), None);
+    }
+
+    #[test]
+    fn what_rests_comes_last_until_it_is_woken() {
+        let mut pool = pool("10.0.1.0/28");
+        let given: Vec<IpAddr> = (0..3).filter_map(|_| pool.take_lowest()).collect();
+        pool.rest(given[0]);
+        pool.rest(given[1]);
+        assert_eq!(pool.free(), 10);
+        assert_eq!(pool.take_lowest(), Some("10.0.1.7".parse().unwrap()));
+        pool.wake();
+        assert_eq!(pool.take_lowest(), Some(given[0]));
+        assert_eq!(std::iter::from_fn(|| pool.take_lowest()).count(), 8);
+    }
+
+    #[test]
+    fn what_was_named_and_given_back_before_its_turn_comes_in_its_turn() {
+        let mut pool = pool("10.0.1.0/28");
+        let named: IpAddr = "10.0.1.5".parse().unwrap();
+        assert!(pool.take(named));
+        pool.give_back(named);
+        let given: Vec<IpAddr> = std::iter::from_fn(|| pool.take_lowest()).collect();
+        assert_eq!((given.len(), given[1]), (11, named));
     }
 
     #[test]

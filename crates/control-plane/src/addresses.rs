@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use viaduct_topology::{Handle, Topology, model::Subnet};
 
-use crate::{address_pool::AddressPool, error::PlanError, memory::Memory};
+use crate::{address_pool::AddressPool, error::PlanError, lifecycle::Places, memory::Memory};
 
 /// The free addresses of all subnets.
 pub(crate) struct Addresses<'t> {
@@ -64,6 +64,12 @@ impl<'t> Addresses<'t> {
             usable,
             wanted: wanted.to_owned(),
         })
+    }
+
+    /// What is left of the subnets, for functions.
+    pub(crate) fn places(&mut self) -> Places {
+        let topology = self.topology;
+        Places::with_pools(topology, |subnet| self.pool(subnet).clone())
     }
 
     fn path(&self, subnet: Handle<Subnet>) -> String {

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::lifecycle::{DeclarationError, Refusal};
+
 /// Why a topology cannot be planned. It is the topology's author who can mend it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -51,4 +53,10 @@ pub enum PlanError {
         /// The quota in force.
         quota: u32,
     },
+    /// Functions cannot be what the file says.
+    #[error(transparent)]
+    Functions(#[from] DeclarationError),
+    /// A function is what none may be.
+    #[error(transparent)]
+    Function(#[from] Refusal),
 }

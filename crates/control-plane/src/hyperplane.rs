@@ -6,25 +6,14 @@ use viaduct_topology::{
     model::{Function, Subnet},
 };
 
-/// The key of the first ENI that the function uses in this subnet (LAM-03..LAM-06).
-pub(crate) fn key(
-    topology: &Topology,
-    function: &Function,
-    subnet: Handle<Subnet>,
-) -> HyperplaneKey {
-    let mut security_groups: Vec<ResourceId> = function
-        .security_groups
-        .iter()
-        .map(|group| topology.security_groups[*group].id.clone())
-        .collect();
-    // By id, not by handle: the key must name the same ENI after the file was reordered.
-    security_groups.sort();
-    HyperplaneKey {
-        account: function.account.clone(),
-        subnet: topology.subnets[subnet].id.clone(),
-        security_groups,
-        ordinal: 0,
-    }
+use crate::lifecycle::Key;
+
+/// The key of the ENIs that the function uses in this subnet (LAM-03..LAM-06).
+pub(crate) fn key(topology: &Topology, function: &Function, subnet: Handle<Subnet>) -> Key {
+    let groups = function.security_groups.iter();
+    let groups: Vec<ResourceId> =
+        groups.map(|group| topology.security_groups[*group].id.clone()).collect();
+    Key::new(function.account.as_str().into(), topology.subnets[subnet].id.clone(), &groups)
 }
 
 /// The ENI's id: it belongs to the key, and to nothing that a reload may change.

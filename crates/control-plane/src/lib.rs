@@ -5,7 +5,10 @@
 //! same ids and the same names, which is what lets a restarted daemon meet hosts that never went
 //! away. [`plan_after`] is the same for a network that runs: a function of the plan before and the
 //! new topology, in which whatever stays keeps what it has; [`changes`](fn@changes) are the steps
-//! from the one to the other. Nothing here does I/O, reads a clock or draws a random number.
+//! from the one to the other. [`lifecycle`] is what happens between reloads: functions and their
+//! ENIs come and go, by commands and as time passes. A file's functions are made in it by the plan,
+//! with no delay; what the API has made lives on in it when another file is applied. Nothing here does
+//! I/O, reads a clock or draws a random number.
 #![forbid(unsafe_code)]
 
 mod address_pool;
@@ -15,6 +18,7 @@ mod endpoints;
 mod error;
 mod host;
 mod hyperplane;
+pub mod lifecycle;
 mod memory;
 mod plan;
 

@@ -6,9 +6,13 @@
 //! and without a plan before, an instance that is added at the end of a file moves nothing but
 //! Hyperplane ENIs, whose addresses nobody may rely on anyway (LAM-08), and endpoints, whose addresses
 //! are known by name.
+//!
+//! Hyperplane ENIs are not the plan's own: it hands the file's functions and what is left of the
+//! subnets to the [`Lifecycle`], which has the functions of the API too, and takes its ENIs as they
+//! then are.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -16,16 +20,17 @@ use ipnet::IpNet;
 use viaduct_topology::{
     Handle, ResourceId, Topology,
     inventory::{Attachment, Eni, EniOwner, Host},
-    model::{Function, Instance, Subnet, Vpc, VpcEndpoint, VpcEndpointKind},
+    model::{Function, Instance, Subnet, VpcEndpoint, VpcEndpointKind},
 };
 
 use crate::{
-    address_pool::router,
+    address_pool::{AddressPool, router},
     addresses::Addresses,
     endpoints,
     error::PlanError,
     host::{HostPlan, HostsFiles, Private},
     hyperplane,
+    lifecycle::{Configuration, DeclarationError, EniSet, FunctionName, Key, Lifecycle, VpcConfig},
     memory::Memory,
 };
 
@@ -41,9 +46,23 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// How many ids of attachments were given out, in this plan and those before it.
     pub issued: u32,
+    /// All functions, the API's too, and their ENIs, which are among `enis`. What it has to say of
+    /// how it came from one plan to the next includes changes of the inventory; those are among the
+    /// [`changes`](fn@crate::changes) between the plans.
+    pub lifecycle: Lifecycle,
 }
 
 impl Plan {
+    /// The plan as it is when functions have lived on: their ENIs may be others.
+    #[must_use]
+    pub fn with_lifecycle(&self, lifecycle: Lifecycle) -> Self {
+        let others = self.enis.iter().filter(|eni| !matches!(eni.owner, EniOwner::Functions(_)));
+        let functions = lifecycle.sets().flat_map(EniSet::inventory);
+        let enis = others.cloned().chain(functions).collect();
+        let (attachments, hosts) = (self.attachments.clone(), self.hosts.clone());
+        Self { enis, attachments, hosts, issued: self.issued, lifecycle }
+    }
+
     /// The host at the attachment of this name. `function/api` is its first environment.
     #[must_use]
     pub fn host(&self, name: &str) -> Option<(&Attachment, &HostPlan)> {
@@ -59,7 +78,8 @@ impl Plan {
 ///
 /// # Errors
 ///
-/// When a subnet has no address left, or a VPC's functions need more ENIs than its quota.
+/// When a subnet has no address left, a VPC's functions need more ENIs than its quota, or functions of
+/// the API are in the way.
 pub fn plan(topology: &Topology) -> Result<Plan, PlanError> {
     plan_after(&Plan::default(), topology)
 }
@@ -79,13 +99,13 @@ pub fn plan_after(previous: &Plan, topology: &Topology) -> Result<Plan, PlanErro
         paths: topology.short_paths::<Instance>(),
         private: Private::default(),
         wanted: Vec::new(),
-        plan: Plan::default(),
+        plan: Plan { lifecycle: previous.lifecycle.clone(), ..Plan::default() },
     };
     planner.nat_gateways();
     planner.instances();
     planner.vpc_endpoints();
-    planner.hyperplane()?;
-    planner.assign()?;
+    let homeless = planner.assign()?;
+    planner.functions(&homeless)?;
     planner.plan.enis.extend(endpoints::service_sides(topology, &planner.memory)?);
     planner.attach();
     planner.plan.issued = planner.memory.issued();
@@ -233,51 +253,8 @@ impl Planner<'_> {
         }
     }
 
-    /// An ENI for each key in use: every subnet of every function, whether or not an environment
-    /// stands there yet (LAM-04).
-    fn hyperplane(&mut self) -> Result<(), PlanError> {
-        let mut seen = HashSet::new();
-        let mut needed: BTreeMap<Handle<Vpc>, u32> = BTreeMap::new();
-        for function in self.topology.functions.values() {
-            for handle in &function.subnets {
-                let key = hyperplane::key(self.topology, function, *handle);
-                if !seen.insert(key.clone()) {
-                    continue;
-                }
-                let subnet = &self.topology.subnets[*handle];
-                *needed.entry(subnet.vpc).or_default() += 1;
-                self.wanted.push(Wanted {
-                    eni: Eni {
-                        id: hyperplane::eni_id(&key),
-                        vpc: self.topology.vpcs[subnet.vpc].id.clone(),
-                        subnet: subnet.id.clone(),
-                        private_ip: UNASSIGNED,
-                        secondary_private_ips: Vec::new(),
-                        public_ip: None,
-                        security_groups: key.security_groups.clone(),
-                        owner: EniOwner::Functions(key),
-                        // LAM-30: an ENI of type `lambda` has its check on.
-                        source_dest_check: true,
-                    },
-                    subnet: *handle,
-                    named: None,
-                    what: format!("the ENI of function/{}", function.name),
-                    holder: None,
-                });
-            }
-        }
-        let quota = self.topology.settings.enis_per_vpc;
-        match needed.into_iter().find(|(_, needed)| *needed > quota) {
-            Some((vpc, needed)) => {
-                let vpc = self.topology.vpcs[vpc].name.clone();
-                Err(PlanError::EniQuota { vpc, needed, quota })
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Gives every interface its address.
-    fn assign(&mut self) -> Result<(), PlanError> {
+    /// Gives every interface its address. Returns the Hyperplane ENIs whose address is another's now.
+    fn assign(&mut self) -> Result<Vec<(Key, u32)>, PlanError> {
         let wanted = std::mem::take(&mut self.wanted);
         let mut given: Vec<Option<IpAddr>> = Vec::with_capacity(wanted.len());
         for Wanted { eni, subnet, named, what, .. } in &wanted {
@@ -293,6 +270,15 @@ impl Planner<'_> {
                     .memory
                     .address(&eni.id, &eni.subnet)
                     .filter(|address| self.addresses.again(*subnet, *address));
+            }
+        }
+        let subnets: HashMap<&ResourceId, Handle<Subnet>> =
+            self.topology.subnets.iter().map(|(handle, subnet)| (&subnet.id, handle)).collect();
+        let mut homeless = Vec::new();
+        for (key, ordinal, address) in self.plan.lifecycle.addresses() {
+            let subnet = subnets.get(key.subnet());
+            if subnet.is_some_and(|subnet| !self.addresses.again(*subnet, address)) {
+                homeless.push((key.clone(), ordinal));
             }
         }
         for (Wanted { eni, subnet, what, holder, .. }, given) in wanted.into_iter().zip(given) {
@@ -311,6 +297,28 @@ impl Planner<'_> {
             }
             self.plan.enis.push(Eni { private_ip, ..eni });
         }
+        Ok(homeless)
+    }
+
+    /// Has the file's functions be there, each with an ENI in each of its subnets, whether or not an
+    /// environment stands there yet (LAM-04).
+    fn functions(&mut self, homeless: &[(Key, u32)]) -> Result<(), PlanError> {
+        let topology = self.topology;
+        let mut declared = Vec::with_capacity(topology.functions.len());
+        for function in topology.functions.values() {
+            let subnets = function.subnets.iter().map(|it| topology.subnets[*it].id.clone());
+            let groups = function.security_groups.iter();
+            let groups = groups.map(|it| topology.security_groups[*it].id.clone());
+            let vpc = VpcConfig::new(subnets, groups)?;
+            let name = FunctionName::new(&function.account, &function.name);
+            declared.push((name, Configuration { vpc, ..Configuration::default() }));
+        }
+        let places = self.addresses.places();
+        let lifecycle = &mut self.plan.lifecycle;
+        lifecycle
+            .declare(places, homeless, &declared)
+            .map_err(|error| in_words(topology, error))?;
+        self.plan.enis.extend(self.plan.lifecycle.sets().flat_map(EniSet::inventory));
         Ok(())
     }
 
@@ -334,6 +342,7 @@ impl Planner<'_> {
         let hosts = HostsFiles::new(topology, &self.private);
         let placements: Vec<_> =
             topology.functions.values().map(|function| self.placements(function)).collect();
+        let lifecycle = &self.plan.lifecycle;
         let mut add = |host: Host, host_plan: HostPlan| {
             let id = self.memory.attachment(&host_plan.name, &host);
             self.plan.attachments.push(Attachment { id, name: host_plan.name.clone(), host });
@@ -343,7 +352,11 @@ impl Planner<'_> {
         for (function, subnets) in topology.functions.values().zip(placements) {
             for (number, subnet) in (1..).zip(subnets) {
                 let name = environment_name(function, number);
-                let eni = hyperplane::eni_id(&hyperplane::key(topology, function, subnet));
+                // Every ENI of the key serves it; one is enough to name the key.
+                let key = hyperplane::key(topology, function, subnet);
+                let set = lifecycle.set(&key);
+                let eni = set.and_then(|set| set.enis.values().find(|eni| eni.is_there()));
+                let Some(eni) = eni.map(|eni| eni.id.clone()) else { continue };
                 add(
                     Host::Environment { function: function.name.clone(), enis: vec![eni] },
                     HostPlan::environment(name, hosts.of_subnet(subnet)),
@@ -379,6 +392,30 @@ impl Planner<'_> {
                 HostPlan::service(name, service.ip, further, hosts.of_internet()),
             );
         }
+    }
+}
+
+/// What keeps a file's functions from being there, in the words of the file.
+fn in_words(topology: &Topology, error: DeclarationError) -> PlanError {
+    match &error {
+        DeclarationError::NoFreeAddress { function, subnet } => {
+            let Some(subnet) = topology.subnets.values().find(|it| it.id == *subnet) else {
+                return error.into();
+            };
+            PlanError::NoFreeAddress {
+                subnet: format!("{}/{}", topology.vpcs[subnet.vpc].name, subnet.name),
+                cidr_block: subnet.cidr_block,
+                usable: AddressPool::new(subnet.cidr_block).usable(),
+                wanted: format!("the ENI of function/{function}"),
+            }
+        }
+        DeclarationError::EniQuota { vpc, needed, quota } => {
+            let Some(vpc) = topology.vpcs.values().find(|it| it.id == *vpc) else {
+                return error.into();
+            };
+            PlanError::EniQuota { vpc: vpc.name.clone(), needed: *needed, quota: *quota }
+        }
+        _ => error.into(),
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) fn topology(text: &str) -> Topology {
     }
 }
 
+#[allow(dead_code)] // some need the topology too
 pub(crate) fn planned(text: &str) -> Plan {
     plan(&topology(text)).unwrap()
 }

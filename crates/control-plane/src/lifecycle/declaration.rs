@@ -1,0 +1,251 @@
+//! What a file declares: its functions, all at one moment, in a network that may be another.
+//!
+//! A file's functions are there from one moment to the next, so nothing is made before something is
+//! broken: what goes gives its addresses back first, and they rest, so that nobody gets one while
+//! another is free. A file's functions and those of the API never take each other's place.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use viaduct_topology::ResourceId;
+
+use super::{
+    Lifecycle,
+    command::Owner,
+    configuration::{Configuration, FunctionName, VersionId},
+    key::Key,
+    places::Places,
+    state::{Reason, ReasonCode, State},
+};
+
+/// Why a file's functions cannot be what they are to be. The machine is then of no use any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclarationError {
+    /// The API has a function of this name.
+    #[error(
+        "the function {0} was made over the API: delete it there, or call the file's another name"
+    )]
+    MadeOverApi(FunctionName),
+    /// A subnet is full.
+    #[error("the subnet {subnet} has no free address for the ENI of function {function}")]
+    NoFreeAddress {
+        /// Whose ENI.
+        function: FunctionName,
+        /// Which subnet.
+        subnet: ResourceId,
+    },
+    /// A VPC would have too many ENIs.
+    #[error("the VPC {vpc} needs {needed} Hyperplane ENIs and may have {quota}")]
+    EniQuota {
+        /// Which VPC.
+        vpc: ResourceId,
+        /// ENIs that it would have.
+        needed: u32,
+        /// ENIs that it may have.
+        quota: u32,
+    },
+    /// Something else that a function runs into.
+    #[error("the function {function} cannot be declared: {}", .reason.message)]
+    Failed {
+        /// Which one.
+        function: FunctionName,
+        /// What it runs into.
+        reason: Reason,
+    },
+    /// A subnet goes in which functions of the API stand.
+    #[error("the subnet {subnet} cannot go: its ENIs are {by}")]
+    SubnetInUse {
+        /// Which subnet.
+        subnet: ResourceId,
+        /// By whom they are held.
+        by: String,
+    },
+}
+
+impl Lifecycle {
+    /// All ENIs with their subnets and addresses, those that are being made included.
+    pub fn addresses(&self) -> impl Iterator<Item = (&Key, u32, IpAddr)> {
+        let sets = self.sets.values();
+        sets.flat_map(|set| {
+            set.enis.iter().map(|(ordinal, eni)| (&set.key, *ordinal, eni.private_ip))
+        })
+    }
+
+    /// Puts the machine into other places and has a file's functions be these, at the moment up to
+    /// which everything was done. In the places, each ENI has its address, but for the `homeless`.
+    ///
+    /// # Errors
+    ///
+    /// When the file's functions cannot all be there, or a subnet is gone that others use. The
+    /// machine is then between two states: use a copy.
+    pub fn declare(
+        &mut self,
+        places: Places,
+        homeless: &[(Key, u32)],
+        functions: &[(FunctionName, Configuration)],
+    ) -> Result<(), DeclarationError> {
+        self.settle(places);
+        self.places.rest(true);
+        let names: HashSet<&FunctionName> = functions.iter().map(|(name, _)| name).collect();
+        let gone: Vec<FunctionName> = self
+            .functions
+            .values()
+            .filter(|function| function.owner == Owner::File && !names.contains(&function.name))
+            .map(|function| function.name.clone())
+            .collect();
+        for name in gone {
+            let deleted = self.delete(name.clone(), None);
+            debug_assert!(deleted.is_ok(), "{name} is there");
+        }
+        let changed: Vec<&(FunctionName, Configuration)> = functions
+            .iter()
+            .filter(|(name, configuration)| {
+                let present = self.functions.get(name);
+                present.is_some_and(|it| {
+                    it.latest.configuration != *configuration
+                        || it.latest.next.is_some()
+                        || it.latest.state != State::Active
+                })
+            })
+            .collect();
+        for (name, configuration) in &changed {
+            self.exchange(name, configuration)?;
+        }
+        self.advance(self.now);
+        self.rehouse(homeless)?;
+        for (name, configuration) in functions {
+            if let Some(present) = self.functions.get(name) {
+                if present.latest.state == State::Pending {
+                    self.begin(&VersionId::latest(name.clone()));
+                }
+            } else {
+                let created = self.create(name.clone(), configuration.clone(), Owner::File);
+                created.map_err(|refusal| DeclarationError::Failed {
+                    function: name.clone(),
+                    reason: Reason::new(ReasonCode::InternalError, refusal.to_string()),
+                })?;
+            }
+            self.advance(self.now);
+            self.stands(name, configuration)?;
+        }
+        self.evict()?;
+        self.places.rest(false);
+        Ok(())
+    }
+
+    /// Takes other places. What has no address there is homeless, or in a subnet that is gone.
+    fn settle(&mut self, places: Places) {
+        self.places = places;
+        self.in_vpc.clear();
+        for set in self.sets.values_mut() {
+            if let Some(vpc) = self.places.vpc_of(set.key.subnet())
+                && set.vpc != *vpc
+            {
+                set.vpc = vpc.clone();
+                self.output.sets.insert(set.key.clone());
+            }
+            let count = u32::try_from(set.enis.len()).unwrap_or(u32::MAX);
+            *self.in_vpc.entry(set.vpc.clone()).or_default() += count;
+        }
+    }
+
+    /// Has a file's function be another: what it needs no longer goes now.
+    fn exchange(
+        &mut self,
+        name: &FunctionName,
+        configuration: &Configuration,
+    ) -> Result<(), DeclarationError> {
+        let Some(function) = self.functions.get_mut(name) else { return Ok(()) };
+        if function.owner == Owner::Api {
+            return Err(DeclarationError::MadeOverApi(name.clone()));
+        }
+        let latest = &mut function.latest;
+        let held = latest.keys(name);
+        let role = configuration.role.clone();
+        latest.configuration = configuration.clone();
+        latest.next = None;
+        latest.revision += 1;
+        let id = VersionId::latest(name.clone());
+        self.set_state(&id, State::Pending, Some(Reason::creating()));
+        let kept: Vec<Key> = configuration.keys(&name.account).collect();
+        let let_go = held.into_iter().filter(|key| !kept.contains(key));
+        self.release(&id, let_go, Owner::File, role.as_ref());
+        Ok(())
+    }
+
+    /// Gives other addresses to ENIs whose own are somebody else's now.
+    fn rehouse(&mut self, homeless: &[(Key, u32)]) -> Result<(), DeclarationError> {
+        for (key, ordinal) in homeless {
+            // It may have gone meanwhile, or its subnet.
+            let Some(set) = self.sets.get_mut(key) else { continue };
+            let Some(eni) = set.enis.get_mut(ordinal) else { continue };
+            if self.places.zone(key.subnet()).is_none() {
+                continue;
+            }
+            let Some(private_ip) = self.places.take_lowest(key.subnet()) else {
+                let (function, subnet) = (eni.made_for.clone(), key.subnet().clone());
+                return Err(DeclarationError::NoFreeAddress { function, subnet });
+            };
+            eni.private_ip = private_ip;
+            self.output.sets.insert(key.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether a function is what it was declared to be.
+    fn stands(
+        &self,
+        name: &FunctionName,
+        configuration: &Configuration,
+    ) -> Result<(), DeclarationError> {
+        let Some(function) = self.functions.get(name) else { return Ok(()) };
+        if function.owner == Owner::Api {
+            return Err(DeclarationError::MadeOverApi(name.clone()));
+        }
+        if function.latest.state == State::Active {
+            return Ok(());
+        }
+        let keys: Vec<Key> = configuration.keys(&name.account).collect();
+        let missing: Vec<&Key> = keys.iter().filter(|key| !self.sets.contains_key(key)).collect();
+        let function = name.clone();
+        let reason = self.functions[name].latest.reason.clone();
+        let vpc = missing.first().and_then(|key| self.places.vpc_of(key.subnet()));
+        match reason {
+            Some(Reason { code: ReasonCode::SubnetOutOfIpAddresses, .. })
+                if let Some(full) =
+                    missing.iter().find(|key| !self.places.has_room(key.subnet())) =>
+            {
+                let subnet = full.subnet().clone();
+                Err(DeclarationError::NoFreeAddress { function, subnet })
+            }
+            Some(Reason { code: ReasonCode::EniLimitExceeded, .. }) if let Some(vpc) = vpc => {
+                let present = self.in_vpc.get(vpc).copied().unwrap_or(0);
+                let needed = present + u32::try_from(missing.len()).unwrap_or(u32::MAX);
+                let (vpc, quota) = (vpc.clone(), self.places.enis_per_vpc());
+                Err(DeclarationError::EniQuota { vpc, needed, quota })
+            }
+            reason => {
+                let reason = reason.unwrap_or_else(Reason::creating);
+                Err(DeclarationError::Failed { function, reason })
+            }
+        }
+    }
+
+    /// Takes away what stands in subnets that are gone, unless somebody uses it.
+    fn evict(&mut self) -> Result<(), DeclarationError> {
+        let gone = |key: &&Key| self.places.zone(key.subnet()).is_none();
+        let gone: Vec<Key> = self.sets.keys().filter(gone).cloned().collect();
+        for key in gone {
+            let Some(set) = self.sets.get(&key) else { continue };
+            if !set.users.is_empty() {
+                let by = set.held_by().unwrap_or_default();
+                return Err(DeclarationError::SubnetInUse { subnet: key.subnet().clone(), by });
+            }
+            let ordinals: Vec<u32> = set.enis.keys().copied().collect();
+            for ordinal in ordinals {
+                self.take_away(&key, ordinal, "its subnet is gone");
+            }
+        }
+        Ok(())
+    }
+}

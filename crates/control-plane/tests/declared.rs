@@ -1,0 +1,163 @@
+//! A file's functions and those of the API in one network, across reloads.
+
+mod common;
+
+use common::topology;
+use viaduct_control_plane::{
+    Plan, PlanError, changes,
+    lifecycle::{
+        Command, Configuration, Delays, FunctionName, Lifecycle, Owner, Report, State, Time,
+        VersionId, VpcConfig,
+    },
+    plan, plan_after,
+};
+use viaduct_topology::{
+    ResourceId,
+    inventory::{Change, EniOwner},
+};
+
+fn text(instances: &str, functions: &str) -> String {
+    format!(
+        "
+vpcs:
+  main:
+    cidr_blocks: [10.0.0.0/16]
+    subnets:
+      a: {{ id: subnet-a, cidr_block: 10.0.1.0/24, availability_zone: a }}
+      b: {{ id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }}
+    security_groups: {{ one: {{ id: sg-one }} }}
+    instances: {{ {instances} }}
+functions: {{ {functions} }}
+"
+    )
+}
+
+const API: &str = "api: { subnets: [main/a], security_groups: [main/one] }";
+
+/// A function that the API makes next to the file's, in the account of the VPC.
+fn made_over_api(lifecycle: &mut Lifecycle, name: &str, subnet: &str) -> VersionId {
+    let function = FunctionName::new("111111111111", name);
+    let vpc = VpcConfig::new([ResourceId::named(subnet)], [ResourceId::named("sg-one")]).unwrap();
+    let configuration = Configuration { vpc, ..Configuration::default() };
+    let command = Command::CreateFunction { function: function.clone(), configuration };
+    lifecycle.command(command, Owner::Api, lifecycle.now()).unwrap();
+    lifecycle.advance(lifecycle.now().after(Delays::default().creation));
+    VersionId::latest(function)
+}
+
+/// The addresses of functions, sorted.
+fn addresses(plan: &Plan) -> Vec<String> {
+    let functions = plan.enis.iter().filter(|eni| matches!(eni.owner, EniOwner::Functions(_)));
+    let mut addresses: Vec<String> = functions.map(|eni| eni.private_ip.to_string()).collect();
+    addresses.sort();
+    addresses
+}
+
+fn next(previous: &Plan, text: &str) -> Result<Plan, PlanError> {
+    plan_after(previous, &topology(text))
+}
+
+#[test]
+fn what_the_api_made_lives_on_when_a_file_is_applied() {
+    let first = plan(&topology(&text("", API))).unwrap();
+    let mut lifecycle = first.lifecycle.clone();
+    let id = made_over_api(&mut lifecycle, "other", "subnet-b");
+    let running = first.with_lifecycle(lifecycle);
+    assert_eq!(addresses(&running), ["10.0.1.4", "10.0.2.4"]);
+
+    // New instances go round it, and the file's function goes without it.
+    let second = next(&running, &text("db: { subnet: b }", "")).unwrap();
+    assert_eq!(addresses(&second), ["10.0.2.4"]);
+    assert_eq!(second.host("instance/db").unwrap().1.address.0.to_string(), "10.0.2.5");
+    let function = second.lifecycle.function(&id.function).unwrap();
+    assert_eq!((function.owner, function.latest.state), (Owner::Api, State::Active));
+    let removed = changes(&running, &second);
+    let removed = removed.iter().filter(|it| matches!(it, Change::RemoveEni(_))).count();
+    assert_eq!(removed, 1);
+
+    // An instance that is given its address takes it: the ENI is another then (LAM-08).
+    let third = next(&second, &text("db: { subnet: b, private_ip: 10.0.2.4 }", "")).unwrap();
+    assert_eq!(addresses(&third), ["10.0.2.6"], "what db leaves rests");
+    assert!(third.lifecycle.function(&id.function).is_some());
+    // And nothing rests afterwards.
+    let mut lifecycle = third.lifecycle.clone();
+    made_over_api(&mut lifecycle, "third", "subnet-a");
+    assert_eq!(addresses(&third.with_lifecycle(lifecycle)), ["10.0.1.4", "10.0.2.6"]);
+}
+
+#[test]
+fn a_subnet_stays_while_a_function_of_the_api_stands_in_it() {
+    let first = plan(&topology(&text("", API))).unwrap();
+    let mut lifecycle = first.lifecycle.clone();
+    let id = made_over_api(&mut lifecycle, "other", "subnet-b");
+    let running = first.with_lifecycle(lifecycle);
+    let only_a = text("", API)
+        .replace("      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }\n", "");
+    let error = next(&running, &only_a).unwrap_err();
+    let expected = "the subnet subnet-b cannot go: its ENIs are used by other";
+    assert_eq!(error.to_string(), expected);
+    // Without its user it goes, whatever its ENIs still waited for.
+    let mut lifecycle = running.lifecycle.clone();
+    let delete = Command::DeleteFunction { function: id.function, version: None };
+    lifecycle.command(delete, Owner::Api, lifecycle.now()).unwrap();
+    let running = running.with_lifecycle(lifecycle);
+    assert_eq!(addresses(&running).len(), 2);
+    assert_eq!(addresses(&next(&running, &only_a).unwrap()), ["10.0.1.4"]);
+}
+
+#[test]
+fn nobody_takes_a_name_that_the_other_has() {
+    let first = plan(&topology(&text("", ""))).unwrap();
+    let mut lifecycle = first.lifecycle.clone();
+    // In the account that a file's functions have if it names none.
+    let account = plan(&topology(&text("", API))).unwrap();
+    let account = account.lifecycle.functions().next().unwrap().name.account.clone();
+    let function = FunctionName::new(&account, "api");
+    let configuration = Configuration::default();
+    let command = Command::CreateFunction { function, configuration };
+    lifecycle.command(command, Owner::Api, Time::ZERO).unwrap();
+    let error = next(&first.with_lifecycle(lifecycle), &text("", API)).unwrap_err();
+    let expected = "the function api was made over the API: delete it there, or call the file's \
+                    another name";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn what_the_api_changed_of_a_files_function_is_as_the_file_says_again() {
+    let first = plan(&topology(&text("", API))).unwrap();
+    let name = first.lifecycle.functions().next().unwrap().name.clone();
+    let mut lifecycle = first.lifecycle.clone();
+    let delete = Command::DeleteFunction { function: name.clone(), version: None };
+    lifecycle.command(delete, Owner::Api, Time::ZERO).unwrap();
+    let running = first.with_lifecycle(lifecycle);
+    assert_eq!(addresses(&running), Vec::<String>::new());
+    let second = next(&running, &text("", API)).unwrap();
+    assert_eq!(second.lifecycle.function(&name).unwrap().latest.state, State::Active);
+    assert_eq!(addresses(&second), ["10.0.1.4"]);
+}
+
+#[test]
+fn a_further_eni_of_a_key_survives_reloads_and_its_environments_stay() {
+    let first = plan(&topology(&text("", API))).unwrap();
+    let eni = first.enis[0].id.clone();
+    let mut lifecycle = first.lifecycle.clone();
+    lifecycle.report(&Report::NearCapacity(eni), Time::ZERO);
+    let running = first.with_lifecycle(lifecycle);
+    assert_eq!(addresses(&running), ["10.0.1.4", "10.0.1.5"], "a file's takes no time");
+    let second = next(&running, &text("db: { subnet: a }", API)).unwrap();
+    assert_eq!(addresses(&second), ["10.0.1.4", "10.0.1.5"]);
+    assert_eq!(second.host("instance/db").unwrap().1.address.0.to_string(), "10.0.1.6");
+    let attachments = |change: &Change| {
+        matches!(change, Change::RemoveAttachment(_)) || matches!(change, Change::RemoveEni(_))
+    };
+    assert!(!changes(&running, &second).iter().any(attachments));
+}
+
+#[test]
+fn a_file_is_not_idle_after_two_weeks() {
+    let mut first = plan(&topology(&text("", API))).unwrap();
+    first.lifecycle.advance(Time::from_millis(10 * 1_209_600_000));
+    assert_eq!(addresses(&first.with_lifecycle(first.lifecycle.clone())), ["10.0.1.4"]);
+    let second = next(&first, &text("", API)).unwrap();
+    assert_eq!(changes(&first, &second), []);
+}

@@ -1,0 +1,216 @@
+//! A machine in a small network, and short words for what is done with it.
+
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+
+use viaduct_control_plane::lifecycle::{
+    Answer, Command, Configuration, ConfigurationChange, Delays, Eni, EniSet, FunctionName,
+    Lifecycle, Output, Owner, Permission, Places, Qualifier, Reason, ReasonCode, Refusal, Report,
+    State, Time, UpdateStatus, Version, VersionId, VpcConfig,
+};
+use viaduct_topology::{ResourceId, inventory::Change};
+
+use crate::common::topology;
+
+/// Two VPCs. `tiny` has eleven addresses (ADR-01).
+pub(crate) const NETWORK: &str = "
+settings: { enis_per_vpc: 20 }
+vpcs:
+  main:
+    cidr_blocks: [10.0.0.0/16]
+    subnets:
+      a: { id: subnet-a, cidr_block: 10.0.1.0/24, availability_zone: a }
+      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }
+      tiny: { id: subnet-tiny, cidr_block: 10.0.3.0/28, availability_zone: a }
+    security_groups: { one: { id: sg-one }, two: { id: sg-two } }
+  other:
+    cidr_blocks: [10.1.0.0/16]
+    subnets: { c: { id: subnet-c, cidr_block: 10.1.1.0/24, availability_zone: c } }
+    security_groups: { three: { id: sg-three } }
+";
+
+/// Whole seconds, so that a test can name them.
+pub(crate) const DELAYS: Delays = Delays {
+    creation: Duration::from_secs(90),
+    deletion: Duration::from_secs(1200),
+    idle: Duration::from_secs(1_209_600),
+    shrinking: Duration::from_secs(600),
+};
+
+pub(crate) fn places() -> Places {
+    static PLACES: LazyLock<Places> = LazyLock::new(|| Places::of(&topology(NETWORK), []));
+    PLACES.clone()
+}
+
+pub(crate) fn id(name: &str) -> ResourceId {
+    ResourceId::named(name)
+}
+
+/// The function of this name in the first account, or `account:name`.
+pub(crate) fn function(name: &str) -> FunctionName {
+    let (account, name) = name.split_once(':').unwrap_or(("111111111111", name));
+    FunctionName::new(account, name)
+}
+
+pub(crate) fn vpc(subnets: &[&str], groups: &[&str]) -> VpcConfig {
+    let ids = |names: &[&str]| names.iter().map(|name| id(name)).collect::<Vec<_>>();
+    VpcConfig::new(ids(subnets), ids(groups)).unwrap()
+}
+
+pub(crate) fn configuration(subnets: &[&str], groups: &[&str]) -> Configuration {
+    Configuration { vpc: vpc(subnets, groups), ..Configuration::default() }
+}
+
+/// A machine, its time in seconds, and all that came out of it.
+pub(crate) struct World {
+    pub(crate) machine: Lifecycle,
+    pub(crate) now: u64,
+    pub(crate) events: Vec<String>,
+    /// What the inventory would have: address by id.
+    pub(crate) inventory: BTreeMap<String, String>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let machine = Lifecycle::new(places(), DELAYS, Time::ZERO);
+        Self { machine, now: 0, events: Vec::new(), inventory: BTreeMap::new() }
+    }
+
+    pub(crate) fn time(&self) -> Time {
+        Time::from_millis(self.now * 1000)
+    }
+
+    pub(crate) fn command(&mut self, command: Command) -> Result<Answer, Refusal> {
+        self.command_by(command, Owner::Api)
+    }
+
+    pub(crate) fn command_by(&mut self, command: Command, by: Owner) -> Result<Answer, Refusal> {
+        let answer = self.machine.command(command, by, self.time());
+        self.drain();
+        answer
+    }
+
+    pub(crate) fn report(&mut self, report: &Report) {
+        self.machine.report(report, self.time());
+        self.drain();
+    }
+
+    /// Lets seconds pass.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        self.now += seconds;
+        self.machine.advance(self.time());
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let Output { changes, events, .. } = self.machine.take_output();
+        let line = |event: &viaduct_control_plane::lifecycle::Event| {
+            format!("{} {}", event.at.as_millis() / 1000, event.what)
+        };
+        self.events.extend(events.iter().map(line));
+        for change in changes {
+            match change {
+                Change::AddEni(eni) => {
+                    let (id, ip) = (eni.id.to_string(), eni.private_ip.to_string());
+                    assert!(!self.inventory.values().any(|other| *other == ip), "{ip} twice");
+                    assert!(self.inventory.insert(id, ip).is_none(), "added twice");
+                }
+                Change::RemoveEni(id) => {
+                    assert!(self.inventory.remove(id.as_str()).is_some(), "not there: {id}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        self.machine.check(places()).unwrap();
+    }
+
+    pub(crate) fn create(&mut self, name: &str, subnets: &[&str], groups: &[&str]) {
+        self.create_as(name, configuration(subnets, groups), Owner::Api);
+    }
+
+    pub(crate) fn create_as(&mut self, name: &str, configuration: Configuration, by: Owner) {
+        let command = Command::CreateFunction { function: function(name), configuration };
+        assert_eq!(self.command_by(command, by), Ok(Answer::Done));
+    }
+
+    pub(crate) fn update(&mut self, name: &str, subnets: &[&str], groups: &[&str]) {
+        let change = ConfigurationChange { vpc: Some(vpc(subnets, groups)), ..Default::default() };
+        assert_eq!(self.command(update(name, change)), Ok(Answer::Done));
+    }
+
+    pub(crate) fn publish(&mut self, name: &str) -> u32 {
+        let command = Command::PublishVersion { function: function(name), revision: None };
+        match self.command(command) {
+            Ok(Answer::Published(number)) => number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) {
+        let command = Command::DeleteFunction { function: function(name), version: None };
+        assert_eq!(self.command(command), Ok(Answer::Done));
+    }
+
+    pub(crate) fn invoke(&mut self, name: &str) -> Result<(), Refusal> {
+        self.command(Command::Invoke(version(name))).map(|_| ())
+    }
+
+    pub(crate) fn role(&mut self, role: &str, permissions: &[Permission]) {
+        let permissions = permissions.iter().copied().collect();
+        let command = Command::PutRole { role: role.into(), permissions };
+        assert_eq!(self.command(command), Ok(Answer::Done));
+    }
+
+    pub(crate) fn version(&self, name: &str) -> &Version {
+        let id = version(name);
+        self.machine.function(&id.function).unwrap().version(id.version).unwrap()
+    }
+
+    pub(crate) fn state(&self, name: &str) -> (State, Option<ReasonCode>) {
+        let version = self.version(name);
+        (version.state, version.reason.as_ref().map(|reason| reason.code))
+    }
+
+    pub(crate) fn last_update(&self, name: &str) -> (UpdateStatus, Option<ReasonCode>) {
+        let version = self.version(name);
+        let code = |reason: &Reason| reason.code;
+        (version.update, version.update_reason.as_ref().map(code))
+    }
+
+    pub(crate) fn set(&self, name: &str, subnet: &str) -> Option<&EniSet> {
+        let id = version(name);
+        let keys = self.version(name).keys(&id.function);
+        self.machine.set(keys.iter().find(|key| key.subnet().as_str() == subnet)?)
+    }
+
+    /// The ENIs that a function has in a subnet, by ordinal.
+    pub(crate) fn enis(&self, name: &str, subnet: &str) -> Vec<(u32, Eni)> {
+        let set = self.set(name, subnet).into_iter();
+        set.flat_map(|set| set.enis.iter().map(|(ordinal, eni)| (*ordinal, eni.clone()))).collect()
+    }
+
+    /// The addresses in the inventory.
+    pub(crate) fn addresses(&self) -> Vec<&str> {
+        let mut addresses: Vec<&str> = self.inventory.values().map(String::as_str).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
+    pub(crate) fn happened(&self, text: &str) -> bool {
+        self.events.iter().any(|event| event.contains(text))
+    }
+}
+
+/// `name`, or `name@3` for a published version.
+pub(crate) fn version(name: &str) -> VersionId {
+    match name.split_once('@') {
+        None => VersionId::latest(function(name)),
+        Some((name, number)) => {
+            let version = Qualifier::Version(number.parse().unwrap());
+            VersionId { function: function(name), version }
+        }
+    }
+}
+
+pub(crate) fn update(name: &str, change: ConfigurationChange) -> Command {
+    Command::UpdateFunctionConfiguration { function: function(name), change, revision: None }
+}
