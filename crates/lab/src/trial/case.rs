@@ -181,9 +181,18 @@ impl<'a> View<'a> {
         if let Some((service, _)) = services.find(|(_, service)| answers(service)) {
             return Some(self.topology.path(service));
         }
+        let own =
+            |eni: &Eni| eni.private_ip == address || eni.secondary_private_ips.contains(&address);
+        // Private addresses are those of the own VPC, or else of one that is peered with it. Where several
+        // peers have the address, the routes decide, which are not looked at here.
+        let vpc = from.map(|from| &from.vpc);
+        let mut peers =
+            self.plan.enis.iter().filter(|eni| own(eni) && self.is_peered(vpc, &eni.vpc));
+        let peer = peers.next().filter(|_| peers.next().is_none()).map(|eni| &eni.id);
+        let at_home = self.plan.enis.iter().any(|eni| own(eni) && vpc == Some(&eni.vpc));
         self.plan.enis.iter().find_map(|eni| {
-            let own = eni.private_ip == address || eni.secondary_private_ips.contains(&address);
-            let near = own && from.is_some_and(|from| from.vpc == eni.vpc);
+            let near =
+                if at_home { own(eni) && vpc == Some(&eni.vpc) } else { peer == Some(&eni.id) };
             match &eni.owner {
                 EniOwner::Instance { path, .. } if near || eni.public_ip == Some(address) => {
                     Some(path.clone())
@@ -195,6 +204,13 @@ impl<'a> View<'a> {
                 }
                 _ => None,
             }
+        })
+    }
+
+    fn is_peered(&self, vpc: Option<&ResourceId>, other: &ResourceId) -> bool {
+        self.topology.vpc_peering_connections.values().any(|peering| {
+            let ends = [peering.requester, peering.accepter].map(|it| &self.topology.vpcs[it].id);
+            ends.contains(&other) && vpc.is_some_and(|vpc| vpc != other && ends.contains(&vpc))
         })
     }
 
