@@ -17,7 +17,7 @@ use std::{
 use common::{Killed, Lab, eventually, has, permitted, repository, said, viaduct};
 use serde_json::Value;
 
-/// What fills up, and when.
+/// What fills up, and when. The VPC may have no second ENI, which would come before the first is full.
 struct Limits {
     settings: &'static str,
     /// Ports of an address, which is how many connections to one destination an ENI carries.
@@ -29,7 +29,7 @@ struct Limits {
 }
 
 const LOWERED: Limits = Limits {
-    settings: "{ source_ports: 20000-21983, eni_connections: 2000, \
+    settings: "{ source_ports: 20000-21983, eni_connections: 2000, enis_per_vpc: 1, \
                nat_gateway_connections_per_destination: 1700 }",
     ports: 1_984,
     eni: 2_000,
@@ -37,7 +37,8 @@ const LOWERED: Limits = Limits {
 };
 
 /// LAM-07, LAM-09, NAT-05.
-const FULL: Limits = Limits { settings: "{}", ports: 64_512, eni: 65_000, nat: 55_000 };
+const FULL: Limits =
+    Limits { settings: "{ enis_per_vpc: 1 }", ports: 64_512, eni: 65_000, nat: 55_000 };
 
 fn limits() -> Limits {
     match std::env::var("VIADUCT_CONNECTIONS").as_deref() {

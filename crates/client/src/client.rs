@@ -20,7 +20,8 @@ use crate::{
     error::ClientError,
     query::{ConnectionsQuery, DropsQuery, address},
     shapes::{
-        ApiError, Applied, Attachment, Connection, Counters, Drops, Eni, Function, HostPlan, Status,
+        ApiError, Applied, Attachment, Connection, Counters, Drops, Eni, Events, Function,
+        HostPlan, Status, Version,
     },
 };
 
@@ -71,6 +72,28 @@ impl Client {
     /// See [`status`](Self::status).
     pub async fn functions(&self) -> Result<Vec<Function>, ClientError> {
         self.ask("/v1/functions", Duration::ZERO).await
+    }
+
+    /// `$LATEST` of every function, and the versions that were published.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn versions(&self) -> Result<Vec<Version>, ClientError> {
+        self.ask("/v1/versions", Duration::ZERO).await
+    }
+
+    /// What has happened to functions and their ENIs, waiting for the first event if the query says
+    /// so. Of the query `after` and `wait_ms` mean the same as for drops.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn events(&self, query: DropsQuery) -> Result<Events, ClientError> {
+        let DropsQuery { after, wait_ms } = query;
+        let parameters =
+            [("after", Some(after.to_string())), ("wait_ms", Some(wait_ms.to_string()))];
+        self.ask(&address("/v1/events", &parameters), Duration::from_millis(wait_ms)).await
     }
 
     /// The network interfaces.

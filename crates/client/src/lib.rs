@@ -43,6 +43,6 @@ pub use flow::{Flow, Protocol};
 pub use query::{ApplyQuery, ConnectionsQuery, DropsQuery, PlanQuery};
 pub use shapes::{
     Action, ApiError, Applied, Attachment, AttachmentCount, AttachmentState, Connection,
-    ConnectionState, Counters, DropEvent, Drops, Eni, EniKind, Function, HostKind, HostPlan,
-    ObjectChange, Status, Traffic,
+    ConnectionState, Counters, DropEvent, Drops, Eni, EniKind, EniState, Event, Events, Function,
+    HostKind, HostPlan, ObjectChange, Status, Traffic, Version,
 };

@@ -57,6 +57,75 @@ pub struct Function {
     pub enis: Vec<String>,
     /// Its environments.
     pub environments: AttachmentCount,
+    /// Who made it: `file` or `api`.
+    pub made_by: String,
+    /// `Pending`, `Active`, `Inactive` or `Failed` (LAM-40).
+    pub state: String,
+    /// Why it is not active: a code (LAM-42).
+    pub state_reason_code: Option<String>,
+    /// The same as a sentence.
+    pub state_reason: Option<String>,
+    /// `Successful`, `Failed` or `InProgress` (LAM-41).
+    pub last_update_status: String,
+    /// Why the last update failed: a code (LAM-44).
+    pub last_update_status_reason_code: Option<String>,
+    /// The same as a sentence.
+    pub last_update_status_reason: Option<String>,
+}
+
+/// `$LATEST` of a function, or a version that was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The function.
+    pub function: String,
+    /// The account that owns it.
+    pub account: String,
+    /// `$LATEST`, or its number.
+    pub version: String,
+    /// `subnet-…`
+    pub subnets: Vec<String>,
+    /// `sg-…`
+    pub security_groups: Vec<String>,
+    /// The ENIs that it uses or waits for.
+    pub enis: Vec<String>,
+    /// `Pending`, `Active`, `Inactive` or `Failed` (LAM-40).
+    pub state: String,
+    /// Why it is not active: a code (LAM-42).
+    pub state_reason_code: Option<String>,
+}
+
+/// Something that has happened to functions and their ENIs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number; each is one more than that before it.
+    pub sequence: u64,
+    /// Milliseconds since the daemon started.
+    pub time_ms: u64,
+    /// What has happened, as a sentence.
+    pub what: String,
+}
+
+/// Events after a sequence number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// Ask again with `after` set to this.
+    pub next: u64,
+    /// The events, oldest first. What is no longer remembered is left out.
+    pub events: Vec<Event>,
+}
+
+/// How far the life of a Hyperplane ENI is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EniState {
+    /// It is being made.
+    Pending,
+    /// It carries connections.
+    InUse,
+    /// Nobody uses it any more, and it will be deleted.
+    Releasing,
+    /// Nobody uses it, and it can only be deleted by hand (LAM-55).
+    Stranded,
 }
 
 /// What an ENI belongs to.
@@ -99,6 +168,14 @@ pub struct Eni {
     pub connections: Option<u32>,
     /// Connections it may carry at once (LAM-07), if that is limited.
     pub capacity: Option<u32>,
+    /// Which of the ENIs of its key it is, from 0; of functions' ENIs alone.
+    pub ordinal: Option<u32>,
+    /// How far its life is; of functions' ENIs alone.
+    pub state: Option<EniState>,
+    /// The functions and versions that use it.
+    pub users: Vec<String>,
+    /// Why it cannot be deleted, if it is a function's and cannot be.
+    pub held_by: Option<String>,
 }
 
 /// What stands at an attachment.

@@ -29,6 +29,7 @@ use crate::{
     drops::DropLog,
     error::Error,
     fleet::Fleet,
+    functions::Functions,
     registry::{Refusal, Registry},
     reload::{Reloader, Source},
 };
@@ -46,6 +47,7 @@ pub(crate) struct Running {
     pub(crate) fleet: Fleet,
     pub(crate) registry: Arc<Registry>,
     pub(crate) reloader: Arc<Reloader>,
+    pub(crate) functions: Arc<Functions>,
     pub(crate) drops: Arc<DropLog>,
     pub(crate) clock: Arc<Clock>,
     /// True when the daemon ends: nobody waits any longer.
@@ -76,6 +78,8 @@ fn router(running: Arc<Running>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/functions", get(functions))
+        .route("/v1/versions", get(versions))
+        .route("/v1/events", get(events))
         .route("/v1/enis", get(enis))
         .route("/v1/attachments", get(attachments))
         .route("/v1/connections", get(connections))
@@ -98,6 +102,25 @@ async fn status(State(running): App) -> Json<shapes::Status> {
 
 async fn functions(State(running): App) -> Json<Vec<shapes::Function>> {
     Json(answers::functions(&running))
+}
+
+async fn versions(State(running): App) -> Json<Vec<shapes::Version>> {
+    Json(answers::versions(&running))
+}
+
+async fn events(
+    State(running): App,
+    query: Result<Query<DropsQuery>, QueryRejection>,
+) -> Result<Json<shapes::Events>, Refused> {
+    let Query(DropsQuery { after, wait_ms }) = query?;
+    let patience = patience(wait_ms)?;
+    let found = tokio::select! {
+        found = running.functions.events_after(after, patience) => found,
+        () = ended(running.ending.clone()) => {
+            running.functions.events_after(after, Duration::ZERO).await
+        }
+    };
+    Ok(Json(answers::events(found)))
 }
 
 async fn enis(State(running): App) -> Json<Vec<shapes::Eni>> {
@@ -129,22 +152,27 @@ async fn drops(
     query: Result<Query<DropsQuery>, QueryRejection>,
 ) -> Result<Json<Drops>, Refused> {
     let Query(DropsQuery { after, wait_ms }) = query?;
-    if wait_ms > LONGEST_WAIT {
-        let help = format!("wait_ms is at most {LONGEST_WAIT}; ask again when it is over");
-        return Err(Refused::bad(format!("{wait_ms} ms is too long a wait"), Some(help)));
-    }
+    let patience = patience(wait_ms)?;
     running.drops.collect();
     let newest = running.drops.newest();
     if after > newest {
         let help = format!("the newest is {newest}; was the daemon started anew? begin with 0");
         return Err(Refused::bad(format!("there is no event {after} yet"), Some(help)));
     }
-    let patience = Duration::from_millis(wait_ms);
     let found = tokio::select! {
         found = running.drops.after(after, patience) => found,
         () = ended(running.ending.clone()) => running.drops.after(after, Duration::ZERO).await,
     };
     Ok(Json(answers::drops(&running, &found)))
+}
+
+/// How long a question waits.
+fn patience(wait_ms: u64) -> Result<Duration, Refused> {
+    if wait_ms > LONGEST_WAIT {
+        let help = format!("wait_ms is at most {LONGEST_WAIT}; ask again when it is over");
+        return Err(Refused::bad(format!("{wait_ms} ms is too long a wait"), Some(help)));
+    }
+    Ok(Duration::from_millis(wait_ms))
 }
 
 async fn plan(
@@ -184,8 +212,8 @@ async fn unknown(uri: Uri) -> Refused {
         status: StatusCode::NOT_FOUND,
         error: format!("there is no {}", uri.path()),
         help: Some(
-            "ask for /v1/status, /v1/functions, /v1/enis, /v1/attachments, /v1/connections, \
-             /v1/counters, /v1/drops, /v1/plan or /metrics, or post to /v1/apply"
+            "ask for /v1/status, /v1/functions, /v1/versions, /v1/enis, /v1/events, \
+             /v1/attachments, /v1/connections, /v1/counters, /v1/drops, /v1/plan or /metrics, or post to /v1/apply"
                 .to_owned(),
         ),
     }

@@ -6,7 +6,8 @@
 //!   a system call, and know nothing of files, names or JSON.
 //! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
 //!   `registry`), questions are answered over `control.sock` (`api`), drops are collected (`drops`),
-//!   another topology takes the place of the one in force (`reload`).
+//!   functions and their ENIs live (`functions`), another topology takes the place of the one in force
+//!   (`reload`).
 //!   Whatever waits in the kernel goes to tokio's threads for that.
 //!
 //! From the control side to the workers lead bounded inboxes (`fleet`), from the workers back a
@@ -21,6 +22,7 @@ mod clock;
 mod drops;
 mod error;
 mod fleet;
+mod functions;
 mod network;
 mod options;
 mod registry;
@@ -48,6 +50,7 @@ use crate::{
     clock::Clock,
     drops::DropLog,
     fleet::{Fleet, random},
+    functions::Functions,
     network::Network,
     registry::Registry,
     reload::{Reloader, Stamp},
@@ -149,12 +152,15 @@ async fn serve(
         workers,
         hosts: plan.attachments.len(),
     };
+    let functions =
+        Arc::new(Functions::new(Arc::clone(&engine), Arc::clone(&clock), plan.lifecycle.clone()));
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
     let reloader = Arc::new(Reloader::new(
         Arc::clone(&engine),
         Arc::clone(&registry),
         Arc::clone(&clock),
+        Arc::clone(&functions),
         options.topology.clone(),
     ));
     let attach = Listener::bind(directory.attach_socket())?;
@@ -165,6 +171,7 @@ async fn serve(
         fleet,
         registry: Arc::clone(&registry),
         reloader: Arc::clone(&reloader),
+        functions: Arc::clone(&functions),
         drops: Arc::clone(&drops),
         clock: Arc::clone(&clock),
         ending,
@@ -186,6 +193,7 @@ async fn serve(
         never = reload::watch(reloader, stamp), if options.watch => match never {},
         () = drops.collect_forever() => Ok(()),
         () = dispatch => Ok(()),
+        () = functions.look_after() => Ok(()),
         () = trim_forever(&engine, &clock) => Ok(()),
     }
 }

@@ -5,7 +5,8 @@
 //! A reload is asked for over `control.sock`, by SIGHUP, or by the file itself when it is watched.
 //! One runs at a time:
 //!
-//! 1. The text is loaded and checked, and planned after the plan in force. Anything wrong with it
+//! 1. The text is loaded and checked, and planned after the plan in force, with the functions and
+//!    ENIs as they are by now; they wait until the reload is over. Anything wrong with it
 //!    ends the reload here, and nothing has changed.
 //! 2. The engine takes policy and inventory at one moment ([`Engine::reload`]). From then on every
 //!    packet is judged by the new topology.
@@ -25,16 +26,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::Mutex,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use viaduct_config_plane::{LoadError, Loaded};
-use viaduct_control_plane::{changes, plan_after};
+use viaduct_control_plane::{changes, lifecycle::Lifecycle, plan_after};
 use viaduct_dataplane::Engine;
 use viaduct_topology::{diff::Difference, inventory::Change};
 
-use crate::{clock::Clock, error::Error, network::Network, registry::Registry};
+use crate::{
+    clock::Clock, error::Error, functions::Functions, network::Network, registry::Registry,
+};
 
 /// How often a watched file is looked at. It is read when it was the same twice, so that one that
 /// is being written is not read half.
@@ -46,9 +46,9 @@ pub(crate) struct Reloader {
     engine: Arc<Engine>,
     registry: Arc<Registry>,
     clock: Arc<Clock>,
+    functions: Arc<Functions>,
     /// The daemon's own file.
     file: PathBuf,
-    turn: Mutex<()>,
 }
 
 /// Where a topology comes from.
@@ -85,17 +85,20 @@ impl Reloader {
         engine: Arc<Engine>,
         registry: Arc<Registry>,
         clock: Arc<Clock>,
+        functions: Arc<Functions>,
         file: PathBuf,
     ) -> Self {
-        Self { engine, registry, clock, file, turn: Mutex::new(()) }
+        Self { engine, registry, clock, functions, file }
     }
 
     /// Puts a topology in force, or says what that would do.
     pub(crate) async fn apply(&self, source: Source, dry_run: bool) -> Result<Report, Error> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.functions.turn().await;
+        self.functions.look();
         let before = self.registry.network();
+        let lifecycle = self.functions.machine().clone();
         let Prepared { network, changes, differences, warnings } =
-            at_leisure(move || prepare(&before, source)).await??;
+            at_leisure(move || prepare(&before, lifecycle, source)).await??;
         if dry_run {
             let generation = self.engine.generation();
             let present = self.registry.network();
@@ -110,6 +113,7 @@ impl Reloader {
         })
         .await?
         .map_err(|source| Error::Engine { path: self.file.clone(), source })?;
+        self.functions.install(network.plan.lifecycle.clone());
         let detached = self.registry.install(network).await;
         Ok(Report { generation, differences, detached, warnings })
     }
@@ -191,7 +195,7 @@ impl Stamp {
     }
 }
 
-fn prepare(before: &Network, source: Source) -> Result<Prepared, Error> {
+fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Prepared, Error> {
     let (file, loaded) = match source {
         Source::File(path) => {
             let loaded = viaduct_config_plane::load_file(&path)?;
@@ -203,10 +207,11 @@ fn prepare(before: &Network, source: Source) -> Result<Prepared, Error> {
         }
     };
     let Loaded { topology, warnings } = loaded;
-    let plan = plan_after(&before.plan, &topology)
+    let present = before.plan.with_lifecycle(lifecycle);
+    let plan = plan_after(&present, &topology)
         .map_err(|source| Error::Plan { path: file.clone(), source: Box::new(source) })?;
     Ok(Prepared {
-        changes: changes(&before.plan, &plan),
+        changes: changes(&present, &plan),
         differences: topology.difference(&before.topology),
         warnings: if warnings.is_empty() { String::new() } else { warnings.to_string() },
         network: Network::new(file, topology, plan),

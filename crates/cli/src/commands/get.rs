@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use viaduct_client::{
-    Attachment, Client, Connection, ConnectionsQuery, Counters, DropEvent, DropsQuery, Eni,
-    Function, Status,
+    Attachment, Client, Connection, ConnectionsQuery, Counters, DropEvent, DropsQuery, Eni, Event,
+    Function, Status, Version,
 };
 
 use crate::{
@@ -35,8 +35,8 @@ pub(crate) struct Get {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 
-    /// Go on and print each drop when it happens
-    #[arg(long)]
+    /// Go on and print each drop or event when it happens
+    #[arg(long, visible_alias = "watch")]
     follow: bool,
 
     /// Print it as JSON; with --follow, an event a line
@@ -50,7 +50,11 @@ enum What {
     Status,
     /// The functions and how many of their environments are attached
     Functions,
-    /// The network interfaces
+    /// The functions' published versions, each with `$LATEST`
+    Versions,
+    /// What has happened to functions and their ENIs
+    Events,
+    /// The network interfaces, who uses each and what keeps it
     Enis,
     /// The hosts, attached or not
     Attachments,
@@ -70,6 +74,8 @@ impl Get {
             match self.what {
                 What::Status => self.show(&client.status().await?, status),
                 What::Functions => self.show(&client.functions().await?, functions),
+                What::Versions => self.show(&client.versions().await?, versions),
+                What::Events => self.events(&client).await,
                 What::Enis => self.show(&client.enis().await?, enis),
                 What::Attachments => self.show(&client.attachments().await?, attachments),
                 What::Connections => {
@@ -90,6 +96,24 @@ impl Get {
         as_text: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
         if self.json { output::json(value) } else { output::text(&as_text(value)) }
+    }
+
+    async fn events(&self, client: &Client) -> Result<(), Failure> {
+        let mut answer = client.events(DropsQuery::default()).await?;
+        if !self.follow {
+            return self.show(&answer.events, |events| self::events(events));
+        }
+        loop {
+            for event in &answer.events {
+                if self.json {
+                    output::json_line(event)?;
+                } else {
+                    output::text(&format!("{}  {}\n", seconds(event.time_ms), event.what))?;
+                }
+            }
+            let query = DropsQuery { after: answer.next, wait_ms: FOLLOW_MS };
+            answer = client.events(query).await?;
+        }
     }
 
     async fn drops(&self, client: &Client) -> Result<(), Failure> {
@@ -132,13 +156,26 @@ fn status(status: &Status) -> String {
 }
 
 fn functions(functions: &Vec<Function>) -> String {
-    let mut table =
-        Table::new(&["function", "account", "environments", "subnets", "security groups", "enis"]);
+    let mut table = Table::new(&[
+        "function",
+        "account",
+        "state",
+        "last update",
+        "environments",
+        "subnets",
+        "security groups",
+        "enis",
+    ]);
     for function in functions {
         let count = function.environments;
         table.row([
             function.name.clone(),
             function.account.clone(),
+            with_code(&function.state, function.state_reason_code.as_ref()),
+            with_code(
+                &function.last_update_status,
+                function.last_update_status_reason_code.as_ref(),
+            ),
             format!("{}/{}", count.attached, count.declared),
             function.subnets.join(","),
             function.security_groups.join(","),
@@ -157,6 +194,8 @@ fn enis(enis: &Vec<Eni>) -> String {
         "public ip",
         "ports in use",
         "capacity",
+        "state",
+        "cannot be deleted",
     ]);
     for eni in enis {
         table.row([
@@ -167,9 +206,41 @@ fn enis(enis: &Vec<Eni>) -> String {
             or_dash(eni.public_ip),
             or_dash(eni.connections),
             or_dash(eni.capacity),
+            or_dash(eni.state.as_ref().map(word)),
+            or_dash(eni.held_by.as_ref()),
         ]);
     }
     table.to_string()
+}
+
+fn versions(versions: &Vec<Version>) -> String {
+    let mut table =
+        Table::new(&["function", "version", "account", "state", "subnets", "groups", "enis"]);
+    for version in versions {
+        table.row([
+            version.function.clone(),
+            version.version.clone(),
+            version.account.clone(),
+            with_code(&version.state, version.state_reason_code.as_ref()),
+            version.subnets.join(","),
+            version.security_groups.join(","),
+            version.enis.join(","),
+        ]);
+    }
+    table.to_string()
+}
+
+fn events(events: &[Event]) -> String {
+    let mut table = Table::new(&["at", "what"]);
+    for event in events {
+        table.row([seconds(event.time_ms), event.what.clone()]);
+    }
+    table.to_string()
+}
+
+/// A state, and its reason if there is one.
+fn with_code(state: &str, code: Option<&String>) -> String {
+    code.map_or_else(|| state.to_owned(), |code| format!("{state} ({code})"))
 }
 
 fn attachments(attachments: &Vec<Attachment>) -> String {

@@ -6,14 +6,18 @@ use std::{
 };
 
 use viaduct_client::{
-    Action, AttachmentCount, AttachmentState, ConnectionState, DropEvent, EniKind, HostKind,
-    ObjectChange, Protocol, Traffic, shapes,
+    Action, AttachmentCount, AttachmentState, ConnectionState, DropEvent, EniKind, EniState,
+    HostKind, ObjectChange, Protocol, Traffic, shapes,
 };
-use viaduct_control_plane::HostPlan;
+use viaduct_control_plane::{
+    HostPlan,
+    lifecycle::{self, FunctionName, Lifecycle, Owner},
+};
 use viaduct_dataplane::{ConnectionInfo, Usage, tcp::Phase};
 use viaduct_topology::{
-    Reason, diff,
-    inventory::{Attachment, AttachmentId, Eni, EniOwner, Host},
+    Handle, Reason, ResourceId, diff,
+    inventory::{Attachment, AttachmentId, EniOwner, Host},
+    model::Vpc,
 };
 use viaduct_wire::Flow;
 
@@ -21,6 +25,7 @@ use super::Running;
 use crate::{
     drops::After,
     fleet::{Written, reader},
+    functions::called,
     reload::Report,
 };
 
@@ -46,59 +51,121 @@ pub(super) fn status(running: &Running) -> shapes::Status {
 pub(super) fn functions(running: &Running) -> Vec<shapes::Function> {
     let network = running.registry.network();
     let topology = &network.topology;
-    let mut stand: HashMap<&str, (AttachmentCount, Vec<String>)> = HashMap::new();
+    let mut stand: HashMap<&str, AttachmentCount> = HashMap::new();
     for attachment in network.attachments() {
-        let Host::Environment { function, enis } = &attachment.host else { continue };
+        let Host::Environment { function, .. } = &attachment.host else { continue };
         let none = AttachmentCount { declared: 0, attached: 0 };
-        let (count, seen) = stand.entry(function).or_insert_with(|| (none, Vec::new()));
+        let count = stand.entry(function).or_insert(none);
         count.declared += 1;
         count.attached += usize::from(state(running, attachment.id).0 == AttachmentState::Attached);
-        for eni in enis {
-            if !seen.iter().any(|seen| seen == eni.as_str()) {
-                seen.push(eni.to_string());
-            }
-        }
     }
-    let named = |vpc: &str, name: &str| format!("{vpc}/{name}");
-    let function = |function: &viaduct_topology::model::Function| {
-        let none = (AttachmentCount { declared: 0, attached: 0 }, Vec::new());
-        let (environments, enis) = stand.remove(function.name.as_str()).unwrap_or(none);
+    // What the file calls them; what it no longer has goes by its id.
+    let vpc = |vpc: Handle<Vpc>| topology.vpcs[vpc].name.as_str();
+    let subnets: HashMap<&ResourceId, String> = topology
+        .subnets
+        .values()
+        .map(|subnet| (&subnet.id, format!("{}/{}", vpc(subnet.vpc), subnet.name)))
+        .collect();
+    let groups: HashMap<&ResourceId, String> = topology
+        .security_groups
+        .values()
+        .map(|group| (&group.id, format!("{}/{}", vpc(group.vpc), group.name)))
+        .collect();
+    let named = |names: &HashMap<&ResourceId, String>, ids: &[ResourceId]| {
+        ids.iter().map(|id| names.get(id).cloned().unwrap_or_else(|| id.to_string())).collect()
+    };
+    let machine = running.functions.machine();
+    let function = |function: &lifecycle::Function| {
+        let count = AttachmentCount { declared: 0, attached: 0 };
+        let environments = match function.owner {
+            Owner::File => stand.remove(&*function.name.name).unwrap_or(count),
+            Owner::Api => count,
+        };
+        let latest = &function.latest;
+        let code = |reason: &Option<lifecycle::Reason>| {
+            reason.as_ref().map(|reason| reason.code.to_string())
+        };
+        let sentence = |reason: &Option<lifecycle::Reason>| {
+            reason.as_ref().map(|reason| reason.message.clone())
+        };
         shapes::Function {
-            name: function.name.clone(),
-            account: function.account.clone(),
-            subnets: function
-                .subnets
-                .iter()
-                .map(|subnet| &topology.subnets[*subnet])
-                .map(|subnet| named(&topology.vpcs[subnet.vpc].name, &subnet.name))
-                .collect(),
-            security_groups: function
-                .security_groups
-                .iter()
-                .map(|group| &topology.security_groups[*group])
-                .map(|group| named(&topology.vpcs[group.vpc].name, &group.name))
-                .collect(),
-            enis,
+            name: function.name.name.to_string(),
+            account: function.name.account.to_string(),
+            subnets: named(&subnets, latest.configuration.vpc.subnets()),
+            security_groups: named(&groups, latest.configuration.vpc.security_groups()),
+            enis: enis_of(&machine, &function.name, latest),
             environments,
+            made_by: match function.owner {
+                Owner::File => "file".to_owned(),
+                Owner::Api => "api".to_owned(),
+            },
+            state: latest.state.to_string(),
+            state_reason_code: code(&latest.reason),
+            state_reason: sentence(&latest.reason),
+            last_update_status: latest.update.to_string(),
+            last_update_status_reason_code: code(&latest.update_reason),
+            last_update_status_reason: sentence(&latest.update_reason),
         }
     };
-    topology.functions.values().map(function).collect()
+    machine.functions().map(function).collect()
+}
+
+/// The ENIs that a version uses or waits for.
+fn enis_of(machine: &Lifecycle, name: &FunctionName, version: &lifecycle::Version) -> Vec<String> {
+    let keys = version.keys(name);
+    let sets = keys.iter().filter_map(|key| machine.set(key));
+    sets.flat_map(|set| set.enis.values()).map(|eni| eni.id.to_string()).collect()
+}
+
+pub(super) fn versions(running: &Running) -> Vec<shapes::Version> {
+    let machine = running.functions.machine();
+    let texts = |ids: &[ResourceId]| ids.iter().map(ToString::to_string).collect();
+    let versions = machine.functions().flat_map(|function| {
+        function.versions().map(|(which, version)| (&function.name, which, version))
+    });
+    versions
+        .map(|(name, which, version)| shapes::Version {
+            function: name.name.to_string(),
+            account: name.account.to_string(),
+            version: which.to_string(),
+            subnets: texts(version.configuration.vpc.subnets()),
+            security_groups: texts(version.configuration.vpc.security_groups()),
+            enis: enis_of(&machine, name, version),
+            state: version.state.to_string(),
+            state_reason_code: version.reason.as_ref().map(|reason| reason.code.to_string()),
+        })
+        .collect()
+}
+
+pub(super) fn events((next, events): (u64, Vec<(u64, lifecycle::Event)>)) -> shapes::Events {
+    let event = |(sequence, event): (u64, lifecycle::Event)| shapes::Event {
+        sequence,
+        time_ms: event.at.as_millis(),
+        what: event.what.to_string(),
+    };
+    shapes::Events { next, events: events.into_iter().map(event).collect() }
 }
 
 pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
     let mut use_of: HashMap<_, _> =
         running.engine.enis().into_iter().map(|info| (info.id.clone(), info)).collect();
-    let shape = |eni: &Eni| {
+    let mut used = |id: &ResourceId| {
+        let info = use_of.remove(id);
+        (info.as_ref().and_then(|info| info.connections), info.and_then(|info| info.capacity))
+    };
+    let texts = |ids: &[ResourceId]| ids.iter().map(ToString::to_string).collect();
+    let network = running.registry.network();
+    let others = network.plan.enis.iter().filter_map(|eni| {
         let (kind, owner) = match &eni.owner {
-            EniOwner::Functions(key) => (EniKind::Functions, key.account.clone()),
             EniOwner::Instance { path, .. } => (EniKind::Instance, path.clone()),
             EniOwner::NatGateway { id } => (EniKind::NatGateway, id.to_string()),
             EniOwner::VpcEndpoint { path, .. } => (EniKind::VpcEndpoint, path.clone()),
             EniOwner::ServiceSide { path, .. } => (EniKind::ServiceSide, path.clone()),
-            other => unreachable!("an ENI of a kind that no plan makes: {other:?}"),
+            // They are the machine's.
+            _ => return None,
         };
-        let info = use_of.remove(&eni.id);
-        shapes::Eni {
+        let (connections, capacity) = used(&eni.id);
+        Some(shapes::Eni {
             id: eni.id.to_string(),
             kind,
             owner,
@@ -106,12 +173,45 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
             subnet: eni.subnet.to_string(),
             private_ip: eni.private_ip,
             public_ip: eni.public_ip,
-            security_groups: eni.security_groups.iter().map(ToString::to_string).collect(),
-            connections: info.as_ref().and_then(|info| info.connections),
-            capacity: info.and_then(|info| info.capacity),
+            security_groups: texts(&eni.security_groups),
+            connections,
+            capacity,
+            ordinal: None,
+            state: None,
+            users: Vec::new(),
+            held_by: None,
+        })
+    });
+    let mut enis: Vec<shapes::Eni> = others.collect();
+    let machine = running.functions.machine();
+    for set in machine.sets() {
+        for (ordinal, eni) in &set.enis {
+            let (connections, capacity) = used(&eni.id);
+            let state = match (&set.phase, eni.is_there()) {
+                (lifecycle::Phase::Stranded { .. }, _) => EniState::Stranded,
+                (lifecycle::Phase::Releasing { .. }, _) => EniState::Releasing,
+                (lifecycle::Phase::InUse, false) => EniState::Pending,
+                (lifecycle::Phase::InUse, true) => EniState::InUse,
+            };
+            enis.push(shapes::Eni {
+                id: eni.id.to_string(),
+                kind: EniKind::Functions,
+                owner: set.key.account().to_owned(),
+                vpc: set.vpc.to_string(),
+                subnet: set.key.subnet().to_string(),
+                private_ip: eni.private_ip,
+                public_ip: None,
+                security_groups: texts(set.key.security_groups()),
+                connections,
+                capacity,
+                ordinal: Some(*ordinal),
+                state: Some(state),
+                users: set.users.iter().map(called).collect(),
+                held_by: set.held_by(),
+            });
         }
-    };
-    running.registry.network().plan.enis.iter().map(shape).collect()
+    }
+    enis
 }
 
 pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
