@@ -23,7 +23,7 @@
 //!
 //! Locks: a slot's, or the free list's; never both at once.
 
-use crate::sync::{AtomicU32, MODELLED, Mutex, OnceLock, Ordering};
+use crate::sync::{AtomicU32, MODELLED, Mutex, MutexGuard, OnceLock, Ordering};
 
 const CHUNK: u32 = if MODELLED { 2 } else { 1024 };
 
@@ -64,6 +64,24 @@ pub(crate) struct Taken<T> {
     pub(crate) in_birth: bool,
 }
 
+/// A slot that nobody else can change.
+pub(crate) struct Locked<'a, T> {
+    id: Id,
+    value: MutexGuard<'a, Option<T>>,
+}
+
+impl<T> Locked<'_, T> {
+    /// Who is in it, if somebody is.
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    /// What is in it now.
+    pub(crate) fn value(&mut self) -> Option<&mut T> {
+        self.value.as_mut()
+    }
+}
+
 #[derive(Debug)]
 struct FreeList {
     slots: Vec<u32>,
@@ -102,12 +120,20 @@ impl<T> Slab<T> {
         now & LIVE != 0
     }
 
+    /// Locks a slot; none if it was never used.
+    #[inline]
+    pub(crate) fn lock(&self, slot: u32) -> Option<Locked<'_, T>> {
+        let Slot { word, value } = self.known_slot(slot)?;
+        let value = value.lock();
+        let epoch = word.load(Ordering::Relaxed) / EPOCH;
+        Some(Locked { id: Id { slot, epoch }, value })
+    }
+
     /// Calls `f` with what is in the slot now, and who that is.
     pub(crate) fn visit<R>(&self, slot: u32, f: impl FnOnce(Id, &mut T) -> R) -> Option<R> {
-        let Slot { word, value } = self.known_slot(slot)?;
-        let mut value = value.lock();
-        let epoch = word.load(Ordering::Relaxed) / EPOCH;
-        Some(f(Id { slot, epoch }, value.as_mut()?))
+        let mut slot = self.lock(slot)?;
+        let id = slot.id();
+        slot.value().map(|value| f(id, value))
     }
 
     /// Calls `f` with this very value, if it lives.
