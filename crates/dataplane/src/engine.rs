@@ -99,8 +99,6 @@ pub struct Engine {
 /// What a connection remembers of its path: enough to walk it again.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// Who opened it. The key has only the scope, which all hosts of the internet share.
-    opener: AttachmentId,
     /// Which ends keep security-group state of it.
     tracking: Tracking,
     /// The private address of the NAT gateway on its way: where a packet's time to live ends.
@@ -507,7 +505,7 @@ impl Engine {
 
     /// Gives back what a connection that has died held, and counts its death.
     fn bury(&self, connection: Connection<Way>, scratch: &Scratch) {
-        let opener = connection.path.opener;
+        let opener = connection.reply.target;
         connection.release();
         if let Some(account) = self.ports.account(opener) {
             account.release();
@@ -515,3 +513,5 @@ impl Engine {
         scratch.counters.ended(1);
     }
 }
+
+const _: () = assert!(size_of::<Connection<Way>>() <= 184, "a million take a slot each");

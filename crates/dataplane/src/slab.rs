@@ -44,7 +44,9 @@ pub(crate) struct Slab<T> {
 
 type Chunk<T> = Box<[Slot<T>]>;
 
+/// The word and the lock come first: in one line of the cache with the beginning of the value.
 #[derive(Debug)]
+#[repr(C)]
 struct Slot<T> {
     /// Epoch, [`BIRTH`], [`LIVE`].
     word: AtomicU32,
