@@ -160,6 +160,9 @@ const STAGES: [Stage; 8] = [
 /// Sends segments of connections chosen at random.
 fn sent(connections: u32, times: u64) -> Box<dyn FnMut()> {
     let mut traffic = Traffic::establish(connections);
+    if connections >= 1_000_000 {
+        eprintln!("{} bytes each", traffic.net.engine.connection_memory() / connections as usize);
+    }
     let mut numbers = Numbers(1);
     Box::new(move || {
         for _ in 0..times {
