@@ -46,7 +46,7 @@ mod view;
 use std::net::Ipv4Addr;
 
 use viaduct_topology::{Reason, Topology, inventory::AttachmentId};
-use viaduct_wire::{Flow, Frame, L4, Malformed, Rewrite, icmp::IcmpErrorKind};
+use viaduct_wire::{Flow, Frame, L4, Malformed, icmp::IcmpErrorKind};
 
 use self::adjust::{Adjustment, Identifications};
 pub(crate) use self::answer::ErrorBudget;
@@ -99,8 +99,6 @@ pub struct Engine {
 /// What a connection remembers of its path: enough to walk it again.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// Who opened it. The key has only the scope, which all hosts of the internet share.
-    opener: AttachmentId,
     /// Which ends keep security-group state of it.
     tracking: Tracking,
     /// The private address of the NAT gateway on its way: where a packet's time to live ends.
@@ -129,9 +127,9 @@ impl From<Reason> for Refusal {
 
 /// What a connection makes of a packet.
 enum Passage {
+    /// It is translated by now.
     Passes {
         id: ConnectionId,
-        rewrite: Rewrite,
         adjustment: Option<Adjustment>,
         onward: Onward,
         phase: Phase,
@@ -351,12 +349,15 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             let Policy { generation, ref rates, .. } = *scratch.policy;
             let standing = Standing { generation, judged, rates: rates.as_ref() };
+            // Not the answer of the look-up: that is copied from hand to hand.
+            let mut passage = None;
             let found = self.connections.lookup(&key, now, |id, direction, connection| {
-                self.pass(id, direction, connection, frame, segment.as_ref(), standing, now)
+                let segment = segment.as_ref();
+                let made = self.pass(id, direction, connection, frame, segment, standing, now);
+                passage = Some(made);
             });
-            match found {
-                Lookup::Hit(Passage::Passes { id, rewrite, adjustment, onward, phase }) => {
-                    frame.rewrite(&rewrite);
+            match passage {
+                Some(Passage::Passes { id, adjustment, onward, phase }) => {
                     if let Some(adjustment) = adjustment {
                         self.adjust(frame, adjustment);
                     }
@@ -365,21 +366,22 @@ impl Engine {
                     }
                     return Ok(onward);
                 }
-                Lookup::Hit(Passage::Refused { reason, request }) => {
+                Some(Passage::Refused { reason, request }) => {
                     return Err(Refusal { reason, request, answered: false });
                 }
-                Lookup::Hit(Passage::Unfit { misfit, gateway, request }) => {
+                Some(Passage::Unfit { misfit, gateway, request }) => {
                     let refusal = self.unfit(frame, misfit, ingress, gateway, now, scratch);
                     return Err(Refusal { request, ..refusal });
                 }
-                Lookup::Hit(Passage::Over { id }) => self.end(id, scratch),
-                Lookup::Hit(Passage::Unjudged { id, direction }) => {
+                Some(Passage::Over { id }) => self.end(id, scratch),
+                Some(Passage::Unjudged { id, direction }) => {
                     self.judge(id, direction, frame, scratch);
                     judged = true;
                 }
-                Lookup::Expired(connection) => self.bury(*connection, scratch),
-                Lookup::Miss => {
-                    if let Some(onward) =
+                None => {
+                    if let Lookup::Expired(connection) = found {
+                        self.bury(*connection, scratch);
+                    } else if let Some(onward) =
                         self.open(frame, key, segment.as_ref(), ingress, now, scratch)?
                     {
                         return Ok(onward);
@@ -390,7 +392,8 @@ impl Engine {
         Err(Reason::NoConnection.into())
     }
 
-    /// What a connection makes of a packet. Runs under the connection's lock.
+    /// What a connection makes of a packet, and of one that passes the packet that leaves, but for an
+    /// adjustment. Runs under the connection's lock.
     #[allow(clippy::too_many_arguments)] // one call site, on the path of every packet
     #[inline]
     fn pass(
@@ -398,7 +401,7 @@ impl Engine {
         id: ConnectionId,
         direction: Direction,
         connection: &mut Connection<Way>,
-        frame: &Frame<'_>,
+        frame: &mut Frame<'_>,
         segment: Option<&Segment>,
         standing: Standing<'_>,
         now: Moment,
@@ -436,10 +439,10 @@ impl Engine {
             return Passage::Refused { reason: Reason::RateLimited, request: request() };
         }
         let phase = connection.seen(direction, segment, frame.packets(), frame.bytes(), now);
-        let rewrite = connection.rewrite(direction);
+        frame.rewrite(&connection.rewrite(direction));
         let adjusted = opens.is_some() || !frame.dont_fragment();
         let adjustment = adjusted.then(|| Adjustment::of(connection, direction));
-        Passage::Passes { id, rewrite, adjustment, onward, phase }
+        Passage::Passes { id, adjustment, onward, phase }
     }
 
     /// Whether an admitted packet can go on: something is there to take it, it is small enough or
@@ -507,7 +510,7 @@ impl Engine {
 
     /// Gives back what a connection that has died held, and counts its death.
     fn bury(&self, connection: Connection<Way>, scratch: &Scratch) {
-        let opener = connection.path.opener;
+        let opener = connection.reply.target;
         connection.release();
         if let Some(account) = self.ports.account(opener) {
             account.release();
@@ -515,3 +518,5 @@ impl Engine {
         scratch.counters.ended(1);
     }
 }
+
+const _: () = assert!(size_of::<Connection<Way>>() <= 184, "a million take a slot each");

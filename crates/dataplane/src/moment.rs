@@ -56,6 +56,34 @@ impl Sub<Duration> for Moment {
     }
 }
 
+/// Whole seconds: what timers count, and cheaper for a packet than a [`Duration`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seconds(pub(crate) u32);
+
+impl Seconds {
+    const fn as_millis(self) -> u64 {
+        self.0 as u64 * 1000
+    }
+}
+
+impl Add<Seconds> for Moment {
+    type Output = Self;
+
+    /// The end of time is never passed.
+    fn add(self, seconds: Seconds) -> Self {
+        Self(self.0.saturating_add(seconds.as_millis()))
+    }
+}
+
+impl Sub<Seconds> for Moment {
+    type Output = Self;
+
+    /// The start of time is never passed.
+    fn sub(self, seconds: Seconds) -> Self {
+        Self(self.0.saturating_sub(seconds.as_millis()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +97,10 @@ mod tests {
         assert_eq!(second - Duration::MAX, Moment::ZERO);
         assert_eq!(second.since(Moment::ZERO), Duration::from_secs(1));
         assert_eq!(Moment::ZERO.since(second), Duration::ZERO);
+        assert_eq!(second + Seconds(2), Moment::from_millis(3000));
+        assert_eq!(second + Seconds(2) - Seconds(1), Moment::from_millis(2000));
+        assert_eq!(second - Seconds(2), Moment::ZERO);
+        let end = Moment::from_millis(u64::MAX);
+        assert_eq!(end + Seconds(1), end);
     }
 }

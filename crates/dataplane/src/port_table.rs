@@ -53,11 +53,12 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-use std::{array, fmt, net::Ipv4Addr, num::NonZeroU16};
+use std::{array, fmt, net::Ipv4Addr};
 
 use viaduct_topology::model::{PortRange, Settings};
 use viaduct_wire::protocol;
 
+pub(crate) use self::check::InUse;
 use self::space::{Space, Wish};
 use crate::{
     moment::Moment,
@@ -304,8 +305,8 @@ impl PortTable {
             offset
         };
         let (address, destination_port) = destination;
-        let port = NonZeroU16::new(first(*ports) + offset);
-        Ok(PortLease { protocol: Arc::clone(protocol), address, destination_port, port })
+        let port = first(*ports) + offset;
+        Ok(PortLease { protocol: Some(Arc::clone(protocol)), address, destination_port, port })
     }
 
     /// How much the address may carry.
@@ -390,33 +391,62 @@ impl fmt::Debug for PortTable {
 }
 
 /// The use of a port towards one destination; gives itself back when dropped.
-///
-/// 16 bytes, because every translated connection holds one or two.
 #[must_use = "dropping the lease gives the port back"]
 pub struct PortLease {
-    protocol: Arc<Protocol>,
+    /// None once it was given back.
+    protocol: Option<Arc<Protocol>>,
     address: Ipv4Addr,
     destination_port: u16,
-    /// None once it was given back.
-    port: Option<NonZeroU16>,
+    port: u16,
+}
+
+/// Who lent a port: what a connection keeps of a lease, for port and destination can be read off it.
+#[derive(Clone)]
+pub struct Lender(Arc<Protocol>);
+
+impl Lender {
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> TableId {
+        self.0.shared.id()
+    }
+
+    /// What the table's address has used of its rates.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.0.shared.meter
+    }
+
+    /// The lease of this port towards this destination, which was [taken apart](PortLease::lender)
+    /// before.
+    pub fn lease(self, port: u16, (address, destination_port): (Ipv4Addr, u16)) -> PortLease {
+        PortLease { protocol: Some(self.0), address, destination_port, port }
+    }
+}
+
+impl fmt::Debug for Lender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lender")
+    }
 }
 
 impl PortLease {
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.map_or(0, NonZeroU16::get)
+        self.port
     }
 
-    /// The table that it is from.
+    /// Where it leads.
     #[must_use]
-    pub fn table(&self) -> TableId {
-        self.protocol.shared.id()
+    pub fn destination(&self) -> (Ipv4Addr, u16) {
+        (self.address, self.destination_port)
     }
 
-    /// What the address that it is from has used of its rates.
-    pub(crate) fn meter(&self) -> &Meter {
-        &self.protocol.shared.meter
+    /// Takes the lease apart. The port stays in use until the lease is [put together
+    /// again](Lender::lease) and dropped.
+    #[must_use]
+    pub fn lender(mut self) -> Option<Lender> {
+        self.protocol.take().map(Lender)
     }
 
     /// Gives the port back after a close that both ends know of: it can be used again at once. A
@@ -426,10 +456,10 @@ impl PortLease {
     }
 
     fn give_back(&mut self, closed: bool) {
-        let Some(port) = self.port.take() else { return };
-        let Protocol { shared, space } = &*self.protocol;
+        let Some(protocol) = self.protocol.take() else { return };
+        let Protocol { shared, space } = &*protocol;
         if let Some(space) = &mut *space.lock() {
-            let offset = port.get() - first(shared.ports);
+            let offset = self.port - first(shared.ports);
             space.give_back((self.address, self.destination_port), offset, closed);
         }
         shared.in_use.fetch_sub(1, Ordering::Relaxed);
@@ -457,5 +487,3 @@ fn first(ports: PortRange) -> u16 {
 fn size(ports: PortRange) -> u32 {
     (u32::from(ports.last) + 1).saturating_sub(u32::from(first(ports)))
 }
-
-const _: () = assert!(size_of::<Option<PortLease>>() == 16);

@@ -75,6 +75,7 @@ impl Ports {
     pub(crate) const MAX: u32 = (CHUNK * CHUNKS - 1) as u32;
 
     /// What is known of this attachment; down when it was never heard of.
+    #[inline]
     pub(crate) fn port(&self, id: AttachmentId) -> Port {
         let state = self.chunk(id).map_or(0, |chunk| {
             // Acquire: whoever sees the attachment up also sees the queue that was stored first.

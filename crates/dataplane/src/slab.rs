@@ -23,7 +23,7 @@
 //!
 //! Locks: a slot's, or the free list's; never both at once.
 
-use crate::sync::{AtomicU32, MODELLED, Mutex, OnceLock, Ordering};
+use crate::sync::{AtomicU32, MODELLED, Mutex, MutexGuard, OnceLock, Ordering};
 
 const CHUNK: u32 = if MODELLED { 2 } else { 1024 };
 
@@ -44,7 +44,9 @@ pub(crate) struct Slab<T> {
 
 type Chunk<T> = Box<[Slot<T>]>;
 
+/// The word and the lock come first: in one line of the cache with the beginning of the value.
 #[derive(Debug)]
+#[repr(C)]
 struct Slot<T> {
     /// Epoch, [`BIRTH`], [`LIVE`].
     word: AtomicU32,
@@ -62,6 +64,24 @@ pub(crate) struct Taken<T> {
     pub(crate) value: T,
     /// Its maker is still busy with it, and does the rest. Otherwise that is for the taker to do.
     pub(crate) in_birth: bool,
+}
+
+/// A slot that nobody else can change.
+pub(crate) struct Locked<'a, T> {
+    id: Id,
+    value: MutexGuard<'a, Option<T>>,
+}
+
+impl<T> Locked<'_, T> {
+    /// Who is in it, if somebody is.
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    /// What is in it now.
+    pub(crate) fn value(&mut self) -> Option<&mut T> {
+        self.value.as_mut()
+    }
 }
 
 #[derive(Debug)]
@@ -102,12 +122,20 @@ impl<T> Slab<T> {
         now & LIVE != 0
     }
 
+    /// Locks a slot; none if it was never used.
+    #[inline]
+    pub(crate) fn lock(&self, slot: u32) -> Option<Locked<'_, T>> {
+        let Slot { word, value } = self.known_slot(slot)?;
+        let value = value.lock();
+        let epoch = word.load(Ordering::Relaxed) / EPOCH;
+        Some(Locked { id: Id { slot, epoch }, value })
+    }
+
     /// Calls `f` with what is in the slot now, and who that is.
     pub(crate) fn visit<R>(&self, slot: u32, f: impl FnOnce(Id, &mut T) -> R) -> Option<R> {
-        let Slot { word, value } = self.known_slot(slot)?;
-        let mut value = value.lock();
-        let epoch = word.load(Ordering::Relaxed) / EPOCH;
-        Some(f(Id { slot, epoch }, value.as_mut()?))
+        let mut slot = self.lock(slot)?;
+        let id = slot.id();
+        slot.value().map(|value| f(id, value))
     }
 
     /// Calls `f` with this very value, if it lives.

@@ -170,6 +170,10 @@ impl TimerWheel {
 
     fn grow(&mut self, len: usize) {
         let first = self.nodes.len();
+        if len > self.nodes.capacity() {
+            // By an eighth: twice as many would be 12 bytes for each that is armed.
+            self.nodes.reserve_exact((len - first).max(first / 8));
+        }
         self.nodes.extend((first..len).map(|own| Node {
             next: own as u32,
             previous: own as u32,

@@ -36,7 +36,7 @@ pub use self::{
 pub(crate) use self::{
     back::{along_within, back_within},
     gateways::admitted,
-    path::{NAT, V2N},
+    path::{NAT, SERVICE, V2N},
     steps::{Origin, Walk, Walked},
 };
 use crate::{

@@ -10,12 +10,12 @@ use crate::{
     world::World,
 };
 
-const NOW: Moment = Moment::from_millis(1_000_000_000);
+pub(crate) const NOW: Moment = Moment::from_millis(1_000_000_000);
 
 /// Connections that stand, and packets of each kind.
 const COUNT: usize = 20_000;
 
-type Sent = (AttachmentId, Vec<u8>);
+pub(crate) type Sent = (AttachmentId, Vec<u8>);
 
 /// Opens connections; then sends segments of them at random, then first packets, each of another
 /// connection.
@@ -54,7 +54,7 @@ fn send_all(world: &mut World, packets: Vec<Sent>) {
 }
 
 /// A segment from the function whose turn it is.
-fn segment(world: &World, number: usize, header: Tcp) -> Sent {
+pub(crate) fn segment(world: &World, number: usize, header: Tcp) -> Sent {
     let functions = world.size.functions;
     let function = number % functions;
     let inside = u16::try_from(1024 + number / functions).expect("fewer connections than ports");

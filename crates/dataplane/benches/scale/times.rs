@@ -5,7 +5,7 @@ use std::{hint::black_box, net::Ipv4Addr, time::Duration};
 use rustix::time::{ClockId, clock_gettime};
 use viaduct_control_plane::{changes, plan, plan_after};
 use viaduct_dataplane::{
-    Moment,
+    Moment, Verdict as Outcome,
     explain::{Probe, Query, Sender, Verdict},
     policy::{Numbers, Policy},
 };
@@ -15,9 +15,14 @@ use viaduct_topology::{
 };
 
 use crate::{
+    counted::{NOW, segment},
+    support::SYN,
     text::{Size, text},
     world::{World, load},
 };
+
+/// Connections that stand at once when those are measured.
+const CONNECTIONS: u32 = 100_000;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -30,7 +35,7 @@ pub(crate) fn measure() {
     let took = median(5, || load(&file));
     print("load from YAML", took, Some(2 * SECOND));
 
-    let world = World::new(Size::FULL);
+    let mut world = World::new(Size::FULL);
     let took = median(5, || plan(&world.topology));
     print("plan addresses and interfaces", took, None);
     let took = median(9, || Policy::compile(&world.topology, None, &Numbers::new()));
@@ -39,6 +44,7 @@ pub(crate) fn measure() {
     swap_a_rule(&world, &changed);
     add_interfaces(&world);
     explain(&world);
+    open_connections(&mut world);
 }
 
 /// One rule changes: alone, and with all that `viaduct apply` does.
@@ -129,19 +135,45 @@ fn explain(world: &World) {
     }
 }
 
+/// Opens connections from all functions in turn and lets their time pass, again and again.
+fn open_connections(world: &mut World) {
+    let mut now = NOW;
+    let (mut births, mut deaths) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let packets = (0..CONNECTIONS as usize).map(|number| segment(world, number, SYN));
+        let packets: Vec<_> = packets.collect();
+        let start = processor_time();
+        for (from, mut packet) in packets {
+            let verdict = world.engine.forward(&mut packet, from, now, &mut world.scratch);
+            assert!(matches!(verdict, Outcome::Forward { .. }), "{verdict:?}");
+        }
+        births.push((processor_time() - start) / CONNECTIONS);
+        now = now + Duration::from_secs(300);
+        let start = processor_time();
+        while world.engine.expire(now, 256, &mut world.scratch) == 256 {}
+        deaths.push((processor_time() - start) / CONNECTIONS);
+        assert_eq!(world.engine.connection_count(), 0);
+    }
+    // 500,000 in a second.
+    print("open a connection", middle(births), Some(2 * MICROSECOND));
+    print("end a connection when it is time", middle(deaths), None);
+}
+
 /// The middle one of so many times.
 fn median<T>(times: usize, mut run: impl FnMut() -> T) -> Duration {
-    let mut took: Vec<Duration> = (0..times)
-        .map(|_| {
-            let start = processor_time();
-            let result = black_box(run());
-            let took = processor_time() - start;
-            drop(result);
-            took
-        })
-        .collect();
+    let took = (0..times).map(|_| {
+        let start = processor_time();
+        let result = black_box(run());
+        let took = processor_time() - start;
+        drop(result);
+        took
+    });
+    middle(took.collect())
+}
+
+fn middle(mut took: Vec<Duration>) -> Duration {
     took.sort_unstable();
-    took[times / 2]
+    took[took.len() / 2]
 }
 
 /// How long this thread was on a processor. Nothing here waits and nothing has a second thread, so

@@ -67,10 +67,9 @@ impl Adjustment {
     pub(super) fn of(connection: &Connection<Way>, direction: Direction) -> Self {
         let way = &connection.path;
         let clamps = way.nat.is_some() || way.interface_endpoint;
-        let shared = connection.leases.iter().any(Option::is_some);
         Self {
             mss: NonZeroU16::new(mss_of(way.mtu)).filter(|_| clamps),
-            shared: shared && direction == Direction::Request,
+            shared: connection.is_translated() && direction == Direction::Request,
         }
     }
 }

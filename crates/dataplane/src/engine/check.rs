@@ -28,8 +28,8 @@ impl Engine {
         let mut held = HashSet::new();
         let mut twice = None;
         self.connections.for_each(|_, connection| {
-            for lease in connection.leases.iter().flatten() {
-                if !held.insert(lease.in_use()) {
+            for lease in connection.uses() {
+                if !held.insert(lease) {
                     twice = Some(format!("{lease:?}"));
                 }
             }

@@ -111,7 +111,7 @@ impl Engine {
         };
         let found =
             self.connections.lookup(&Key { ingress: scope, flow }, now, |_, _, connection| {
-                connection.leases[V2N].is_some() || connection.leases[NAT].is_some()
+                connection.lender(V2N).or(connection.lender(NAT)).is_some()
             });
         match found {
             Lookup::Hit(translated) => return translated,

@@ -1,6 +1,6 @@
 //! Judging a connection's half: on its first reply, and after every change of policy.
 
-use viaduct_topology::Reason;
+use viaduct_topology::{Reason, inventory::AttachmentId};
 use viaduct_wire::{Flow, Frame, L4};
 
 use super::{Engine, Way};
@@ -8,7 +8,7 @@ use crate::{
     connection::{Connection, ConnectionId, Direction, LEASES},
     inventory::View,
     policy::Policy,
-    port_table::{PortLease, TableId},
+    port_table::TableId,
     recorder::Silent,
     scratch::Scratch,
     walk::{self, Choice, Options, Path, Subject, Translated},
@@ -21,7 +21,8 @@ pub(super) struct Known {
     pub(super) request: Flow,
     /// The request as its receiver sees it.
     pub(super) arrival: Flow,
-    target: viaduct_topology::inventory::AttachmentId,
+    opener: AttachmentId,
+    target: AttachmentId,
     way: Way,
     /// The ports it holds.
     ports: [u16; LEASES],
@@ -31,14 +32,15 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn of(connection: &Connection<Way>) -> Self {
-        let leases = connection.leases.each_ref().map(Option::as_ref);
         Self {
             request: connection.request.key.flow,
             arrival: connection.reply.key.flow.reversed(),
+            // The key has only its scope, which all hosts of the internet share.
+            opener: connection.reply.target,
             target: connection.request.target,
             way: connection.path,
-            ports: leases.map(|lease| lease.map_or(0, PortLease::port)),
-            tables: leases.map(|lease| lease.map(PortLease::table)),
+            ports: connection.ports(),
+            tables: connection.tables(),
         }
     }
 }
@@ -127,7 +129,7 @@ pub(super) fn retrace(
         icmp,
         source_ports: viaduct_topology::model::PortRange::single(request.source_port),
     };
-    let walked = walk::retrace(policy, view, way.opener, &subject, options);
+    let walked = walk::retrace(policy, view, known.opener, &subject, options);
     let path = match (walked.path, walked.blocked) {
         (Some(path), _) => path,
         (None, reason) => {

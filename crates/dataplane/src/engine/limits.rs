@@ -55,15 +55,15 @@ impl Engine {
         frame: &Frame<'_>,
         now: Moment,
     ) -> bool {
-        let gateway = connection.leases[NAT].as_ref();
-        if gateway.is_some_and(|lease| !translates(lease.meter(), rates, frame, now)) {
+        let gateway = connection.lender(NAT);
+        if gateway.is_some_and(|lender| !translates(lender.meter(), rates, frame, now)) {
             return false;
         }
         let (Direction::Reply, Some(rate)) = (direction, rates.environment_bytes) else {
             return true;
         };
         // Only environments' own connections lead to them.
-        let opener = connection.path.opener;
+        let opener = connection.reply.target;
         match self.ports.account(opener) {
             Some(account) if self.ports.port(opener).is_environment => {
                 account.received.take(rate, frame.bytes(), now)

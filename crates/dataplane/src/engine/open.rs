@@ -133,7 +133,6 @@ impl Engine {
         let mut reply = Half::new(reply_key, ingress);
         reply.ttl_decrement = path.ttl_decrement;
         let way = Way {
-            opener: ingress,
             tracking: path.tracking,
             nat: path.nat.as_ref().map(|nat| nat.ip),
             mtu,
@@ -146,7 +145,11 @@ impl Engine {
             timeouts(&path, &key, &scratch.policy.settings),
             now,
         );
-        connection.leases = leases;
+        for (translator, lease) in leases.into_iter().enumerate() {
+            if let Some(lease) = lease {
+                connection.hold(translator, lease);
+            }
+        }
         connection.seen(Direction::Request, segment, frame.packets(), frame.bytes(), now);
         let adjustment = Adjustment::of(&connection, Direction::Request);
         let rewrite = self.insert(connection, claim, &path, now, scratch)?;
@@ -223,12 +226,12 @@ impl Engine {
                 return Ok(None);
             };
             let flow = connection.request.key.flow;
-            rejected.extend(connection.leases[index].take());
-            let inside = inside(path, &connection.leases[..index], &flow);
+            rejected.extend(connection.take_lease(index));
+            let inside = inside(path, &connection.ports()[..index], &flow);
             let lease = take_port(path, index, interface, &flow, inside, &rejected, now, scratch)
                 .map_err(|exhausted| Unopened::full(path, index, exhausted))?;
             connection.reply.key.flow.destination_port = lease.port();
-            connection.leases[index] = Some(lease);
+            connection.hold(index, lease);
         }
     }
 
@@ -273,11 +276,15 @@ fn take_ports(
     scratch: &mut Scratch,
 ) -> Result<[Option<PortLease>; LEASES], (usize, Exhausted)> {
     let mut leases = [const { None }; LEASES];
+    let mut ports = [0; LEASES];
     for (index, interface) in path.translators().into_iter().enumerate() {
         let Some(interface) = interface else { continue };
-        let inside = inside(path, &leases[..index], &subject.flow);
+        let inside = inside(path, &ports[..index], &subject.flow);
         match take_port(path, index, interface, &subject.flow, inside, &[], now, scratch) {
-            Ok(lease) => leases[index] = Some(lease),
+            Ok(lease) => {
+                ports[index] = lease.port();
+                leases[index] = Some(lease);
+            }
             Err(exhausted) => {
                 give_back(leases);
                 return Err((index, exhausted));
@@ -293,10 +300,9 @@ fn give_back(leases: [Option<PortLease>; LEASES]) {
 }
 
 /// The end that a translator translates: the sender's own, or what those before it made of it.
-fn inside(path: &Path, before: &[Option<PortLease>], flow: &Flow) -> (Ipv4Addr, u16) {
+fn inside(path: &Path, before: &[u16], flow: &Flow) -> (Ipv4Addr, u16) {
     let ends = path.translators().into_iter().zip(before);
-    let last =
-        ends.rev().find_map(|(interface, lease)| Some((interface?.ip, lease.as_ref()?.port())));
+    let last = ends.rev().find_map(|(interface, port)| Some((interface?.ip, *port)));
     last.unwrap_or((flow.source, flow.source_port))
 }
 

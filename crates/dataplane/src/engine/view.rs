@@ -138,7 +138,7 @@ impl Engine {
 fn info(connection: &Connection<Way>, now: Moment) -> ConnectionInfo {
     let traffic = |half: &Half| (half.packets, half.bytes);
     ConnectionInfo {
-        opener: connection.path.opener,
+        opener: connection.reply.target,
         target: connection.request.target,
         from_internet: connection.request.key.ingress == EDGE,
         request: connection.request.key.flow,

@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use viaduct_topology::ResourceId;
 
-use super::{PortLease, PortTable, Protocol, TableId, first};
+use super::{Lender, PortTable, Protocol, TableId, first};
 use crate::{
     consistency::Inconsistency,
     sync::{Arc, OnceLock},
@@ -20,15 +20,10 @@ pub(crate) struct InUse {
     port: u16,
 }
 
-impl PortLease {
-    /// What it stands for.
-    pub(crate) fn in_use(&self) -> InUse {
-        InUse {
-            table: self.table(),
-            protocol: address(&self.protocol),
-            destination: (self.address, self.destination_port),
-            port: self.port(),
-        }
+impl Lender {
+    /// What the lease of this port towards this destination stands for.
+    pub(crate) fn in_use(&self, port: u16, destination: (Ipv4Addr, u16)) -> InUse {
+        InUse { table: self.table(), protocol: address(&self.0), destination, port }
     }
 }
 
@@ -73,7 +68,10 @@ mod tests {
     use viaduct_topology::model::PortRange;
 
     use super::*;
-    use crate::{moment::Moment, port_table::PortLimits};
+    use crate::{
+        moment::Moment,
+        port_table::{PortLease, PortLimits},
+    };
 
     #[test]
     fn a_table_agrees_with_those_who_hold_its_ports_and_with_nobody_else() {
@@ -83,7 +81,11 @@ mod tests {
         let eni = ResourceId::named("eni-1");
         let reserve = |to: u8| table.reserve(6, ([10, 0, 0, to].into(), 80), 0, Moment::ZERO);
         let mut leases: Vec<_> = (1..=3).map(|to| reserve(to).expect("a port")).collect();
-        let held = |leases: &[PortLease]| leases.iter().map(PortLease::in_use).collect();
+        let in_use = |lease: &PortLease| {
+            let lender = Lender(Arc::clone(lease.protocol.as_ref().expect("it is held")));
+            lender.in_use(lease.port(), lease.destination())
+        };
+        let held = |leases: &[PortLease]| leases.iter().map(in_use).collect();
         assert_eq!(table.check(&eni, &held(&leases)), Ok(()));
 
         let wrong = |held, in_use, known| {

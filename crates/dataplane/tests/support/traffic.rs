@@ -2,8 +2,9 @@
 //! the tests of what a packet costs.
 
 use viaduct_dataplane::Verdict;
+use viaduct_topology::inventory::AttachmentId;
 
-use super::{INSIDE, Net, Packet, SYN, SYN_ACK, Tcp, tcp};
+use super::{ACK, INSIDE, Net, SYN, SYN_ACK, tcp};
 
 /// One function, one database, and limits that a bench does not meet.
 const TOPOLOGY: &str = "
@@ -25,7 +26,9 @@ functions:
 
 const ENI: &str = "10.0.1.4";
 const DATABASE: &str = "10.0.2.10";
-const API: &str = "function/api/1";
+
+/// The first environment is the first attachment.
+const API: AttachmentId = AttachmentId(1);
 
 /// Connections from one inside address to one database differ by both ports: this many for each
 /// destination port.
@@ -44,16 +47,21 @@ impl Traffic {
     /// Opens `count` connections and establishes them.
     pub(crate) fn establish(count: u32) -> Self {
         let mut net = Net::load(TOPOLOGY);
+        let request = |header| tcp((INSIDE, 1), (DATABASE, 1), header, b"").0;
+        let (syn, segment) = (request(SYN), request(ACK));
+        let answer = tcp((DATABASE, 1), (ENI, 1), SYN_ACK, b"").0;
+        let database = net.id("instance/db");
+        let mut buffer = segment.clone();
         for number in 0..count {
             let (inside, outside) = ports(number);
-            let (from, to) = ((INSIDE, inside), (DATABASE, outside));
-            let request = net.send(API, &tcp(from, to, SYN, b"")).delivered_at("instance/db");
-            let port = request.ends().0.1;
-            net.send("instance/db", &tcp(to, (ENI, port), SYN_ACK, b"")).delivered_at(API);
-            net.send(API, &segment(number)).delivered_at("instance/db");
+            let port = {
+                net.forward(&mut buffer, &syn, API, (inside, outside));
+                u16::from_be_bytes([buffer[30], buffer[31]])
+            };
+            net.forward(&mut buffer, &answer, database, (outside, port));
+            net.forward(&mut buffer, &segment, API, (inside, outside));
         }
-        let Packet(template) = segment(0);
-        Self { net, count, buffer: template.clone(), template }
+        Self { net, count, template: segment, buffer }
     }
 
     /// Sends one segment of the connection that `random` chooses. Returns the verdict.
@@ -62,31 +70,35 @@ impl Traffic {
         self.send(number)
     }
 
-    /// Sends one segment of this connection. Its TCP checksum is wrong, which no router looks at.
+    /// Sends one segment of this connection.
     pub(crate) fn send(&mut self, number: u32) -> Verdict {
-        let (inside, outside) = ports(number);
-        self.buffer.copy_from_slice(&self.template);
-        self.buffer[30..32].copy_from_slice(&inside.to_be_bytes());
-        self.buffer[32..34].copy_from_slice(&outside.to_be_bytes());
-        let Net { engine, scratch, now, .. } = &mut self.net;
-        // The first environment is the first attachment.
-        engine.forward(
-            &mut self.buffer,
-            viaduct_topology::inventory::AttachmentId(1),
-            *now,
-            scratch,
-        )
+        let Self { net: Net { engine, scratch, now, .. }, template, buffer, .. } = self;
+        fill(buffer, template, ports(number));
+        engine.forward(buffer, API, *now, scratch)
     }
 }
 
-fn segment(number: u32) -> Packet {
-    let (inside, outside) = ports(number);
-    tcp(
-        (INSIDE, inside),
-        (DATABASE, outside),
-        Tcp { flags: "A", sequence: 101, acknowledgment: 901 },
-        b"",
-    )
+impl Net {
+    /// Sends a copy of a segment from one port to another, which must pass.
+    fn forward(
+        &mut self,
+        buffer: &mut [u8],
+        template: &[u8],
+        ingress: AttachmentId,
+        ports: (u16, u16),
+    ) {
+        fill(buffer, template, ports);
+        let verdict = self.engine.forward(buffer, ingress, self.now, &mut self.scratch);
+        assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+    }
+}
+
+/// Copies a segment and gives it other ports. Its TCP checksum is then wrong, which no router looks
+/// at.
+fn fill(buffer: &mut [u8], template: &[u8], (from, to): (u16, u16)) {
+    buffer.copy_from_slice(template);
+    buffer[30..32].copy_from_slice(&from.to_be_bytes());
+    buffer[32..34].copy_from_slice(&to.to_be_bytes());
 }
 
 fn ports(number: u32) -> (u16, u16) {

@@ -142,7 +142,7 @@ fn a_birth_and_a_reply_that_ends_it() {
             let (table, ports) = (Arc::clone(&table), Arc::clone(&ports));
             move || {
                 let mut born = born(1, 1001);
-                born.leases[0] = Some(ports.reserve(UDP, SERVER, 0, at(0)).expect("a port"));
+                born.hold(0, ports.reserve(UDP, SERVER, 0, at(0)).expect("a port"));
                 table.insert(born).expect("nobody is in its way");
                 false
             }
@@ -208,7 +208,7 @@ fn a_port_is_free_only_when_its_keys_are_gone() {
         let with_lease = |ports: &PortTable, client| {
             let lease = ports.reserve(UDP, SERVER, 0, at(0)).ok()?;
             let mut born = born(client, lease.port());
-            born.leases[0] = Some(lease);
+            born.hold(0, lease);
             Some(born)
         };
         let first = with_lease(&ports, 1).expect("a port");
