@@ -120,7 +120,7 @@ async fn events(
             running.functions.events_after(after, Duration::ZERO).await
         }
     };
-    Ok(Json(answers::events(found)))
+    Ok(Json(answers::events(&found)))
 }
 
 async fn enis(State(running): App) -> Json<Vec<shapes::Eni>> {
@@ -213,7 +213,8 @@ async fn unknown(uri: Uri) -> Refused {
         error: format!("there is no {}", uri.path()),
         help: Some(
             "ask for /v1/status, /v1/functions, /v1/versions, /v1/enis, /v1/events, \
-             /v1/attachments, /v1/connections, /v1/counters, /v1/drops, /v1/plan or /metrics, or post to /v1/apply"
+             /v1/attachments, /v1/connections, /v1/counters, /v1/drops, /v1/plan or /metrics, \
+             or post to /v1/apply"
                 .to_owned(),
         ),
     }

@@ -3,25 +3,25 @@
 //! # Theory of operation
 //!
 //! Each worker pushes plain events into its own bounded queue and never waits: what finds no room
-//! is counted. The control side collects them into one ring of the last [`REMEMBERED`] events and
-//! numbers them. Events that found no room get numbers too, so that a reader sees the gap: the
-//! numbers it was not shown are the events it missed.
+//! is counted. The control side collects them into one [`History`] of the last [`REMEMBERED`] events;
+//! those that found no room are lost there.
 //!
 //! A worker wakes the collector when it has pushed something; the collector then pauses for
 //! [`COLLECT_EVERY`], so that a flood of drops costs a bounded number of wake-ups.
 
 use std::{
-    collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use crossbeam::queue::ArrayQueue;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use viaduct_dataplane::{Dropped, Moment};
+
+use crate::history::{After, History};
 
 /// Events that one worker can push between two collections.
 const QUEUE: usize = 4096;
@@ -61,32 +61,12 @@ impl DropQueue {
     }
 }
 
-/// The ring of remembered events.
+/// The remembered events, and where they come from.
 #[derive(Debug)]
 pub(crate) struct DropLog {
     queues: Vec<Arc<DropQueue>>,
     wake: Arc<Notify>,
-    ring: Mutex<Ring>,
-    /// The number of the newest event, for those who wait for one.
-    newest: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Ring {
-    /// The number of the newest event; the first is 1.
-    newest: u64,
-    lost: u64,
-    events: VecDeque<(u64, Drop)>,
-}
-
-/// Events after a number.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct After {
-    /// The number of the newest event.
-    pub(crate) newest: u64,
-    /// Events after the number that are not remembered.
-    pub(crate) lost: u64,
-    pub(crate) events: Vec<(u64, Drop)>,
+    history: History<Drop>,
 }
 
 impl DropLog {
@@ -101,8 +81,7 @@ impl DropLog {
         Self {
             queues: (0..workers).map(|_| Arc::new(queue())).collect(),
             wake,
-            ring: Mutex::default(),
-            newest: watch::Sender::new(0),
+            history: History::new(REMEMBERED),
         }
     }
 
@@ -120,10 +99,9 @@ impl DropLog {
         }
     }
 
-    /// Moves what the workers pushed into the ring.
+    /// Moves what the workers pushed into the history.
     pub(crate) fn collect(&self) {
-        let newest = {
-            let mut ring = self.ring();
+        self.history.add(|ring| {
             for queue in &self.queues {
                 // Lost first: they were lost after what is in the queue now was pushed, but before
                 // there is room again.
@@ -132,52 +110,24 @@ impl DropLog {
                 for event in std::iter::from_fn(|| queue.events.pop()).take(QUEUE) {
                     ring.push(event);
                 }
-                ring.newest += lost;
-                ring.lost += lost;
+                ring.miss(lost);
             }
-            ring.newest
-        };
-        self.newest.send_if_modified(|seen| std::mem::replace(seen, newest) != newest);
+        });
     }
 
     /// Events after this number; waits for the first until `patience` is over.
-    pub(crate) async fn after(&self, number: u64, patience: Duration) -> After {
-        let mut newest = self.newest.subscribe();
-        let arrived = newest.wait_for(|newest| *newest > number);
-        // Out of patience is an answer too: an empty one.
-        let _ = tokio::time::timeout(patience, arrived).await;
-        self.ring().after(number)
+    pub(crate) async fn after(&self, number: u64, patience: Duration) -> After<Drop> {
+        self.history.after(number, patience).await
     }
 
     /// The number of the newest event.
     pub(crate) fn newest(&self) -> u64 {
-        self.ring().newest
+        self.history.newest()
     }
 
     /// Events that found no room since the start.
     pub(crate) fn lost(&self) -> u64 {
-        self.ring().lost
-    }
-
-    fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ring {
-    fn push(&mut self, event: Drop) {
-        self.newest += 1;
-        if self.events.len() == REMEMBERED {
-            self.events.pop_front();
-        }
-        self.events.push_back((self.newest, event));
-    }
-
-    fn after(&self, number: u64) -> After {
-        let from = self.events.partition_point(|(sequence, _)| *sequence <= number);
-        let events: Vec<_> = self.events.range(from..).copied().collect();
-        let lost = self.newest.saturating_sub(number) - events.len() as u64;
-        After { newest: self.newest, lost, events }
+        self.history.lost()
     }
 }
 

@@ -14,17 +14,19 @@
 //! The machine's time is the daemon's clock: what waits goes on waiting while the daemon is stopped.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::watch;
 use viaduct_control_plane::lifecycle::{Event, Lifecycle, Report, Time, VersionId};
 use viaduct_dataplane::Engine;
 use viaduct_topology::{ResourceId, inventory::Change};
 
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    history::{After, History},
+};
 
 /// How often the machine is told the time and what its ENIs carry.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -44,8 +46,7 @@ pub(crate) struct Functions {
     /// What the machine was told of each ENI last, and when.
     told: Mutex<HashMap<ResourceId, (Load, Time)>>,
     turn: tokio::sync::Mutex<()>,
-    log: Mutex<Log>,
-    newest: watch::Sender<u64>,
+    events: History<Event>,
 }
 
 /// How much an ENI carries.
@@ -57,14 +58,6 @@ enum Load {
     NearCapacity,
 }
 
-/// The events that came last.
-#[derive(Debug, Default)]
-struct Log {
-    /// The number of the newest one.
-    newest: u64,
-    events: VecDeque<(u64, Event)>,
-}
-
 impl Functions {
     /// Looks after a machine whose ENIs the engine has.
     pub(crate) fn new(engine: Arc<Engine>, clock: Arc<Clock>, machine: Lifecycle) -> Self {
@@ -74,8 +67,7 @@ impl Functions {
             machine: Mutex::default(),
             told: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            log: Mutex::default(),
-            newest: watch::Sender::new(0),
+            events: History::new(REMEMBERED),
         };
         functions.install(machine);
         functions
@@ -156,42 +148,17 @@ impl Functions {
     }
 
     fn note(&self, events: Vec<Event>) {
-        if events.is_empty() {
-            return;
-        }
-        let newest = {
-            let mut log = self.log();
+        self.events.add(|ring| {
             for event in events {
                 tracing::debug!(at = event.at.as_millis(), "{}", event.what);
-                log.newest += 1;
-                if log.events.len() == REMEMBERED {
-                    log.events.pop_front();
-                }
-                let number = log.newest;
-                log.events.push_back((number, event));
+                ring.push(event);
             }
-            log.newest
-        };
-        self.newest.send_replace(newest);
+        });
     }
 
-    /// The events after this number, and that of the newest; waits for the first until `patience` is
-    /// over.
-    pub(crate) async fn events_after(
-        &self,
-        number: u64,
-        patience: Duration,
-    ) -> (u64, Vec<(u64, Event)>) {
-        let mut newest = self.newest.subscribe();
-        // Out of patience is an answer too: an empty one.
-        let _ = tokio::time::timeout(patience, newest.wait_for(|newest| *newest > number)).await;
-        let log = self.log();
-        let from = log.events.partition_point(|(sequence, _)| *sequence <= number);
-        (log.newest, log.events.range(from..).cloned().collect())
-    }
-
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The events after this number; waits for the first until `patience` is over.
+    pub(crate) async fn events_after(&self, number: u64, patience: Duration) -> After<Event> {
+        self.events.after(number, patience).await
     }
 }
 

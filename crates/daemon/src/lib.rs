@@ -23,6 +23,7 @@ mod drops;
 mod error;
 mod fleet;
 mod functions;
+mod history;
 mod network;
 mod options;
 mod registry;

@@ -23,9 +23,10 @@ use viaduct_wire::Flow;
 
 use super::Running;
 use crate::{
-    drops::After,
+    drops::Drop,
     fleet::{Written, reader},
     functions::called,
+    history::After,
     reload::Report,
 };
 
@@ -137,13 +138,13 @@ pub(super) fn versions(running: &Running) -> Vec<shapes::Version> {
         .collect()
 }
 
-pub(super) fn events((next, events): (u64, Vec<(u64, lifecycle::Event)>)) -> shapes::Events {
-    let event = |(sequence, event): (u64, lifecycle::Event)| shapes::Event {
-        sequence,
+pub(super) fn events(found: &After<lifecycle::Event>) -> shapes::Events {
+    let events = found.events.iter().map(|(sequence, event)| shapes::Event {
+        sequence: *sequence,
         time_ms: event.at.as_millis(),
         what: event.what.to_string(),
-    };
-    shapes::Events { next, events: events.into_iter().map(event).collect() }
+    });
+    shapes::Events { next: found.newest, events: events.collect() }
 }
 
 pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
@@ -293,7 +294,7 @@ pub(super) fn counters(running: &Running) -> shapes::Counters {
     }
 }
 
-pub(super) fn drops(running: &Running, found: &After) -> shapes::Drops {
+pub(super) fn drops(running: &Running, found: &After<Drop>) -> shapes::Drops {
     let network = running.registry.network();
     let events = found.events.iter().map(|(sequence, event)| DropEvent {
         sequence: *sequence,
