@@ -134,7 +134,7 @@ async fn serve(
 ) -> Result<(), Error> {
     // Before it is read: what changes after that is another version.
     let stamp = Stamp::of(&options.topology).await;
-    let (topology, plan) = load(options)?;
+    let (topology, mut plan) = load(options)?;
     raise_descriptor_limit();
     let directory = RuntimeDir::take(&options.runtime_dir)?;
     let workers = match options.workers {
@@ -153,8 +153,8 @@ async fn serve(
         workers,
         hosts: plan.attachments.len(),
     };
-    let functions =
-        Arc::new(Functions::new(Arc::clone(&engine), Arc::clone(&clock), plan.lifecycle.clone()));
+    let lifecycle = std::mem::take(&mut plan.lifecycle);
+    let functions = Arc::new(Functions::new(Arc::clone(&engine), Arc::clone(&clock), lifecycle));
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
     let reloader = Arc::new(Reloader::new(

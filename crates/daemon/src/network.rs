@@ -20,6 +20,7 @@ pub(crate) struct Network {
     /// The file it was read from, as whoever applied it calls it.
     pub(crate) file: PathBuf,
     pub(crate) topology: Topology,
+    /// Without the lives of its functions, which go on: `functions` has them.
     pub(crate) plan: Plan,
     by_name: HashMap<String, usize>,
     by_id: HashMap<AttachmentId, usize>,

@@ -75,6 +75,7 @@ pub(crate) struct Report {
 /// A topology that can take the place of the one in force.
 struct Prepared {
     network: Network,
+    lifecycle: Lifecycle,
     changes: Vec<Change>,
     differences: Vec<Difference>,
     warnings: String,
@@ -97,7 +98,7 @@ impl Reloader {
         self.functions.look();
         let before = self.registry.network();
         let lifecycle = self.functions.machine().clone();
-        let Prepared { network, changes, differences, warnings } =
+        let Prepared { network, lifecycle, changes, differences, warnings } =
             at_leisure(move || prepare(&before, lifecycle, source)).await??;
         if dry_run {
             let generation = self.engine.generation();
@@ -113,7 +114,7 @@ impl Reloader {
         })
         .await?
         .map_err(|source| Error::Engine { path: self.file.clone(), source })?;
-        self.functions.install(network.plan.lifecycle.clone());
+        self.functions.install(lifecycle);
         let detached = self.registry.install(network).await;
         Ok(Report { generation, differences, detached, warnings })
     }
@@ -208,12 +209,13 @@ fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Pre
     };
     let Loaded { topology, warnings } = loaded;
     let present = before.plan.with_lifecycle(lifecycle);
-    let plan = plan_after(&present, &topology)
+    let mut plan = plan_after(&present, &topology)
         .map_err(|source| Error::Plan { path: file.clone(), source: Box::new(source) })?;
     Ok(Prepared {
         changes: changes(&present, &plan),
         differences: topology.difference(&before.topology),
         warnings: if warnings.is_empty() { String::new() } else { warnings.to_string() },
+        lifecycle: std::mem::take(&mut plan.lifecycle),
         network: Network::new(file, topology, plan),
     })
 }
