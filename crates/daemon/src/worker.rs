@@ -8,9 +8,10 @@
 //! the engine's.
 //!
 //! A round: wait for ready queues, at most until the next tick, at first without sleeping where that
-//! pays ([`vigil`]); give each of them a turn; take commands. A turn ends when the queue is empty, after [`TURN_FRAMES`] frames or with the frame that
-//! reaches [`TURN_TIME`], whichever comes first; what is left is reported by the next wait, behind
-//! the others. So who sends what is dear to forward gets as much time as others, not as many frames.
+//! pays ([`vigil`]); give each of them a turn; take commands. A turn ends when the queue is empty,
+//! after [`TURN_FRAMES`] frames or with the frame that reaches [`TURN_TIME`], whichever comes first;
+//! what is left is reported by the next wait, behind the others. So who sends what is dear to forward
+//! gets as much time as others, not as many frames.
 //! Every [`TICK`] the connections' timers are run and resting queues are tried again.
 //!
 //! Nothing a giver does to its device may cost others more than a turn:

@@ -401,7 +401,6 @@ pub struct PortLease {
 }
 
 /// Who lent a port: what a connection keeps of a lease, for port and destination can be read off it.
-#[derive(Clone)]
 pub struct Lender(Arc<Protocol>);
 
 impl Lender {

@@ -98,19 +98,31 @@ impl Get {
         if self.json { output::json(value) } else { output::text(&as_text(value)) }
     }
 
+    /// Prints further events, each in a line of its own.
+    fn go_on<T: Serialize>(
+        &self,
+        events: &[T],
+        line: impl Fn(&T) -> String,
+    ) -> Result<(), Failure> {
+        for event in events {
+            if self.json {
+                output::json_line(event)?;
+            } else {
+                output::text(&format!("{}\n", line(event)))?;
+            }
+        }
+        Ok(())
+    }
+
     async fn events(&self, client: &Client) -> Result<(), Failure> {
         let mut answer = client.events(DropsQuery::default()).await?;
         if !self.follow {
             return self.show(&answer.events, |events| self::events(events));
         }
         loop {
-            for event in &answer.events {
-                if self.json {
-                    output::json_line(event)?;
-                } else {
-                    output::text(&format!("{}  {}\n", seconds(event.time_ms), event.what))?;
-                }
-            }
+            self.go_on(&answer.events, |event| {
+                format!("{}  {}", seconds(event.time_ms), event.what)
+            })?;
             let query = DropsQuery { after: answer.next, wait_ms: FOLLOW_MS };
             answer = client.events(query).await?;
         }
@@ -125,13 +137,7 @@ impl Get {
             if answer.lost > 0 {
                 output::say(format_args!("{} events were not kept", answer.lost));
             }
-            for event in &answer.events {
-                if self.json {
-                    output::json_line(event)?;
-                } else {
-                    output::text(&format!("{}\n", drop_line(event).join("  ")))?;
-                }
-            }
+            self.go_on(&answer.events, |event| drop_line(event).join("  "))?;
             let query = DropsQuery { after: answer.next, wait_ms: FOLLOW_MS };
             answer = client.drops(query).await?;
         }

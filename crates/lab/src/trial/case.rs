@@ -181,18 +181,18 @@ impl<'a> View<'a> {
         if let Some((service, _)) = services.find(|(_, service)| answers(service)) {
             return Some(self.topology.path(service));
         }
-        let own =
-            |eni: &Eni| eni.private_ip == address || eni.secondary_private_ips.contains(&address);
         // Private addresses are those of the own VPC, or else of one that is peered with it. Where several
         // peers have the address, the routes decide, which are not looked at here.
         let vpc = from.map(|from| &from.vpc);
-        let mut peers =
-            self.plan.enis.iter().filter(|eni| own(eni) && self.is_peered(vpc, &eni.vpc));
-        let peer = peers.next().filter(|_| peers.next().is_none()).map(|eni| &eni.id);
-        let at_home = self.plan.enis.iter().any(|eni| own(eni) && vpc == Some(&eni.vpc));
+        let holders = self.plan.enis.iter().filter(|eni| {
+            eni.private_ip == address || eni.secondary_private_ips.contains(&address)
+        });
+        let mut at_home = holders.clone().filter(|eni| vpc == Some(&eni.vpc));
+        let mut peers = holders.filter(|eni| self.is_peered(vpc, &eni.vpc));
+        let peer = peers.next().filter(|_| peers.next().is_none());
+        let nearest = at_home.next().or(peer).map(|eni| &eni.id);
         self.plan.enis.iter().find_map(|eni| {
-            let near =
-                if at_home { own(eni) && vpc == Some(&eni.vpc) } else { peer == Some(&eni.id) };
+            let near = nearest == Some(&eni.id);
             match &eni.owner {
                 EniOwner::Instance { path, .. } if near || eni.public_ip == Some(address) => {
                     Some(path.clone())
