@@ -8,6 +8,7 @@
 
 mod burst;
 mod bytes;
+mod complaint;
 mod explanation;
 mod records;
 mod session;
