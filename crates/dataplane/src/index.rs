@@ -94,18 +94,22 @@ impl Shard {
         Self { buckets: vec![Bucket::EMPTY; buckets].into_boxed_slice(), len: 0 }
     }
 
-    /// The buckets that an entry may be in, in their order.
+    /// The bucket that an entry belongs in. The shard is told by other bits.
     #[inline]
-    fn way(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        let count = self.buckets.len();
-        // The shard is told by other bits.
-        let home = (((hash & 0xffff_ffff) * count as u64) >> 32) as usize;
-        (home..count).chain(0..home)
+    fn home(&self, hash: u64) -> usize {
+        (((hash & 0xffff_ffff) * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    /// The bucket that an entry goes on to.
+    #[inline]
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
     }
 
     #[inline]
     fn find(&self, hash: u64) -> Option<Position> {
-        for at in self.way(hash) {
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
             if let Some(index) = bucket.find(hash) {
                 return Some((at, index));
@@ -113,6 +117,7 @@ impl Shard {
             if bucket.passed == 0 {
                 return None;
             }
+            at = self.next(at);
         }
         None
     }
@@ -123,23 +128,26 @@ impl Shard {
             self.grow();
         }
         self.len += 1;
-        for at in self.way(hash) {
+        let mut at = self.home(hash);
+        // A fifth of all places is free.
+        loop {
             let bucket = &mut self.buckets[at];
             if let Some(index) = bucket.places.iter().position(|place| *place == Place::NONE) {
                 (bucket.hashes[index], bucket.places[index]) = (hash, place);
                 return;
             }
             bucket.passed += 1;
+            at = self.next(at);
         }
-        unreachable!("a fifth of all places is free");
     }
 
     fn remove(&mut self, (found, index): Position) {
-        let hash = self.buckets[found].hashes[index];
+        let mut at = self.home(self.buckets[found].hashes[index]);
         self.buckets[found].places[index] = Place::NONE;
         self.len -= 1;
-        for passed in self.way(hash).take_while(|at| *at != found) {
-            self.buckets[passed].passed -= 1;
+        while at != found {
+            self.buckets[at].passed -= 1;
+            at = self.next(at);
         }
     }
 

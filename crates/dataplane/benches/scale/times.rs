@@ -139,12 +139,17 @@ fn explain(world: &World) {
 fn open_connections(world: &mut World) {
     let mut now = NOW;
     let (mut births, mut deaths) = (Vec::new(), Vec::new());
+    let functions = world.size.functions;
+    let first: Vec<_> = (0..functions).map(|function| segment(world, function, SYN)).collect();
+    let mut buffer = first[0].1.clone();
     for _ in 0..9 {
-        let packets = (0..CONNECTIONS as usize).map(|number| segment(world, number, SYN));
-        let packets: Vec<_> = packets.collect();
         let start = processor_time();
-        for (from, mut packet) in packets {
-            let verdict = world.engine.forward(&mut packet, from, now, &mut world.scratch);
+        for number in 0..CONNECTIONS as usize {
+            let (from, syn) = &first[number % functions];
+            let inside = u16::try_from(1024 + number / functions).expect("so few of each");
+            buffer.copy_from_slice(syn);
+            buffer[30..32].copy_from_slice(&inside.to_be_bytes());
+            let verdict = world.engine.forward(&mut buffer, *from, now, &mut world.scratch);
             assert!(matches!(verdict, Outcome::Forward { .. }), "{verdict:?}");
         }
         births.push((processor_time() - start) / CONNECTIONS);
