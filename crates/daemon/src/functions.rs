@@ -19,7 +19,9 @@ use std::{
     time::Duration,
 };
 
-use viaduct_control_plane::lifecycle::{Event, Lifecycle, Report, Time, VersionId};
+use viaduct_control_plane::lifecycle::{
+    Answer, Command, Event, Lifecycle, Output, Owner, Refusal, Report, Time, VersionId,
+};
 use viaduct_dataplane::Engine;
 use viaduct_topology::{ResourceId, inventory::Change};
 
@@ -103,7 +105,7 @@ impl Functions {
 
     /// Tells the machine what the engine has seen, and does what it decides. Only with the turn.
     pub(crate) fn look(&self) {
-        let now = Time::from_millis(self.clock.now().as_millis());
+        let now = self.now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *told);
         let mut machine = self.machine();
@@ -134,6 +136,28 @@ impl Functions {
         machine.advance(now);
         let output = machine.take_output();
         drop(machine);
+        self.carry_out(output);
+    }
+
+    /// Carries a command out for somebody over the API.
+    pub(crate) async fn command(&self, command: Command) -> Result<Answer, Refusal> {
+        let _turn = self.turn().await;
+        let (answer, output) = {
+            let mut machine = self.machine();
+            let answer = machine.command(command, Owner::Api, self.now());
+            (answer, machine.take_output())
+        };
+        self.carry_out(output);
+        answer
+    }
+
+    /// The machine's time.
+    pub(crate) fn now(&self) -> Time {
+        Time::from_millis(self.clock.now().as_millis())
+    }
+
+    /// Does what the machine has decided.
+    fn carry_out(&self, output: Output) {
         for change in output.changes {
             let done = match &change {
                 Change::AddEni(eni) => self.engine.add_eni(eni),
