@@ -165,6 +165,9 @@ pub enum Place {
         function: String,
         /// Its ENIs.
         enis: EniSet,
+        /// Those behind which it stood before in the same VPC: the connections that it has there go
+        /// on as long as the ENIs do (LAM-49).
+        former: Box<[EniSet]>,
     },
     /// Behind an instance's interface.
     Instance(Arc<Interface>),
@@ -289,6 +292,27 @@ impl Inventory {
     /// When there is none of this identity.
     pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
         self.change_one(|tables| tables.remove_attachment(id))
+    }
+
+    /// Puts environments behind other ENIs, all of them or none, in O(1) each. Returns the ports that
+    /// they can use no longer, because they are of a VPC that they have left; `left` runs at the moment
+    /// of the change if there are such, and must not look at the inventory.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such environment, or an interface it names is missing or of another kind.
+    pub(crate) fn move_environments(
+        &self,
+        moved: &[declared::Attachment],
+        left: impl FnOnce(),
+    ) -> Result<Vec<(AttachmentId, TableId)>, InventoryError> {
+        let _changing = self.changing.lock();
+        let mut tables = self.tables.write();
+        let lost = tables.move_environments(moved)?;
+        if !lost.is_empty() {
+            left();
+        }
+        Ok(lost)
     }
 
     /// Makes all changes at once: whoever looks sees all of them or none. `with` runs at that very

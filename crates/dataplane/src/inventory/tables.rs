@@ -13,6 +13,7 @@ use super::{Attachment, EniSet, Interface, InventoryError, Owner, Place, ipv4};
 use crate::{
     moment::Moment,
     policy::{Instance, NatGateway, Number, Numbers, Service, Vpc, VpcEndpoint},
+    port_table::TableId,
 };
 
 type Map<K, V> = HashMap<K, V, FixedState>;
@@ -268,7 +269,8 @@ impl Tables {
             Host::Environment { function, enis } => {
                 let index = self.common_set(new.id, enis)?;
                 self.sets[index as usize].environments += 1;
-                Place::Environment { function: function.clone(), enis: EniSet(index) }
+                let enis = EniSet(index);
+                Place::Environment { function: function.clone(), enis, former: Box::default() }
             }
             Host::Instance { eni } => {
                 let interface = self
@@ -335,6 +337,42 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    /// Puts environments behind other ENIs. Returns the ports that each can use no longer.
+    pub(super) fn move_environments(
+        &mut self,
+        moved: &[declared::Attachment],
+    ) -> Result<Vec<(AttachmentId, TableId)>, InventoryError> {
+        let mut steps = Vec::with_capacity(moved.len());
+        for one in moved {
+            let old =
+                self.attachments.get(&one.id).ok_or(InventoryError::UnknownAttachment(one.id))?;
+            let (Place::Environment { enis: EniSet(from), .. }, Host::Environment { enis, .. }) =
+                (&old.place, &one.host)
+            else {
+                return Err(InventoryError::UnsupportedHost(one.id));
+            };
+            steps.push((Arc::clone(old), *from, self.common_set(one.id, enis)?));
+        }
+        let mut lost = Vec::new();
+        for (old, from, to) in steps.into_iter().filter(|(_, from, to)| from != to) {
+            let Place::Environment { function, former, .. } = &old.place else { continue };
+            let vpc = |set: SetIndex| self.set(set).first().map(|eni| eni.vpc);
+            // Sets without ENIs have no connections any more.
+            let before = former.iter().map(|set| set.0).chain([from]);
+            let before = before.filter(|set| *set != to && !self.set(*set).is_empty());
+            let (stay, left): (Vec<_>, Vec<_>) = before.partition(|set| vpc(*set) == vpc(to));
+            let tables = left.iter().flat_map(|set| self.set(*set)).filter_map(|eni| eni.table());
+            lost.extend(tables.map(|table| (old.id, table)));
+            let (enis, former) = (EniSet(to), stay.into_iter().map(EniSet).collect());
+            let place = Place::Environment { function: function.clone(), enis, former };
+            let attachment = Attachment { place, ..Attachment::clone(&old) };
+            self.attachments.insert(old.id, Arc::new(attachment));
+            self.sets[from as usize].environments -= 1;
+            self.sets[to as usize].environments += 1;
+        }
+        Ok(lost)
     }
 
     /// Notes whom an instance's interface serves. Interfaces are never changed in place, because

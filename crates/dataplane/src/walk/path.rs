@@ -268,6 +268,14 @@ impl Choice {
         chosen.or_else(|| interfaces.first())
     }
 
+    /// The one of these that the connection has a port of, if it has one.
+    pub(super) fn held_among(self, interfaces: &[Arc<Interface>]) -> Option<&Arc<Interface>> {
+        match self {
+            Self::Nth(_) => None,
+            Self::Held(table) => holder(interfaces, table),
+        }
+    }
+
     /// The chosen one of a NAT gateway's addresses, in the order that is this inside address's own
     /// ([`pairing`]).
     pub(super) fn paired_with(
