@@ -63,6 +63,7 @@ mod invoke;
 mod key;
 mod network_interface;
 mod operations;
+mod placement;
 mod places;
 mod records;
 mod refusal;
@@ -88,6 +89,7 @@ pub use self::{
     event::{Event, Happening},
     function::{Function, Version},
     key::Key,
+    placement::Placement,
     places::Places,
     records::{Records, RestoreError},
     refusal::{Exception, Refusal},
@@ -242,6 +244,12 @@ impl Lifecycle {
     /// Takes what has come of the inputs.
     pub fn take_output(&mut self) -> Output {
         std::mem::take(&mut self.output)
+    }
+
+    /// How long it takes for what it does.
+    #[must_use]
+    pub const fn delays(&self) -> Delays {
+        self.delays
     }
 
     /// All functions, by account and name.

@@ -27,8 +27,9 @@ use crate::{
     address_pool::{AddressPool, router},
     addresses::Addresses,
     endpoints,
+    environments::{Environment, Environments},
     error::PlanError,
-    host::{HostPlan, HostsFiles, Private},
+    host::{HostPlan, HostsFiles, Names, Private},
     hyperplane,
     lifecycle::{Configuration, DeclarationError, EniSet, FunctionName, Key, Lifecycle, VpcConfig},
     memory::Memory,
@@ -46,6 +47,8 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// How many ids of attachments were given out, in this plan and those before it.
     pub issued: u32,
+    /// What the hosts can call by name.
+    pub names: Names,
     /// All functions, the API's too, and their ENIs, which are among `enis`. What it has to say of
     /// how it came from one plan to the next includes changes of the inventory; those are among the
     /// [`changes`](fn@crate::changes) between the plans.
@@ -60,7 +63,23 @@ impl Plan {
         let functions = lifecycle.sets().flat_map(EniSet::inventory);
         let enis = others.cloned().chain(functions).collect();
         let (attachments, hosts) = (self.attachments.clone(), self.hosts.clone());
-        Self { enis, attachments, hosts, issued: self.issued, lifecycle }
+        let names = self.names.clone();
+        Self { enis, attachments, hosts, issued: self.issued, names, lifecycle }
+    }
+
+    /// The plan with the environments that come and go among its attachments, for
+    /// [`changes`](fn@crate::changes): how they are to be set up is [told apart](Self::environment).
+    #[must_use]
+    pub fn with_environments(mut self, environments: &Environments) -> Self {
+        self.attachments.extend(environments.iter().map(|it| it.attachment.clone()));
+        self
+    }
+
+    /// How an environment that comes and goes is to be set up.
+    #[must_use]
+    pub fn environment(&self, environment: &Environment) -> HostPlan {
+        let names = self.names.seen_from(environment.subnet.as_ref());
+        HostPlan::environment(environment.attachment.name.clone(), names)
     }
 
     /// The host at the attachment of this name. `function/api` is its first environment.
@@ -340,6 +359,7 @@ impl Planner<'_> {
     fn attach(&mut self) {
         let topology = self.topology;
         let hosts = HostsFiles::new(topology, &self.private);
+        self.plan.names = hosts.names(topology);
         let placements: Vec<_> =
             topology.functions.values().map(|function| self.placements(function)).collect();
         let lifecycle = &self.plan.lifecycle;

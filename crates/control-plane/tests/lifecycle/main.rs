@@ -6,6 +6,7 @@
 mod common;
 
 mod dice;
+mod environments;
 mod growth;
 mod histories;
 mod idle;
