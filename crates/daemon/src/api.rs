@@ -137,7 +137,7 @@ async fn connections(
 ) -> Result<Json<Vec<shapes::Connection>>, Refused> {
     let Query(ConnectionsQuery { limit, attachment }) = query?;
     let opener = match attachment {
-        Some(name) => Some(running.registry.network().find(&name)?.0.id),
+        Some(name) => Some(running.registry.hosts().find(&name)?.0),
         None => None,
     };
     Ok(Json(answers::connections(&running, limit.unwrap_or(DEFAULT_LIMIT), opener)))
@@ -180,7 +180,7 @@ async fn plan(
     query: Result<Query<PlanQuery>, QueryRejection>,
 ) -> Result<Json<HostPlan>, Refused> {
     let Query(PlanQuery { name }) = query?;
-    Ok(Json(answers::plan(running.registry.network().find(&name)?.1)))
+    Ok(Json(answers::plan(&running.functions.host(&name).await?.1)))
 }
 
 async fn apply(

@@ -27,14 +27,16 @@ use viaduct_topology::{ResourceId, inventory::Change};
 
 use crate::{
     clock::Clock,
+    environments::Used,
     history::{After, History},
+    registry::Registry,
 };
 
 /// How often the machine is told the time and what its ENIs carry.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often it is told again what has not changed.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Events that are remembered.
 const REMEMBERED: usize = 10_000;
@@ -42,11 +44,14 @@ const REMEMBERED: usize = 10_000;
 /// The machine, and what goes with it.
 #[derive(Debug)]
 pub(crate) struct Functions {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     clock: Arc<Clock>,
+    registry: Arc<Registry>,
     machine: Mutex<Lifecycle>,
     /// What the machine was told of each ENI last, and when.
     told: Mutex<HashMap<ResourceId, (Load, Time)>>,
+    /// When the machine was told of each version last that somebody stands there.
+    pub(crate) used: Mutex<Used>,
     turn: tokio::sync::Mutex<()>,
     events: History<Event>,
 }
@@ -62,12 +67,19 @@ enum Load {
 
 impl Functions {
     /// Looks after a machine whose ENIs the engine has.
-    pub(crate) fn new(engine: Arc<Engine>, clock: Arc<Clock>, machine: Lifecycle) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        clock: Arc<Clock>,
+        registry: Arc<Registry>,
+        machine: Lifecycle,
+    ) -> Self {
         let functions = Self {
             engine,
             clock,
+            registry,
             machine: Mutex::default(),
             told: Mutex::default(),
+            used: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             events: History::new(REMEMBERED),
         };
@@ -83,6 +95,11 @@ impl Functions {
     /// The machine, to be read; nothing may wait meanwhile.
     pub(crate) fn machine(&self) -> MutexGuard<'_, Lifecycle> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is attached to the functions' network.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Puts a machine in the place of the present one. The engine has its ENIs already.
@@ -133,15 +150,22 @@ impl Functions {
             machine.report(&report, now);
         }
         drop(told);
+        let left = self.tend_environments(&mut machine, now);
         machine.advance(now);
         let output = machine.take_output();
         drop(machine);
+        self.end_environments(left);
         self.carry_out(output);
     }
 
     /// Carries a command out for somebody over the API.
     pub(crate) async fn command(&self, command: Command) -> Result<Answer, Refusal> {
         let _turn = self.turn().await;
+        self.command_now(command)
+    }
+
+    /// The same, for whoever has the turn.
+    pub(crate) fn command_now(&self, command: Command) -> Result<Answer, Refusal> {
         let (answer, output) = {
             let mut machine = self.machine();
             let answer = machine.command(command, Owner::Api, self.now());
@@ -156,9 +180,14 @@ impl Functions {
         Time::from_millis(self.clock.now().as_millis())
     }
 
-    /// Does what the machine has decided.
+    /// Does what the machine has decided. Environments follow their functions to ENIs that are there
+    /// before those that they leave are taken away.
     fn carry_out(&self, output: Output) {
+        let mut following = output.functions;
         for change in output.changes {
+            if matches!(change, Change::RemoveEni(_)) {
+                self.follow(&mut following);
+            }
             let done = match &change {
                 Change::AddEni(eni) => self.engine.add_eni(eni),
                 Change::RemoveEni(id) => self.engine.remove_eni(id),
@@ -168,6 +197,7 @@ impl Functions {
                 tracing::error!(%error, ?change, "the engine does not do what was decided");
             }
         }
+        self.follow(&mut following);
         self.note(output.events);
     }
 

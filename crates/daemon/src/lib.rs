@@ -5,7 +5,7 @@
 //! - **workers** (`worker`) move packets. They wait in `epoll`, never on a lock that is held across
 //!   a system call, and know nothing of files, names or JSON.
 //! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
-//!   `registry`), questions are answered over `control.sock` (`api`), drops are collected (`drops`),
+//!   `registry`; environments of functions one by one, `environments`), questions are answered over `control.sock` (`api`), drops are collected (`drops`),
 //!   functions and their ENIs live (`functions`), another topology takes the place of the one in force
 //!   (`reload`).
 //!   Whatever waits in the kernel goes to tokio's threads for that.
@@ -20,10 +20,12 @@
 mod api;
 mod clock;
 mod drops;
+mod environments;
 mod error;
 mod fleet;
 mod functions;
 mod history;
+mod hosts;
 mod network;
 mod options;
 mod registry;
@@ -154,9 +156,14 @@ async fn serve(
         hosts: plan.attachments.len(),
     };
     let lifecycle = std::mem::take(&mut plan.lifecycle);
-    let functions = Arc::new(Functions::new(Arc::clone(&engine), Arc::clone(&clock), lifecycle));
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
+    let functions = Arc::new(Functions::new(
+        Arc::clone(&engine),
+        Arc::clone(&clock),
+        Arc::clone(&registry),
+        lifecycle,
+    ));
     let reloader = Arc::new(Reloader::new(
         Arc::clone(&engine),
         Arc::clone(&registry),
@@ -188,7 +195,7 @@ async fn serve(
     );
     tokio::select! {
         ended = api::serve(control, running) => ended,
-        ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,
+        ended = session::serve(attach, Arc::clone(&functions), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},
         never = reload::watch(reloader, stamp), if options.watch => match never {},

@@ -10,6 +10,7 @@
 //!    ends the reload here, and nothing has changed.
 //! 2. The engine takes policy and inventory at one moment ([`Engine::reload`]). From then on every
 //!    packet is judged by the new topology.
+//!    Environments of functions made over the API stay, and keep their connections where they can.
 //! 3. The registry answers from the new network, and hosts that are gone, or are to have another
 //!    address, are detached: their holders are told why.
 //!
@@ -28,12 +29,15 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use viaduct_config_plane::{LoadError, Loaded};
-use viaduct_control_plane::{changes, lifecycle::Lifecycle, plan_after};
+use viaduct_control_plane::{
+    changes, environments::Environments, lifecycle::Lifecycle, plan_after,
+};
 use viaduct_dataplane::Engine;
 use viaduct_topology::{diff::Difference, inventory::Change};
 
 use crate::{
-    clock::Clock, error::Error, functions::Functions, network::Network, registry::Registry,
+    clock::Clock, error::Error, functions::Functions, hosts::Hosts, network::Network,
+    registry::Registry,
 };
 
 /// How often a watched file is looked at. It is read when it was the same twice, so that one that
@@ -74,7 +78,7 @@ pub(crate) struct Report {
 
 /// A topology that can take the place of the one in force.
 struct Prepared {
-    network: Network,
+    hosts: Hosts,
     lifecycle: Lifecycle,
     changes: Vec<Change>,
     differences: Vec<Difference>,
@@ -97,25 +101,26 @@ impl Reloader {
         let _turn = self.functions.turn().await;
         self.functions.look();
         let before = self.registry.network();
+        let environments = self.registry.hosts().environments.clone();
         let lifecycle = self.functions.machine().clone();
-        let Prepared { network, lifecycle, changes, differences, warnings } =
-            at_leisure(move || prepare(&before, lifecycle, source)).await??;
+        let Prepared { hosts, lifecycle, changes, differences, warnings } =
+            at_leisure(move || prepare(&before, environments, lifecycle, source)).await??;
         if dry_run {
             let generation = self.engine.generation();
-            let present = self.registry.network();
-            let ending = self.registry.ending(&network).into_iter();
+            let ending = self.registry.ending(&hosts).into_iter();
+            let present = self.registry.hosts();
             let detached = ending.map(|(id, _)| present.name(id)).collect();
             return Ok(Report { generation, differences, detached, warnings });
         }
         let (engine, now) = (Arc::clone(&self.engine), self.clock.now());
-        let (generation, network) = at_leisure(move || {
-            let reloaded = engine.reload(&network.topology, &changes, now);
-            reloaded.map(|generation| (generation, network)).map_err(Box::new)
+        let (generation, hosts) = at_leisure(move || {
+            let reloaded = engine.reload(&hosts.network.topology, &changes, now);
+            reloaded.map(|generation| (generation, hosts)).map_err(Box::new)
         })
         .await?
         .map_err(|source| Error::Engine { path: self.file.clone(), source })?;
         self.functions.install(lifecycle);
-        let detached = self.registry.install(network).await;
+        let detached = self.registry.install(hosts).await;
         Ok(Report { generation, differences, detached, warnings })
     }
 
@@ -196,7 +201,12 @@ impl Stamp {
     }
 }
 
-fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Prepared, Error> {
+fn prepare(
+    before: &Network,
+    mut environments: Environments,
+    lifecycle: Lifecycle,
+    source: Source,
+) -> Result<Prepared, Error> {
     let (file, loaded) = match source {
         Source::File(path) => {
             let loaded = viaduct_config_plane::load_file(&path)?;
@@ -208,15 +218,21 @@ fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Pre
         }
     };
     let Loaded { topology, warnings } = loaded;
-    let present = before.plan.with_lifecycle(lifecycle);
+    let mut present = before.plan.with_lifecycle(lifecycle);
+    present.issued = environments.issued();
     let mut plan = plan_after(&present, &topology)
         .map_err(|source| Error::Plan { path: file.clone(), source: Box::new(source) })?;
+    let present = present.with_environments(&environments);
+    for step in environments.all_steps(&plan.lifecycle) {
+        environments.take(step);
+    }
+    environments.issue_after(plan.issued);
     Ok(Prepared {
-        changes: changes(&present, &plan),
+        changes: changes(&present, &plan.clone().with_environments(&environments)),
         differences: topology.difference(&before.topology),
         warnings: if warnings.is_empty() { String::new() } else { warnings.to_string() },
         lifecycle: std::mem::take(&mut plan.lifecycle),
-        network: Network::new(file, topology, plan),
+        hosts: Hosts { network: Arc::new(Network::new(file, topology, plan)), environments },
     })
 }
 
