@@ -28,7 +28,9 @@ use std::{
 use viaduct_control_plane::{
     HostPlan,
     environments::{EnvironmentName, Step, Unmeant},
-    lifecycle::{Command, FunctionName, Lifecycle, Owner, Qualifier, Report, Time, VersionId},
+    lifecycle::{
+        self, Command, FunctionName, Lifecycle, Owner, Qualifier, Report, Time, VersionId,
+    },
 };
 use viaduct_dataplane::inventory::InventoryError;
 use viaduct_topology::inventory::{Attachment, AttachmentId, Host};
@@ -79,7 +81,8 @@ impl Functions {
                 }
             }
         };
-        self.command_now(Command::Invoke(version.clone())).map_err(|refusal| {
+        let invoke = Command::Invoke(version.clone());
+        self.decide_now(|_| Ok(invoke)).map_err(|refusal: lifecycle::Refusal| {
             let message = format!("`{name}` cannot be invoked: {refusal}");
             Refusal::new(RefusalReason::UnknownAttachment, message)
         })?;
