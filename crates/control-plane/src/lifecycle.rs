@@ -46,6 +46,10 @@
 //!   near capacity.
 //! - An unhealthy ENI goes when another is there in its place (LAM-08), under another ordinal, and so
 //!   with another id and address.
+//! - No ENI goes while its set has users without having drained: first it takes no new connections,
+//!   then the dataplane says at a later moment that it has none, then it goes. So a connection that
+//!   comes between a look at an ENI and the decision is not lost. An unhealthy one has a time to drain
+//!   in; one that is merely not needed has all the time that its connections take.
 //! - While a zone has failed no ENI is made in it: what was being made when its time comes, fails.
 //!
 //! **Limits.** A command costs O(subnets of the function) look-ups in ordered maps, an expiry the

@@ -375,7 +375,7 @@ impl Planner<'_> {
                 // Every ENI of the key serves it; one is enough to name the key.
                 let key = hyperplane::key(topology, function, subnet);
                 let set = lifecycle.set(&key);
-                let eni = set.and_then(|set| set.enis.values().find(|eni| eni.is_there()));
+                let eni = set.and_then(|set| set.enis.values().find(|eni| eni.is_in_use()));
                 let Some(eni) = eni.map(|eni| eni.id.clone()) else { continue };
                 add(
                     Host::Environment { function: function.name.clone(), enis: vec![eni] },

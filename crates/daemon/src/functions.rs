@@ -5,8 +5,8 @@
 //! The machine ([`Lifecycle`]) decides; here it is told the time and what the engine has seen, and
 //! what it decides is done: ENIs are added to the engine or taken out of it, one at a time, with no new
 //! policy. It is looked after every [`LOOK_EVERY`], which is also how soon growth answers load: a
-//! Hyperplane ENI that is three quarters full counts as near its capacity, so that the next one is there
-//! before connections are refused (LAM-07).
+//! Hyperplane ENI that is three quarters full, altogether or towards one destination, counts as near its
+//! capacity, so that the next one is there before connections are refused (LAM-07).
 //!
 //! Whoever changes something has its `turn`: a reload from its first look at the machine to its end,
 //! which may take seconds, and this. Readers wait for neither.
@@ -22,7 +22,7 @@ use std::{
 use viaduct_control_plane::lifecycle::{
     Answer, Command, Event, Lifecycle, Output, Owner, Refusal, Report, Time, VersionId,
 };
-use viaduct_dataplane::Engine;
+use viaduct_dataplane::{Engine, EniLoad};
 use viaduct_topology::{ResourceId, inventory::Change};
 
 use crate::{
@@ -48,12 +48,22 @@ pub(crate) struct Functions {
     clock: Arc<Clock>,
     registry: Arc<Registry>,
     machine: Mutex<Lifecycle>,
-    /// What the machine was told of each ENI last, and when.
-    told: Mutex<HashMap<ResourceId, (Load, Time)>>,
+    /// What the machine was told of each ENI last.
+    told: Mutex<HashMap<ResourceId, Told>>,
     /// When the machine was told of each version last that somebody stands there.
     pub(crate) used: Mutex<Used>,
     turn: tokio::sync::Mutex<()>,
     events: History<Event>,
+}
+
+/// What the machine was told of an ENI.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    load: Load,
+    /// When.
+    at: Time,
+    /// When it was last seen.
+    seen: Time,
 }
 
 /// How much an ENI carries.
@@ -61,8 +71,25 @@ pub(crate) struct Functions {
 enum Load {
     None,
     Some,
-    /// Three quarters, or more.
     NearCapacity,
+}
+
+impl Load {
+    const fn of(load: EniLoad) -> Self {
+        match load {
+            EniLoad { near_capacity: true, .. } => Self::NearCapacity,
+            EniLoad { connections: 0, .. } => Self::None,
+            EniLoad { .. } => Self::Some,
+        }
+    }
+
+    const fn of_eni(self, eni: ResourceId) -> Report {
+        match self {
+            Self::None => Report::Empty(eni),
+            Self::Some => Report::HasRoom(eni),
+            Self::NearCapacity => Report::NearCapacity(eni),
+        }
+    }
 }
 
 impl Functions {
@@ -123,33 +150,28 @@ impl Functions {
     /// Tells the machine what the engine has seen, and does what it decides. Only with the turn.
     pub(crate) fn look(&self) {
         let now = self.now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::take(&mut *told);
-        let mut machine = self.machine();
-        for eni in self.engine.enis() {
-            // Nothing but functions' ENIs have both.
-            let (Some(connections), Some(capacity)) = (eni.connections, eni.capacity) else {
-                continue;
-            };
-            let load = match connections {
-                0 => Load::None,
-                some if u64::from(some) * 4 >= u64::from(capacity) * 3 => Load::NearCapacity,
-                _ => Load::Some,
-            };
-            let is_old = |(said, at): &(Load, Time)| *said == load && now < at.after(AGAIN_AFTER);
-            if let Some(said) = before.get(&eni.id).copied().filter(is_old) {
-                told.insert(eni.id, said);
-                continue;
-            }
-            told.insert(eni.id.clone(), (load, now));
-            let report = match load {
-                Load::None => Report::Empty(eni.id),
-                Load::Some => Report::HasRoom(eni.id),
-                Load::NearCapacity => Report::NearCapacity(eni.id),
-            };
-            machine.report(&report, now);
+        let mut reports = Vec::new();
+        {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            self.engine.visit_loads(|id, load| {
+                let load = Load::of(load);
+                let news = Told { load, at: now, seen: now };
+                match told.get_mut(id) {
+                    Some(told) if told.load == load && now < told.at.after(AGAIN_AFTER) => {
+                        told.seen = now;
+                        return;
+                    }
+                    Some(told) => *told = news,
+                    None => {
+                        told.insert(id.clone(), news);
+                    }
+                }
+                reports.push(load.of_eni(id.clone()));
+            });
+            told.retain(|_, told| told.seen == now);
         }
-        drop(told);
+        let mut machine = self.machine();
+        reports.iter().for_each(|report| machine.report(report, now));
         let left = self.tend_environments(&mut machine, now);
         machine.advance(now);
         let output = machine.take_output();
@@ -198,11 +220,12 @@ impl Functions {
     fn carry_out(&self, output: Output) {
         let mut following = output.functions;
         for change in output.changes {
-            if matches!(change, Change::RemoveEni(_)) {
+            if matches!(change, Change::RemoveEni(_) | Change::DrainEni(_)) {
                 self.follow(&mut following);
             }
             let done = match &change {
                 Change::AddEni(eni) => self.engine.add_eni(eni),
+                Change::DrainEni(id) => self.engine.drain_eni(id, self.clock.now()),
                 Change::RemoveEni(id) => self.engine.remove_eni(id),
                 _ => Ok(()),
             };

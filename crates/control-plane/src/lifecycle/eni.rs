@@ -82,13 +82,33 @@ pub enum EniState {
     },
     /// It carries connections.
     InUse,
+    /// It carries the connections that it has, and takes no new ones. INVARIANT: its set has users,
+    /// and another ENI that is in use.
+    Draining {
+        /// Since when.
+        since: Time,
+        /// When it goes, whatever it carries; of one that is healthy, when it carries nothing.
+        due: Option<Time>,
+    },
 }
 
 impl Eni {
     /// Whether it is there.
     #[must_use]
     pub const fn is_there(&self) -> bool {
+        !matches!(self.state, EniState::Pending { .. })
+    }
+
+    /// Whether it takes new connections.
+    #[must_use]
+    pub const fn is_in_use(&self) -> bool {
         matches!(self.state, EniState::InUse)
+    }
+
+    /// Whether it is there and takes none.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        matches!(self.state, EniState::Draining { .. })
     }
 
     /// What EC2 shows as its description (LAM-31), the id in the place of a UUID.
@@ -103,7 +123,7 @@ impl EniSet {
     /// are replaced before.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.enis.values().any(Eni::is_there)
+        self.enis.values().any(Eni::is_in_use)
     }
 
     /// Why it cannot be deleted, in words; none if Lambda is about to.

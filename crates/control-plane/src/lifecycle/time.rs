@@ -51,6 +51,9 @@ pub struct Delays {
     pub idle: Duration,
     /// How long a further ENI of a key has no connections until it goes. AWS names no time.
     pub shrinking: Duration,
+    /// How long the connections of an ENI that has failed its health check go on beside the one in
+    /// its place. AWS names no time for it; a NAT gateway's address has this one (NAT-07).
+    pub draining: Duration,
 }
 
 impl Delays {
@@ -62,7 +65,8 @@ impl Delays {
     }
 
     /// Delays so many times as short, rounded up to whole milliseconds: what takes time takes some
-    /// even then, so that the order of things stays.
+    /// even then, so that the order of things stays. How long connections have is no delay of the
+    /// control plane, and stays as it is.
     #[must_use]
     pub fn scaled(self, scale: NonZeroU32) -> Self {
         let divide = |delay: Duration| {
@@ -74,6 +78,7 @@ impl Delays {
             deletion: divide(self.deletion),
             idle: divide(self.idle),
             shrinking: divide(self.shrinking),
+            draining: self.draining,
         }
     }
 }
@@ -85,6 +90,7 @@ impl Default for Delays {
             deletion: Duration::from_secs(20 * 60),
             idle: Duration::from_secs(14 * 24 * 60 * 60),
             shrinking: Duration::from_secs(10 * 60),
+            draining: Duration::from_secs(350),
         }
     }
 }
@@ -98,6 +104,7 @@ mod tests {
         let delays = Delays::default().scaled(NonZeroU32::new(14 * 24 * 60).unwrap());
         assert_eq!(delays.idle, Duration::from_secs(60));
         assert_eq!(delays.creation, Duration::from_millis(5));
+        assert_eq!(delays.draining, Duration::from_secs(350), "packets' time is not scaled");
         let delays = Delays::default().scaled(NonZeroU32::MAX);
         assert!(delays.creation >= Duration::from_millis(1));
         assert_eq!(delays.at_once().scaled(NonZeroU32::MIN).creation, Duration::ZERO);

@@ -71,12 +71,19 @@ fn seen(machine: &Lifecycle) -> String {
                 Phase::Releasing { due, .. } => format!("deleted at {}", due.as_millis()),
                 Phase::Stranded { .. } => "stranded".to_owned(),
             };
-            let (due, replaces) = match eni.state {
-                EniState::Pending { due, replaces } => (Some(due.as_millis()), replaces),
-                EniState::InUse => (None, None),
-            };
+            let (mut made, mut replaced, mut draining, mut ends) = (None, None, None, None);
+            match eni.state {
+                EniState::Pending { due, replaces } => {
+                    (made, replaced) = (Some(due.as_millis()), replaces);
+                }
+                EniState::InUse => {}
+                EniState::Draining { since, due } => {
+                    (draining, ends) = (Some(since.as_millis()), due.map(Time::as_millis));
+                }
+            }
             lines += &format!(
-                "{} {} due {due:?} replaces {replaces:?} {} {:?} {users:?} {fate}\n",
+                "{} {} due {made:?} replaces {replaced:?} {} {:?} drains {draining:?} \
+                 until {ends:?} {users:?} {fate}\n",
                 eni.id,
                 eni.private_ip,
                 eni.crowded,
@@ -186,9 +193,14 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
             Command::FailZone { zone: dice.one(&["a", "b"]).to_owned(), failed: dice.percent(40) }
         }
         81..83 => return Input::Report(Report::Used(VersionId { function, version })),
-        83..89 => return Input::Report(Report::NearCapacity(eni(dice))),
-        89..91 => return Input::Report(Report::HasRoom(eni(dice))),
-        91..94 => return Input::Report(Report::Empty(eni(dice))),
+        83..87 => return Input::Report(Report::NearCapacity(eni(dice))),
+        87..88 => return Input::Report(Report::HasRoom(eni(dice))),
+        88..94 => {
+            let draining = machine.sets().flat_map(|set| set.enis.values());
+            let draining = draining.filter(|eni| eni.is_draining()).last();
+            let draining = draining.filter(|_| dice.percent(70)).map(|eni| eni.id.clone());
+            return Input::Report(Report::Empty(draining.unwrap_or_else(|| eni(dice))));
+        }
         94..97 => return Input::Report(Report::Unhealthy(eni(dice))),
         _ => return Input::Nothing,
     };
@@ -199,7 +211,7 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
 fn store(
     machine: &mut Lifecycle,
     store: &mut Records,
-    inventory: &mut BTreeMap<String, String>,
+    inventory: &mut BTreeMap<String, (String, bool)>,
     tally: &mut Tally,
 ) {
     let output = machine.take_output();
@@ -212,6 +224,7 @@ fn store(
                 format!("{status} {:?}", reason.as_ref().map(|reason| reason.code))
             }
             Happening::EniDeleted { why, .. } => format!("EniDeleted {why}"),
+            Happening::EniDraining { why, .. } => format!("EniDraining {why}"),
             other => {
                 let text = format!("{other:?}");
                 text.split([' ', '(']).next().unwrap().to_owned()
@@ -242,7 +255,12 @@ fn store(
         match change {
             Change::AddEni(eni) => {
                 let ip = eni.private_ip.to_string();
-                assert!(inventory.insert(eni.id.to_string(), ip).is_none(), "{} twice", eni.id);
+                let new = inventory.insert(eni.id.to_string(), (ip, false)).is_none();
+                assert!(new, "{} twice", eni.id);
+            }
+            Change::DrainEni(id) => {
+                let (_, draining) = inventory.get_mut(id.as_str()).unwrap();
+                assert!(!std::mem::replace(draining, true), "{id} drains already");
             }
             Change::RemoveEni(id) => {
                 assert!(inventory.remove(id.as_str()).is_some(), "{id} is not there");
@@ -358,6 +376,9 @@ fn random_histories_end_as_the_naive_model_says() {
         "EniDeleted it had no user any more",
         "EniDeleted it had failed its health check",
         "EniDeleted its load is gone",
+        "EniDeleted its users are gone",
+        "EniDraining it had failed its health check",
+        "EniDraining its load is gone",
         "EniDeleted its zone failed before it was made",
         "InvalidParameterValueException",
         "ResourceNotFoundException",

@@ -200,11 +200,14 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
     for set in machine.sets() {
         for (ordinal, eni) in &set.enis {
             let (connections, capacity) = used(&eni.id);
-            let state = match (&set.phase, eni.is_there()) {
+            let state = match (&set.phase, &eni.state) {
                 (lifecycle::Phase::Stranded { .. }, _) => EniState::Stranded,
                 (lifecycle::Phase::Releasing { .. }, _) => EniState::Releasing,
-                (lifecycle::Phase::InUse, false) => EniState::Pending,
-                (lifecycle::Phase::InUse, true) => EniState::InUse,
+                (lifecycle::Phase::InUse, lifecycle::EniState::Pending { .. }) => EniState::Pending,
+                (lifecycle::Phase::InUse, lifecycle::EniState::InUse) => EniState::InUse,
+                (lifecycle::Phase::InUse, lifecycle::EniState::Draining { .. }) => {
+                    EniState::Draining
+                }
             };
             enis.push(shapes::Eni {
                 id: eni.id.to_string(),

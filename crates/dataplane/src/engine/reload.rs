@@ -102,6 +102,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Has a Hyperplane ENI take no new connections: they use the others of its key, and what it has
+    /// goes on until it is removed. A NAT gateway's address goes by itself, when it had its time from
+    /// `now` on.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id, or it is of another kind.
+    pub fn drain_eni(&self, id: &ResourceId, now: Moment) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
+        self.inventory.drain_eni(id, now)
+    }
+
     /// Adds a host's place. Nothing is attached to it yet.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub(super) struct Tables {
     attachments: Map<AttachmentId, Arc<Attachment>>,
     internet_hosts: Map<Ipv4Addr, AttachmentId>,
     service_hosts: Map<Number<Service>, AttachmentId>,
-    /// Interfaces that drain, and when they go.
+    /// Addresses of NAT gateways that drain, and when they go.
     draining: Vec<(ResourceId, Moment)>,
 }
 
@@ -90,6 +90,10 @@ impl Tables {
         self.set_by_key.get(&set_key(key)).map_or(&[], |set| self.set(*set))
     }
 
+    pub(super) fn hyperplane_enis(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.sets.iter().flat_map(|set| &set.enis)
+    }
+
     pub(super) fn nat_gateway(&self, gateway: Number<NatGateway>) -> &[Arc<Interface>] {
         self.nat_gateways.get(&gateway).map_or(&[], Vec::as_slice)
     }
@@ -107,7 +111,7 @@ impl Tables {
     }
 
     pub(super) fn add_interface(&mut self, new: Arc<Interface>) -> Result<(), InventoryError> {
-        if self.interfaces.get(&new.id).is_some_and(|old| !old.draining) {
+        if self.interfaces.get(&new.id).is_some_and(|old| !old.gives_way()) {
             return Err(InventoryError::EniExists(new.id.clone()));
         }
         self.check_addresses(&new)?;
@@ -188,7 +192,7 @@ impl Tables {
         self.interfaces.insert(new.id.clone(), new);
     }
 
-    /// Has a NAT gateway's interface take no new connections, until it goes.
+    /// Has an interface take no new connections. That of a NAT gateway goes when its time ends.
     pub(super) fn drain_interface(
         &mut self,
         id: &ResourceId,
@@ -196,9 +200,13 @@ impl Tables {
     ) -> Result<(), InventoryError> {
         let old =
             self.interfaces.get(id).ok_or_else(|| InventoryError::UnknownEni(id.clone()))?.clone();
+        match old.owner {
+            Owner::NatGateway(_) if !old.draining => self.draining.push((id.clone(), ends)),
+            Owner::NatGateway(_) | Owner::Functions(_) => {}
+            _ => return Err(InventoryError::NotDrained(id.clone())),
+        }
         let new = Interface { draining: true, ..Interface::clone(&old) };
         self.exchange(&old, Arc::new(new));
-        self.draining.push((id.clone(), ends));
         Ok(())
     }
 
@@ -401,11 +409,11 @@ impl Tables {
         }
     }
 
-    /// Removes interfaces that drain and are in the way of this one: who needs an address does not
-    /// wait for its last connections.
+    /// Removes addresses of NAT gateways that drain and are in the way of this one: who needs an
+    /// address does not wait for its last connections.
     fn give_way(&mut self, new: &Interface) {
         let mut in_the_way = self.holders(new);
-        in_the_way.retain(|holder| holder.draining);
+        in_the_way.retain(|holder| holder.gives_way());
         for holder in in_the_way {
             // One may have been found by several of its addresses.
             if self.interfaces.contains_key(&holder.id) {
@@ -491,11 +499,17 @@ impl Interface {
             _ => 0,
         }
     }
+
+    /// Whether it goes as soon as another needs its address. A Hyperplane ENI keeps its own until it is
+    /// removed.
+    fn gives_way(&self) -> bool {
+        self.draining && matches!(self.owner, Owner::NatGateway(_))
+    }
 }
 
 /// Whether an interface keeps this one from an address.
 fn is_other(holder: &Interface, new: &Interface) -> bool {
-    holder.id != new.id && !holder.draining
+    holder.id != new.id && !holder.gives_way()
 }
 
 /// Every private address of an interface.

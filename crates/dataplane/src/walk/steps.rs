@@ -10,6 +10,7 @@ use super::{
     Choice, Leg, NAT, Node, Options, Path, Subject, Tracking, V2N,
     gateways::{private, sent_by},
     judge::{Judge, OtherEnd},
+    path::open,
 };
 use crate::{
     inventory::{ENVIRONMENT_ADDRESS, EniSet, Interface, Owner, View},
@@ -152,7 +153,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             // The inventory keeps an ENI for every environment.
             return Err(Reason::AttachmentDown);
         };
-        self.path.choices[V2N] = u16::try_from(enis.len()).unwrap_or(u16::MAX);
+        self.path.choices[V2N] = u16::try_from(open(enis).count()).unwrap_or(u16::MAX);
         self.source = Some(eni);
         self.sender_is(ENVIRONMENT_ADDRESS)?;
 
@@ -327,7 +328,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
                     }
                     (Some(object), Some(interface)) => {
                         self.step(step, Ok(()))?;
-                        let open = interfaces.iter().filter(|it| !it.draining).count();
+                        let open = open(interfaces).count();
                         self.path.choices[NAT] = u16::try_from(open).unwrap_or(u16::MAX);
                         self.nat_gateway(node, number, object, interface)
                     }

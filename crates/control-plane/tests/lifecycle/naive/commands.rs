@@ -255,9 +255,19 @@ impl Naive {
         }
         let key = found.key.clone();
         let ordinal = found.ordinal;
-        let is_there = found.due.is_none();
+        let in_use = found.due.is_none() && found.draining.is_none();
+        if let Some(since) = found.draining {
+            // It only matters whether it is empty after it began to drain, and whether others, too,
+            // are near capacity.
+            if matches!(report, Report::Empty(_)) && since < now {
+                return self.enis.retain(|eni| eni_id(eni) != *id);
+            }
+            if !matches!(report, Report::NearCapacity(_)) {
+                return;
+            }
+        }
         match report {
-            Report::NearCapacity(_) if is_there => {
+            Report::NearCapacity(_) if in_use => {
                 (found.crowded, found.empty_since) = (true, None);
             }
             Report::HasRoom(_) => (found.crowded, found.empty_since) = (false, None),
@@ -270,7 +280,7 @@ impl Naive {
         let of_key: Vec<&Eni> = self.enis.iter().filter(|eni| eni.key == key).collect();
         let wanted = match report {
             Report::NearCapacity(_) => {
-                let free = |eni: &&&Eni| eni.due.is_none() && !eni.crowded;
+                let free = |eni: &&&Eni| super::in_use(eni) && !eni.crowded;
                 let coming = |eni: &&Eni| eni.due.is_some() && eni.replaces.is_none();
                 (!of_key.iter().any(|eni| free(&eni)) && !of_key.iter().any(coming)).then_some(None)
             }
