@@ -273,6 +273,18 @@ impl Lifecycle {
         Some((self.sets.get(key)?, *ordinal))
     }
 
+    /// What a role permits; none if there is no such role.
+    #[must_use]
+    pub fn role(&self, name: &RoleName) -> Option<&BTreeSet<Permission>> {
+        self.roles.0.get(name)
+    }
+
+    /// What has come of the inputs and was not taken yet.
+    #[must_use]
+    pub const fn output(&self) -> &Output {
+        &self.output
+    }
+
     /// The zones that have failed.
     pub fn failed_zones(&self) -> impl Iterator<Item = &str> {
         self.failed_zones.iter().map(String::as_str)
