@@ -4,14 +4,22 @@
 //!
 //! The machine ([`Lifecycle`]) decides; here it is told the time and what the engine has seen, and
 //! what it decides is done: ENIs are added to the engine or taken out of it, one at a time, with no new
-//! policy. It is looked after every [`LOOK_EVERY`], which is also how soon growth answers load: a
+//! policy. Before that it is made to last ([`Store`]): nothing is in force, or answered, that a daemon
+//! that dies now would not hand to the next one. A reader may see it a moment earlier. While it cannot
+//! be made to last, the machine stands still and commands are refused.
+//!
+//! The machine is looked after every [`LOOK_EVERY`], which is also how soon growth answers load: a
 //! Hyperplane ENI that is three quarters full counts as near its capacity, so that the next one is there
 //! before connections are refused (LAM-07).
 //!
 //! Whoever changes something has its `turn`: a reload from its first look at the machine to its end,
 //! which may take seconds, and this. Readers wait for neither.
 //!
-//! The machine's time is the daemon's clock: what waits goes on waiting while the daemon is stopped.
+//! What was begun is finished, even if whoever asked for it has gone.
+//!
+//! The machine's time is the daemon's clock: what waits goes on waiting while the daemon is stopped. It
+//! goes on from daemon to daemon, and is written each [`NOTE_TIME_EVERY`] while something waits; a
+//! daemon that dies loses at most that much of the waiting.
 
 use std::{
     collections::HashMap,
@@ -20,14 +28,17 @@ use std::{
 };
 
 use viaduct_control_plane::lifecycle::{
-    Answer, Command, Event, Lifecycle, Output, Owner, Refusal, Report, Time, VersionId,
+    Answer, Command, Event, Lifecycle, Owner, Refusal, Report, Time, VersionId,
 };
 use viaduct_dataplane::Engine;
 use viaduct_topology::{ResourceId, inventory::Change};
 
 use crate::{
     clock::Clock,
+    error::Error,
+    fail_point::{self, Point},
     history::{After, History},
+    store::{Batch, Store},
 };
 
 /// How often the machine is told the time and what its ENIs carry.
@@ -35,6 +46,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often it is told again what has not changed.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How often the machine's time is written while something waits.
+const NOTE_TIME_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the machine stands still after its state could not be written.
+const STAND_STILL: Duration = Duration::from_secs(1);
 
 /// Events that are remembered.
 const REMEMBERED: usize = 10_000;
@@ -44,7 +61,12 @@ const REMEMBERED: usize = 10_000;
 pub(crate) struct Functions {
     engine: Arc<Engine>,
     clock: Arc<Clock>,
+    /// The machine's time at the beginning of the clock.
+    beginning: Time,
     machine: Mutex<Lifecycle>,
+    store: Arc<Store>,
+    /// The machine's time that is in the store.
+    noted: Mutex<Time>,
     /// What the machine was told of each ENI last, and when.
     told: Mutex<HashMap<ResourceId, (Load, Time)>>,
     turn: tokio::sync::Mutex<()>,
@@ -61,12 +83,20 @@ enum Load {
 }
 
 impl Functions {
-    /// Looks after a machine whose ENIs the engine has.
-    pub(crate) fn new(engine: Arc<Engine>, clock: Arc<Clock>, machine: Lifecycle) -> Self {
+    /// Looks after a machine whose ENIs the engine has, and which is as the store has it.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        clock: Arc<Clock>,
+        machine: Lifecycle,
+        store: Store,
+    ) -> Self {
         let functions = Self {
             engine,
             clock,
+            beginning: machine.now(),
             machine: Mutex::default(),
+            store: Arc::new(store),
+            noted: Mutex::new(machine.now()),
             told: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             events: History::new(REMEMBERED),
@@ -85,7 +115,19 @@ impl Functions {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a machine in the place of the present one. The engine has its ENIs already.
+    /// Makes a machine last that is to take the place of the present one. Only with the turn.
+    pub(crate) async fn prepare(&self, next: &Lifecycle) -> Result<(), Error> {
+        self.write(Batch::of(next.output(), next)).await
+    }
+
+    /// The present machine is to last after all, not the one that was prepared. Only with the turn.
+    pub(crate) async fn keep(&self, instead_of: &Lifecycle) -> Result<(), Error> {
+        let batch = Batch::of(instead_of.output(), &self.machine());
+        self.write(batch).await
+    }
+
+    /// Puts a machine in the place of the present one. It was prepared, and the engine has its ENIs
+    /// already.
     pub(crate) fn install(&self, mut next: Lifecycle) {
         let events = next.take_output().events;
         *self.machine() = next;
@@ -96,19 +138,35 @@ impl Functions {
     pub(crate) async fn look_after(&self) {
         let mut interval = tokio::time::interval(LOOK_EVERY);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut said = None;
         loop {
             interval.tick().await;
-            let _turn = self.turn().await;
-            self.look();
+            let looked = {
+                let _turn = self.turn().await;
+                self.look().await
+            };
+            let error = looked.err().map(|error| error.to_string());
+            match &error {
+                Some(error) if said.as_ref() != Some(error) => tracing::error!("{error}"),
+                None if said.is_some() => tracing::info!("functions live on"),
+                _ => {}
+            }
+            if error.is_some() {
+                tokio::time::sleep(STAND_STILL).await;
+            }
+            said = error;
         }
     }
 
     /// Tells the machine what the engine has seen, and does what it decides. Only with the turn.
-    pub(crate) fn look(&self) {
-        let now = self.now();
+    pub(crate) async fn look(&self) -> Result<(), Error> {
+        self.have(|machine| self.tell(machine, self.now())).await
+    }
+
+    /// Tells a machine what the engine has seen.
+    fn tell(&self, machine: &mut Lifecycle, now: Time) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *told);
-        let mut machine = self.machine();
         for eni in self.engine.enis() {
             // Nothing but functions' ENIs have both.
             let (Some(connections), Some(capacity)) = (eni.connections, eni.capacity) else {
@@ -132,32 +190,56 @@ impl Functions {
             };
             machine.report(&report, now);
         }
-        drop(told);
         machine.advance(now);
-        let output = machine.take_output();
-        drop(machine);
-        self.carry_out(output);
     }
 
     /// Carries a command out for somebody over the API.
-    pub(crate) async fn command(&self, command: Command) -> Result<Answer, Refusal> {
-        let _turn = self.turn().await;
-        let (answer, output) = {
-            let mut machine = self.machine();
-            let answer = machine.command(command, Owner::Api, self.now());
-            (answer, machine.take_output())
-        };
-        self.carry_out(output);
-        answer
+    pub(crate) async fn command(self: &Arc<Self>, command: Command) -> Result<Answer, Refusal> {
+        let this = Arc::clone(self);
+        // On a task of its own: whoever asks may go away.
+        let done = tokio::spawn(async move {
+            let _turn = this.turn().await;
+            let now = this.now();
+            this.have(|machine| machine.command(command, Owner::Api, now)).await
+        });
+        match done.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Err(Refusal::Service(error.to_string())),
+            Err(error) => Err(Refusal::Service(error.to_string())),
+        }
     }
 
     /// The machine's time.
     pub(crate) fn now(&self) -> Time {
-        Time::from_millis(self.clock.now().as_millis())
+        self.beginning.after(Duration::from_millis(self.clock.now().as_millis()))
     }
 
-    /// Does what the machine has decided.
-    fn carry_out(&self, output: Output) {
+    /// Has the machine do something, and does what it decides. Only with the turn.
+    ///
+    /// An error says that the machine has done nothing, or that what it has decided waits until it
+    /// can be made to last.
+    pub(crate) async fn have<T>(&self, act: impl FnOnce(&mut Lifecycle) -> T) -> Result<T, Error> {
+        // What could not be written when it was decided.
+        self.carry_out().await?;
+        let done = act(&mut self.machine());
+        fail_point::pass(Point::Decided);
+        self.carry_out().await?;
+        fail_point::pass(Point::Done);
+        Ok(done)
+    }
+
+    /// Makes last what the machine has decided, and then does it.
+    async fn carry_out(&self) -> Result<(), Error> {
+        let batch = {
+            let machine = self.machine();
+            let batch = Batch::of(machine.output(), &machine);
+            let is_old = || machine.now() >= self.noted().after(NOTE_TIME_EVERY);
+            (!batch.is_empty() || machine.next_due().is_some() && is_old()).then_some(batch)
+        };
+        if let Some(batch) = batch {
+            self.write(batch).await?;
+        }
+        let output = self.machine().take_output();
         for change in output.changes {
             let done = match &change {
                 Change::AddEni(eni) => self.engine.add_eni(eni),
@@ -167,8 +249,23 @@ impl Functions {
             if let Err(error) = done {
                 tracing::error!(%error, ?change, "the engine does not do what was decided");
             }
+            fail_point::pass(Point::Changed);
         }
         self.note(output.events);
+        Ok(())
+    }
+
+    /// Writes to the store, on a thread that may wait for the disk.
+    async fn write(&self, batch: Batch) -> Result<(), Error> {
+        let (store, now) = (Arc::clone(&self.store), batch.now());
+        let written = tokio::task::spawn_blocking(move || store.write(&batch));
+        written.await.map_err(Error::thread("write the state"))??;
+        *self.noted() = now;
+        Ok(())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Time> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, events: Vec<Event>) {
