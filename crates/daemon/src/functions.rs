@@ -21,6 +21,9 @@
 //! goes on from daemon to daemon, and is written each [`NOTE_TIME_EVERY`] while something waits; a
 //! daemon that dies loses at most that much of the waiting.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

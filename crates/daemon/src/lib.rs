@@ -20,6 +20,8 @@
 
 mod api;
 mod clock;
+#[cfg(all(test, debug_assertions))]
+mod deaths;
 mod drops;
 mod error;
 mod fail_point;

@@ -35,6 +35,8 @@
 
 mod batch;
 mod file;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeSet,
@@ -142,6 +144,14 @@ impl Store {
         *open = Some(written.map_err(|error| unwritten(&self.path, error))?);
         fail_point::pass(Point::Committed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Has writes fail from now on, or succeed again.
+    pub(crate) fn fill_disk(&self, full: bool) {
+        self.file.full.store(full, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

@@ -24,8 +24,23 @@ use crate::{
 /// An open file that no other daemon has.
 #[derive(Clone, Debug)]
 pub(super) struct StateFile {
-    file: Arc<File>,
+    file: Arc<Locked>,
     sync: bool,
+    /// Whether writing fails, as on a disk that is full.
+    #[cfg(test)]
+    pub(super) full: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// A file that is locked until this is dropped, or the process ends, however it does.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing alone does not unlock it if somebody else has a copy of the descriptor for a moment,
+        // as a process has that is about to be another program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl StateFile {
@@ -50,15 +65,20 @@ impl StateFile {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path).map_err(failed("create", path))?;
         let file = Self::lock(file, path, sync)?;
-        file.file.set_len(0).map_err(failed("empty", path))?;
+        file.file.0.set_len(0).map_err(failed("empty", path))?;
         Ok(file)
     }
 
-    /// Locks a file until the last copy of this is dropped, or the process ends, however it does.
+    /// Locks a file.
     fn lock(file: File, path: &Path, sync: bool) -> Result<Self, Error> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // It may have been put aside between our `open` and our `flock`.
-            Ok(()) if still_named(&file, path) => Ok(Self { file: Arc::new(file), sync }),
+            Ok(()) if still_named(&file, path) => Ok(Self {
+                file: Arc::new(Locked(file)),
+                sync,
+                #[cfg(test)]
+                full: Arc::default(),
+            }),
             Ok(()) | Err(Errno::WOULDBLOCK) => Err(Error::StateInUse { path: path.to_owned() }),
             Err(errno) => Err(failed("lock", path)(errno.into())),
         }
@@ -66,7 +86,7 @@ impl StateFile {
 
     /// Bytes.
     pub(super) fn length(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file.0.metadata()?.len())
     }
 
     /// Brings the name that the file was given to the disk, if somebody asked.
@@ -86,29 +106,33 @@ impl StorageBackend for StateFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        self.file.0.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)?;
+        self.file.0.set_len(len)?;
         fail_point::pass(Point::Resized);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         if self.sync {
-            self.file.sync_data()?;
+            self.file.0.sync_data()?;
         }
         fail_point::pass(Point::Synced);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Errno::NOSPC.into());
+        }
         if fail_point::is_last(Point::HalfWritten) {
-            self.file.write_all_at(&data[..data.len() / 2], offset)?;
+            self.file.0.write_all_at(&data[..data.len() / 2], offset)?;
             fail_point::die();
         }
-        self.file.write_all_at(data, offset)?;
+        self.file.0.write_all_at(data, offset)?;
         fail_point::pass(Point::Written);
         Ok(())
     }
