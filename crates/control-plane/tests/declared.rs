@@ -39,7 +39,7 @@ fn made_over_api(lifecycle: &mut Lifecycle, name: &str, subnet: &str) -> Version
     let function = FunctionName::new("111111111111", name);
     let vpc = VpcConfig::new([ResourceId::named(subnet)], [ResourceId::named("sg-one")]).unwrap();
     let configuration = Configuration { vpc, ..Configuration::default() };
-    let command = Command::CreateFunction { function: function.clone(), configuration };
+    let command = Command::create(function.clone(), configuration);
     lifecycle.command(command, Owner::Api, lifecycle.now()).unwrap();
     lifecycle.advance(lifecycle.now().after(Delays::default().creation));
     VersionId::latest(function)
@@ -114,7 +114,7 @@ fn nobody_takes_a_name_that_the_other_has() {
     let account = account.lifecycle.functions().next().unwrap().name.account.clone();
     let function = FunctionName::new(&account, "api");
     let configuration = Configuration::default();
-    let command = Command::CreateFunction { function, configuration };
+    let command = Command::create(function, configuration);
     lifecycle.command(command, Owner::Api, Time::ZERO).unwrap();
     let error = next(&first.with_lifecycle(lifecycle), &text("", API)).unwrap_err();
     let expected = "the function api was made over the API: delete it there, or call the file's \

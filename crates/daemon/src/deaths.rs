@@ -101,7 +101,9 @@ fn input(seed: u64, step: u64, machine: &Lifecycle) -> (Input, Duration) {
             let account = dice.one(&["1", "2"]);
             let carried = BTreeMap::from([("Handler".to_owned(), format!("step {step}"))]);
             let configuration = Configuration { vpc: vpc(dice), role: role(dice), carried };
-            Command::CreateFunction { function: FunctionName::new(account, name), configuration }
+            let function = FunctionName::new(account, name);
+            let (tags, publish) = (BTreeMap::new(), dice.percent(20));
+            Command::CreateFunction { function, configuration, tags, publish }
         }
         25..45 => {
             let change = ConfigurationChange { vpc: Some(vpc(dice)), ..Default::default() };
@@ -168,13 +170,13 @@ fn child() {
         let Begun { mut plan, store } = start::begin(&options, &directory, &topology).unwrap();
         let engine = Arc::new(crate::start_engine(&options, &topology, &plan).unwrap());
         let machine = std::mem::take(&mut plan.lifecycle);
-        let functions = Functions::new(engine, Arc::new(Clock::new()), machine, store);
-        let _turn = functions.turn().await;
+        let functions = Arc::new(Functions::new(engine, Arc::new(Clock::new()), machine, store));
+        let mut turn = functions.turn().await;
         say("begun");
         for step in 0..STEPS {
             let (input, pause) = input(seed, step, &functions.machine());
             let now = functions.machine().now().after(pause);
-            functions.have(|machine| told(machine, input, now)).await.unwrap();
+            ((), turn) = functions.have(turn, |machine| told(machine, input, now)).await.unwrap();
             say("done");
         }
     });

@@ -31,7 +31,7 @@ use std::{
 };
 
 use viaduct_control_plane::lifecycle::{
-    Answer, Command, Event, Lifecycle, Owner, Refusal, Report, Time, VersionId,
+    Answer, Command, Event, Lifecycle, Output, Owner, Refusal, Report, Time, VersionId,
 };
 use viaduct_dataplane::Engine;
 use viaduct_topology::{ResourceId, inventory::Change};
@@ -72,9 +72,12 @@ pub(crate) struct Functions {
     noted: Mutex<Time>,
     /// What the machine was told of each ENI last, and when.
     told: Mutex<HashMap<ResourceId, (Load, Time)>>,
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     events: History<Event>,
 }
+
+/// The right to change something. Whoever has it is alone.
+pub(crate) type Turn = tokio::sync::OwnedMutexGuard<()>;
 
 /// How much an ENI carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl Functions {
             store: Arc::new(store),
             noted: Mutex::new(machine.now()),
             told: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             events: History::new(REMEMBERED),
         };
         functions.install(machine);
@@ -109,8 +112,8 @@ impl Functions {
     }
 
     /// The right to change something.
-    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    pub(crate) async fn turn(&self) -> Turn {
+        Arc::clone(&self.turn).lock_owned().await
     }
 
     /// The machine, to be read; nothing may wait meanwhile.
@@ -138,16 +141,13 @@ impl Functions {
     }
 
     /// Looks after the machine until it is dropped.
-    pub(crate) async fn look_after(&self) {
+    pub(crate) async fn look_after(self: &Arc<Self>) {
         let mut interval = tokio::time::interval(LOOK_EVERY);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut said = None;
         loop {
             interval.tick().await;
-            let looked = {
-                let _turn = self.turn().await;
-                self.look().await
-            };
+            let looked = self.look(self.turn().await).await;
             let error = looked.err().map(|error| error.to_string());
             match &error {
                 Some(error) if said.as_ref() != Some(error) => tracing::error!("{error}"),
@@ -161,9 +161,10 @@ impl Functions {
         }
     }
 
-    /// Tells the machine what the engine has seen, and does what it decides. Only with the turn.
-    pub(crate) async fn look(&self) -> Result<(), Error> {
-        self.have(|machine| self.tell(machine, self.now())).await
+    /// Tells the machine what the engine has seen, and does what it decides.
+    pub(crate) async fn look(self: &Arc<Self>, turn: Turn) -> Result<Turn, Error> {
+        let ((), turn) = self.have(turn, |machine| self.tell(machine, self.now())).await?;
+        Ok(turn)
     }
 
     /// Tells a machine what the engine has seen.
@@ -198,17 +199,23 @@ impl Functions {
 
     /// Carries a command out for somebody over the API.
     pub(crate) async fn command(self: &Arc<Self>, command: Command) -> Result<Answer, Refusal> {
-        let this = Arc::clone(self);
-        // On a task of its own: whoever asks may go away.
-        let done = tokio::spawn(async move {
-            let _turn = this.turn().await;
-            let now = this.now();
-            this.have(|machine| machine.command(command, Owner::Api, now)).await
+        self.decide(|_| Ok(command)).await
+    }
+
+    /// Carries out the command that somebody makes of how things are, if it does make one.
+    pub(crate) async fn decide<E: From<Refusal>>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&Lifecycle) -> Result<Command, E>,
+    ) -> Result<Answer, E> {
+        let turn = self.turn().await;
+        let now = self.now();
+        let done = self.have(turn, |machine| {
+            machine.advance(now);
+            make(machine).and_then(|command| Ok(machine.command(command, Owner::Api, now)?))
         });
         match done.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Err(Refusal::Service(error.to_string())),
-            Err(error) => Err(Refusal::Service(error.to_string())),
+            Ok((answer, _)) => answer,
+            Err(error) => Err(Refusal::Service(error.to_string()).into()),
         }
     }
 
@@ -217,29 +224,47 @@ impl Functions {
         self.beginning.after(Duration::from_millis(self.clock.now().as_millis()))
     }
 
-    /// Has the machine do something, and does what it decides. Only with the turn.
+    /// Has the machine do something, and does what it decides.
     ///
     /// An error says that the machine has done nothing, or that what it has decided waits until it
     /// can be made to last.
-    pub(crate) async fn have<T>(&self, act: impl FnOnce(&mut Lifecycle) -> T) -> Result<T, Error> {
+    pub(crate) async fn have<T>(
+        self: &Arc<Self>,
+        turn: Turn,
+        act: impl FnOnce(&mut Lifecycle) -> T,
+    ) -> Result<(T, Turn), Error> {
         // What could not be written when it was decided.
-        self.carry_out().await?;
+        let turn = self.finish(turn).await?;
         let done = act(&mut self.machine());
         fail_point::pass(Point::Decided);
-        self.carry_out().await?;
+        let turn = self.finish(turn).await?;
         fail_point::pass(Point::Done);
-        Ok(done)
+        Ok((done, turn))
     }
 
-    /// Makes last what the machine has decided, and then does it.
+    /// Carries out what the machine has decided, even if whoever waits for it goes away.
+    async fn finish(self: &Arc<Self>, turn: Turn) -> Result<Turn, Error> {
+        if *self.machine().output() == Output::default() && self.is_noted() {
+            return Ok(turn);
+        }
+        let this = Arc::clone(self);
+        let finished = tokio::spawn(async move { this.carry_out().await.map(|()| turn) });
+        finished.await.map_err(Error::thread("finish a command"))?
+    }
+
+    /// Whether the machine's time need not be written now.
+    fn is_noted(&self) -> bool {
+        let machine = self.machine();
+        machine.next_due().is_none() || machine.now() < self.noted().after(NOTE_TIME_EVERY)
+    }
+
+    /// Makes last what the machine has decided, and then does it. Only with the turn.
     async fn carry_out(&self) -> Result<(), Error> {
         let batch = {
             let machine = self.machine();
-            let batch = Batch::of(machine.output(), &machine);
-            let is_old = || machine.now() >= self.noted().after(NOTE_TIME_EVERY);
-            (!batch.is_empty() || machine.next_due().is_some() && is_old()).then_some(batch)
+            Batch::of(machine.output(), &machine)
         };
-        if let Some(batch) = batch {
+        if !batch.is_empty() || !self.is_noted() {
             self.write(batch).await?;
         }
         let output = self.machine().take_output();

@@ -39,7 +39,7 @@ mod store;
 mod supervisor;
 mod worker;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
@@ -78,6 +78,8 @@ pub struct Ready {
     pub attach_socket: PathBuf,
     /// Where questions are answered.
     pub control_socket: PathBuf,
+    /// Where AWS's APIs are served over TCP.
+    pub lambda_api: Option<SocketAddr>,
     /// Packet threads.
     pub workers: usize,
     /// Hosts in the topology.
@@ -143,6 +145,10 @@ async fn serve(
     let stamp = Stamp::of(&options.topology).await;
     let topology = load(options)?;
     raise_descriptor_limit();
+    let port = match options.lambda_api {
+        Some(address) => Some(api::listen(address).await?),
+        None => None,
+    };
     let directory = RuntimeDir::take(&options.runtime_dir)?;
     let Begun { mut plan, store } = start::begin(options, &directory, &topology)?;
     let workers = match options.workers {
@@ -158,6 +164,7 @@ async fn serve(
     let ready = Ready {
         attach_socket: directory.attach_socket(),
         control_socket: directory.control_socket(),
+        lambda_api: port.as_ref().and_then(|port| port.local_addr().ok()),
         workers,
         hosts: plan.attachments.len(),
     };
@@ -192,11 +199,12 @@ async fn serve(
         workers,
         device = %options.device,
         hosts = ready.hosts,
+        lambda_api = ready.lambda_api.map(tracing::field::display),
         runtime_dir = %options.runtime_dir.display(),
         "ready"
     );
     tokio::select! {
-        ended = api::serve(control, running) => ended,
+        ended = api::serve(control, port, running) => ended,
         ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},

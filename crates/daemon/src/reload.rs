@@ -110,8 +110,7 @@ impl Reloader {
     }
 
     async fn carry_out(&self, source: Source, dry_run: bool) -> Result<Report, Error> {
-        let _turn = self.functions.turn().await;
-        self.functions.look().await?;
+        let _turn = self.functions.look(self.functions.turn().await).await?;
         let before = self.registry.network();
         let lifecycle = self.functions.machine().clone();
         let Prepared { network, lifecycle, changes, differences, warnings } =

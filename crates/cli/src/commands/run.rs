@@ -1,6 +1,6 @@
 //! `viaduct run`: the daemon, in the foreground.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use viaduct_daemon::Options;
@@ -43,6 +43,11 @@ pub(crate) struct Run {
     /// Read the topology again whenever the file changes
     #[arg(long)]
     watch: bool,
+
+    /// Answer AWS's APIs (Lambda's, and parts of EC2's) on this loopback address too, for clients
+    /// that speak no Unix sockets; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    lambda_api: Option<SocketAddr>,
 
     /// Where functions and their ENIs are remembered; `state.redb` in the runtime directory, if not
     /// given. The directory in which sockets go is often emptied at boot: a host of its own wants
@@ -97,6 +102,7 @@ impl Run {
             workers: self.workers,
             connections: self.connections,
             watch: self.watch,
+            lambda_api: self.lambda_api,
             state: self.state,
             sync: self.sync,
             forget_state: self.forget_state,

@@ -28,6 +28,10 @@ pub enum Command {
         function: FunctionName,
         /// What it is to be.
         configuration: Configuration,
+        /// Its tags.
+        tags: BTreeMap<String, String>,
+        /// Whether it is published as version 1, too.
+        publish: bool,
     },
     /// `UpdateFunctionConfiguration`
     UpdateFunctionConfiguration {
@@ -46,6 +50,8 @@ pub enum Command {
         code: BTreeMap<String, String>,
         /// Only if this is its revision.
         revision: Option<u64>,
+        /// Whether it is published then.
+        publish: bool,
     },
     /// `PublishVersion`: freezes `$LATEST` (LAM-54).
     PublishVersion {
@@ -60,6 +66,13 @@ pub enum Command {
         function: FunctionName,
         /// Tags to set.
         tags: BTreeMap<String, String>,
+    },
+    /// `UntagResource`
+    UntagResource {
+        /// Its name.
+        function: FunctionName,
+        /// Tags to take away; those that it does not have count as taken away.
+        keys: BTreeSet<String>,
     },
     /// `DeleteFunction`: all of it, or one version.
     DeleteFunction {
@@ -88,6 +101,14 @@ pub enum Command {
         /// Whether it is to fail.
         failed: bool,
     },
+}
+
+impl Command {
+    /// The creation of a function without tags, of which nothing is published.
+    #[must_use]
+    pub const fn create(function: FunctionName, configuration: Configuration) -> Self {
+        Self::CreateFunction { function, configuration, tags: BTreeMap::new(), publish: false }
+    }
 }
 
 /// What a command that was carried out has to say.

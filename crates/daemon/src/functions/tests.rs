@@ -35,13 +35,21 @@ fn create(name: &str, groups: &[&str]) -> Command {
     let groups = groups.iter().map(|group| ResourceId::named(group));
     let vpc = VpcConfig::new([ResourceId::named("subnet-a")], groups).unwrap();
     let configuration = Configuration { vpc, ..Configuration::default() };
-    Command::CreateFunction { function: FunctionName::new("1", name), configuration }
+    Command::create(FunctionName::new("1", name), configuration)
+}
+
+/// Has the machine do something.
+async fn had<T>(
+    functions: &Arc<Functions>,
+    act: impl FnOnce(&mut Lifecycle) -> T,
+) -> Result<T, Error> {
+    Ok(functions.have(functions.turn().await, act).await?.0)
 }
 
 /// Has the machine carry a command out, so many seconds after the one before.
-async fn told(functions: &Functions, command: Command, seconds: u64) -> Result<(), Error> {
+async fn told(functions: &Arc<Functions>, command: Command, seconds: u64) -> Result<(), Error> {
     let now = functions.machine().now().after(Duration::from_secs(seconds));
-    let done = functions.have(|machine| machine.command(command, Owner::Api, now)).await?;
+    let done = had(functions, |machine| machine.command(command, Owner::Api, now)).await?;
     done.map(drop).map_err(|refusal| panic!("{refusal}"))
 }
 
@@ -53,24 +61,22 @@ async fn nothing_is_done_that_could_not_be_written() {
         let name = FunctionName::new("1", name);
         functions.machine().function(&name).map(|it| it.latest.state)
     };
-    let _turn = functions.turn().await;
     told(&functions, create("before", &["sg-one"]), 1).await.unwrap();
     functions.store.fill_disk(true);
     // Its ENI is there now, says the machine; nobody else may know.
     let passed = functions.machine().now().after(Duration::from_secs(90));
-    functions.have(|machine| machine.advance(passed)).await.unwrap_err();
+    had(&functions, |machine| machine.advance(passed)).await.unwrap_err();
     assert_eq!(functions.engine.enis(), []);
     let error = told(&functions, create("during", &["sg-one"]), 1).await.unwrap_err();
     assert!(error.to_string().contains("packets are forwarded"), "{error}");
-    functions.look().await.unwrap_err();
+    functions.look(functions.turn().await).await.unwrap_err();
     assert_eq!(has("during"), None, "a command is refused before it is begun");
 
     functions.store.fill_disk(false);
-    functions.look().await.unwrap();
+    functions.look(functions.turn().await).await.unwrap();
     assert_eq!(functions.engine.enis().len(), 1);
     told(&functions, create("after", &["sg-one"]), 1).await.unwrap();
     let machine = functions.machine().clone();
-    drop(_turn);
     drop(functions);
     let next = begin(directory.path(), TOPOLOGY, false);
     assert_eq!(*next.machine(), machine);
@@ -106,7 +112,7 @@ async fn what_waits_goes_on_waiting_with_the_next_daemon() {
     told(&functions, create("f", &["sg-one"]), 100).await.unwrap();
     // Nothing happens for 60 s but that the time is noted.
     let passed = functions.machine().now().after(Duration::from_secs(60));
-    functions.have(|machine| machine.advance(passed)).await.unwrap();
+    had(&functions, |machine| machine.advance(passed)).await.unwrap();
     drop(functions);
     let next = begin(directory.path(), TOPOLOGY, true);
     assert_eq!(next.machine().now(), Time::from_millis(160_000));
@@ -114,7 +120,7 @@ async fn what_waits_goes_on_waiting_with_the_next_daemon() {
     let state = |next: &Functions| next.machine().function(&name).unwrap().latest.state;
     for (seconds, expected) in [(29, State::Pending), (1, State::Active)] {
         let passed = next.machine().now().after(Duration::from_secs(seconds));
-        next.have(|machine| machine.advance(passed)).await.unwrap();
+        had(&next, |machine| machine.advance(passed)).await.unwrap();
         assert_eq!(state(&next), expected, "{seconds} s more");
     }
 }

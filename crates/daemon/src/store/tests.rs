@@ -38,7 +38,7 @@ vpcs:
     let vpc = VpcConfig::new([ResourceId::named("subnet-b")], [ResourceId::named("sg-one")]);
     let configuration = Configuration { vpc: vpc.unwrap(), ..Configuration::default() };
     let function = FunctionName::new("2", "one");
-    told(&mut machine, Command::CreateFunction { function, configuration }, 100_002);
+    told(&mut machine, Command::create(function, configuration), 100_002);
     told(&mut machine, Command::FailZone { zone: "a".to_owned(), failed: true }, 100_003);
     machine
 }
@@ -47,7 +47,7 @@ fn create(name: &str, subnets: &[&str]) -> Command {
     let groups = subnets.iter().take(1).map(|_| ResourceId::named("sg-one"));
     let vpc = VpcConfig::new(subnets.iter().map(|subnet| ResourceId::named(subnet)), groups);
     let configuration = Configuration { vpc: vpc.unwrap(), ..Configuration::default() };
-    Command::CreateFunction { function: FunctionName::new("111111111111", name), configuration }
+    Command::create(FunctionName::new("111111111111", name), configuration)
 }
 
 fn told(machine: &mut Lifecycle, command: Command, millis: u64) {
