@@ -240,6 +240,19 @@ impl Lifecycle {
         self.timers.next()
     }
 
+    /// Takes other delays. What is idle or empty counts from when it became so; what is being made or
+    /// deleted is due when it was.
+    pub fn set_delays(&mut self, delays: Delays) {
+        if delays == self.delays {
+            return;
+        }
+        for set in self.sets.values() {
+            self.timers.clear_all(set, &self.delays);
+            self.timers.set_all(set, &delays);
+        }
+        self.delays = delays;
+    }
+
     /// The moment up to which everything is done.
     #[must_use]
     pub const fn now(&self) -> Time {
@@ -290,6 +303,12 @@ impl Lifecycle {
     #[must_use]
     pub fn role(&self, name: &RoleName) -> Option<&BTreeSet<Permission>> {
         self.roles.0.get(name)
+    }
+
+    /// What has come of the inputs and was not taken yet.
+    #[must_use]
+    pub const fn output(&self) -> &Output {
+        &self.output
     }
 
     /// The VPC of a subnet.

@@ -31,7 +31,9 @@ use crate::{
     error::PlanError,
     host::{HostPlan, HostsFiles, Names, Private},
     hyperplane,
-    lifecycle::{Configuration, DeclarationError, EniSet, FunctionName, Key, Lifecycle, VpcConfig},
+    lifecycle::{
+        Configuration, DeclarationError, Delays, EniSet, FunctionName, Key, Lifecycle, VpcConfig,
+    },
     memory::Memory,
 };
 
@@ -334,6 +336,7 @@ impl Planner<'_> {
         }
         let places = self.addresses.places();
         let lifecycle = &mut self.plan.lifecycle;
+        lifecycle.set_delays(Delays::of(&topology.settings));
         lifecycle
             .declare(places, homeless, &declared)
             .map_err(|error| in_words(topology, error))?;

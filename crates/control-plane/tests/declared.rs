@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::topology;
 use viaduct_control_plane::{
     Plan, PlanError, changes,
@@ -160,4 +162,29 @@ fn a_file_is_not_idle_after_two_weeks() {
     assert_eq!(addresses(&first.with_lifecycle(first.lifecycle.clone())), ["10.0.1.4"]);
     let second = next(&first, &text("", API)).unwrap();
     assert_eq!(changes(&first, &second), []);
+}
+
+#[test]
+fn other_delays_count_for_what_waits_already() {
+    let mut first = plan(&topology(&text("", ""))).unwrap();
+    let id = made_over_api(&mut first.lifecycle, "other", "subnet-a");
+    let state = |lifecycle: &Lifecycle| lifecycle.function(&id.function).unwrap().latest.state;
+    let day = Duration::from_secs(24 * 60 * 60);
+    first.lifecycle.advance(first.lifecycle.now().after(day));
+    assert_eq!(state(&first.lifecycle), State::Active);
+
+    // Two days, twice as fast: it was idle for long enough.
+    let settings = "settings: { lifecycle: { creation: 60, idle: 172800 }, lifecycle_scale: 2 }";
+    let mut second = next(&first, &format!("{settings}{}", text("", ""))).unwrap();
+    let soon = second.lifecycle.now().after(Duration::from_millis(1));
+    second.lifecycle.advance(soon);
+    assert_eq!(state(&second.lifecycle), State::Inactive);
+
+    // What is being made is due when it was, in either direction.
+    let invoke = Command::Invoke(id.clone());
+    second.lifecycle.command(invoke, Owner::Api, soon).unwrap_err();
+    let due = second.lifecycle.next_due().unwrap();
+    assert_eq!(due, soon.after(Duration::from_secs(30)));
+    let third = next(&second, &text("", "")).unwrap();
+    assert_eq!(third.lifecycle.next_due(), Some(due));
 }

@@ -28,9 +28,7 @@ use std::{
 use viaduct_control_plane::{
     HostPlan,
     environments::{EnvironmentName, Step, Unmeant},
-    lifecycle::{
-        self, Command, FunctionName, Lifecycle, Owner, Qualifier, Report, Time, VersionId,
-    },
+    lifecycle::{Command, FunctionName, Lifecycle, Owner, Qualifier, Report, Time, VersionId},
 };
 use viaduct_dataplane::inventory::InventoryError;
 use viaduct_topology::inventory::{Attachment, AttachmentId, Host};
@@ -50,19 +48,23 @@ pub(crate) type Used = HashMap<VersionId, Time>;
 impl Functions {
     /// The host of this name, and how it is to be set up. An environment of a version that can be
     /// invoked begins if it is not there.
-    pub(crate) async fn host(&self, name: &str) -> Result<(AttachmentId, HostPlan), Refusal> {
+    pub(crate) async fn host(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<(AttachmentId, HostPlan), Refusal> {
         if self.registry().network().find(name).is_none()
             && let Ok(wanted) = name.parse()
         {
-            let _turn = self.turn().await;
-            self.begin(name, &wanted)?;
+            self.begin(name, &wanted).await?;
         }
         self.registry().hosts().find(name)
     }
 
-    /// Has an environment be there, if there is such a version. Only with the turn.
-    fn begin(&self, name: &str, wanted: &EnvironmentName) -> Result<(), Refusal> {
-        let until = self.now().after(WAITS);
+    /// Has an environment be there, if there is such a version.
+    async fn begin(self: &Arc<Self>, name: &str, wanted: &EnvironmentName) -> Result<(), Refusal> {
+        let turn = self.turn().await;
+        let now = self.now();
+        let until = now.after(WAITS);
         let standing = self.registry().hosts().environments.find(name).map(|it| it.attachment.id);
         if let Some(id) = standing {
             self.registry().hosts_mut().environments.wait(id, until);
@@ -82,7 +84,11 @@ impl Functions {
             }
         };
         let invoke = Command::Invoke(version.clone());
-        self.decide_now(|_| Ok(invoke)).map_err(|refusal: lifecycle::Refusal| {
+        let invoked = self.have(turn, |machine| machine.command(invoke, Owner::Api, now)).await;
+        let (answer, _turn) = invoked.map_err(|error| {
+            Refusal::new(RefusalReason::Internal, format!("`{name}` cannot be invoked: {error}"))
+        })?;
+        answer.map_err(|refusal| {
             let message = format!("`{name}` cannot be invoked: {refusal}");
             Refusal::new(RefusalReason::UnknownAttachment, message)
         })?;

@@ -116,7 +116,7 @@ enum Failure {
 
 async fn conversation(
     connection: Connection,
-    functions: &Functions,
+    functions: &Arc<Functions>,
     id: SessionId,
 ) -> Result<(), Failure> {
     let line = Line::new(connection)?;
@@ -149,7 +149,7 @@ async fn conversation(
     }
 }
 
-async fn answer_to(request: Incoming, functions: &Functions, session: &Session) -> Reply {
+async fn answer_to(request: Incoming, functions: &Arc<Functions>, session: &Session) -> Reply {
     let registry = functions.registry();
     match request {
         Incoming::Hello { .. } => Reply::Refused {
@@ -185,7 +185,7 @@ async fn answer_to(request: Incoming, functions: &Functions, session: &Session) 
 }
 
 async fn attach(
-    functions: &Functions,
+    functions: &Arc<Functions>,
     name: &str,
     mtu: u16,
     queue: std::os::fd::OwnedFd,
