@@ -122,6 +122,8 @@ pub enum EniState {
     Pending,
     /// It carries connections.
     InUse,
+    /// It carries those that it has, and takes no new ones.
+    Draining,
     /// Nobody uses it any more, and it will be deleted.
     Releasing,
     /// Nobody uses it, and it can only be deleted by hand (LAM-55).

@@ -79,6 +79,15 @@ pub fn changes(previous: &Plan, next: &Plan) -> Vec<Change> {
     changes.extend(changed.into_iter().map(|(_, eni)| Change::ReplaceEni(eni.clone())));
     let new = next.enis.iter().filter(|eni| !is_same(eni));
     changes.extend(new.cloned().map(Change::AddEni));
+    // One that is added here and drains has been draining: the inventory must be told.
+    let drains = |plan: &Plan| -> HashSet<ResourceId> {
+        let enis = plan.lifecycle.sets().flat_map(|set| set.enis.values());
+        enis.filter(|eni| eni.is_draining()).map(|eni| eni.id.clone()).collect()
+    };
+    let (drained, drain) = (drains(previous), drains(next));
+    let begins =
+        |eni: &&Eni| drain.contains(&eni.id) && !(drained.contains(&eni.id) && is_same(eni));
+    changes.extend(next.enis.iter().filter(begins).map(|eni| Change::DrainEni(eni.id.clone())));
     let new = next.attachments.iter().filter(|host| !stays.contains(&host.id));
     changes.extend(new.cloned().map(Change::AddAttachment));
     changes

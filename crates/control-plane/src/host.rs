@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 pub use viaduct_topology::inventory::{ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY};
 use viaduct_topology::{
-    Handle, Topology,
+    Handle, ResourceId, Topology,
     model::{Instance, Service, Subnet, Vpc, VpcEndpoint},
 };
 
@@ -133,6 +133,21 @@ pub(crate) struct HostsFiles {
     internet: Arc<[(IpAddr, String)]>,
 }
 
+/// The hosts files of a plan: what a host that comes later can call by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    subnets: HashMap<ResourceId, Arc<[(IpAddr, String)]>>,
+    internet: Arc<[(IpAddr, String)]>,
+}
+
+impl Names {
+    /// What can be called from this subnet; from outside of all VPCs, if it is in none.
+    pub(crate) fn seen_from(&self, subnet: Option<&ResourceId>) -> Arc<[(IpAddr, String)]> {
+        let file = subnet.and_then(|subnet| self.subnets.get(subnet));
+        Arc::clone(file.unwrap_or(&self.internet))
+    }
+}
+
 /// The addresses of endpoints that stand for services, seen from one subnet.
 type Endpoints = BTreeMap<Handle<Service>, IpAddr>;
 
@@ -172,6 +187,16 @@ impl HostsFiles {
     pub(crate) fn of_internet(&self) -> Arc<[(IpAddr, String)]> {
         Arc::clone(&self.internet)
     }
+
+    /// The same by what outlives the topology.
+    pub(crate) fn names(&self, topology: &Topology) -> Names {
+        let subnets = self.subnets.iter();
+        let subnets = subnets.map(|(subnet, file)| (topology.subnets[*subnet].id.clone(), file));
+        Names {
+            subnets: subnets.map(|(subnet, file)| (subnet, Arc::clone(file))).collect(),
+            internet: Arc::clone(&self.internet),
+        }
+    }
 }
 
 /// What can be called by name from `from`; `None` is the internet.
@@ -181,7 +206,7 @@ fn hosts_file(
     from: Option<Handle<Vpc>>,
     endpoints: &Endpoints,
 ) -> Arc<[(IpAddr, String)]> {
-    let mut names = Names::default();
+    let mut names = Lines::default();
     let instances = |inside: bool| {
         topology.instances.iter().filter_map(move |(handle, instance)| {
             let vpc = topology.subnets[instance.subnet].vpc;
@@ -206,12 +231,12 @@ fn hosts_file(
 }
 
 #[derive(Default)]
-struct Names {
+struct Lines {
     lines: Vec<(IpAddr, String)>,
     claimed: HashSet<String>,
 }
 
-impl Names {
+impl Lines {
     /// Both names of a host, each unless somebody nearer has it.
     fn add(&mut self, address: IpAddr, name: &str, domain: &str) {
         for name in [name.to_owned(), format!("{name}.{domain}")] {

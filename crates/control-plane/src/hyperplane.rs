@@ -24,19 +24,25 @@ pub(crate) fn eni_id(key: &HyperplaneKey) -> ResourceId {
 }
 
 /// The subnets of a function's environments, the first environment's first, without end.
-///
-/// Zones take turns, and within a zone its subnets do: two subnets in zone `a` and one in `b` give
-/// a1 b1 a2 b1 a1 …, so that half of the environments survive the loss of either zone (LAM-18).
 pub(crate) fn placements(
     topology: &Topology,
     function: &Function,
 ) -> impl Iterator<Item = Handle<Subnet>> {
-    let mut zones: Vec<(&str, Vec<Handle<Subnet>>)> = Vec::new();
-    for subnet in &function.subnets {
-        let zone = topology.subnets[*subnet].availability_zone.as_str();
+    let zone = |subnet: Handle<Subnet>| topology.subnets[subnet].availability_zone.as_str();
+    turns(function.subnets.iter().map(move |subnet| (zone(*subnet), *subnet)))
+}
+
+/// Subnets with their zones, without end. Zones take turns, and within a zone its subnets do: two
+/// subnets in zone `a` and one in `b` give a1 b1 a2 b1 a1 …, so that half of the environments survive
+/// the loss of either zone (LAM-18).
+pub(crate) fn turns<'z, T: Copy>(
+    subnets: impl Iterator<Item = (&'z str, T)>,
+) -> impl Iterator<Item = T> {
+    let mut zones: Vec<(&str, Vec<T>)> = Vec::new();
+    for (zone, subnet) in subnets {
         match zones.iter_mut().find(|(name, _)| *name == zone) {
-            Some((_, subnets)) => subnets.push(*subnet),
-            None => zones.push((zone, vec![*subnet])),
+            Some((_, subnets)) => subnets.push(subnet),
+            None => zones.push((zone, vec![subnet])),
         }
     }
     (0_usize..).map_while(move |turn| {

@@ -7,7 +7,8 @@
 //! new topology, in which whatever stays keeps what it has; [`changes`](fn@changes) are the steps
 //! from the one to the other. [`lifecycle`] is what happens between reloads: functions and their
 //! ENIs come and go, by commands and as time passes. A file's functions are made in it by the plan,
-//! with no delay; what the API has made lives on in it when another file is applied. Nothing here does
+//! with no delay; what the API has made lives on in it when another file is applied. [`environments`]
+//! are where functions of the API run, one at a time. Nothing here does
 //! I/O, reads a clock or draws a random number.
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ mod address_pool;
 mod addresses;
 mod changes;
 mod endpoints;
+pub mod environments;
 mod error;
 mod host;
 mod hyperplane;
@@ -25,6 +27,6 @@ mod plan;
 pub use changes::changes;
 pub use error::PlanError;
 pub use host::{
-    ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY, HostPlan, INTERNET_MTU, SERVICE_MTU, VPC_MTU,
+    ENVIRONMENT_ADDRESS, ENVIRONMENT_GATEWAY, HostPlan, INTERNET_MTU, Names, SERVICE_MTU, VPC_MTU,
 };
 pub use plan::{Plan, plan, plan_after};

@@ -15,7 +15,7 @@
 //! | operation | Pending | Active | update in progress | Inactive | Failed |
 //! |---|---|---|---|---|---|
 //! | invoke | 409 | allowed | allowed, with the old ENIs | 502, and restores | 409 |
-//! | update configuration or code, publish, tag | 409 | done | 409 | done | 409 |
+//! | update configuration or code, publish, tag or untag | 409 | done | 409 | done | 409 |
 //! | delete | done | done | done | done | done |
 //!
 //! Facts name the refusals while creation is pending (LAM-46) and during an update (LAM-48), and that
@@ -46,6 +46,10 @@
 //!   near capacity.
 //! - An unhealthy ENI goes when another is there in its place (LAM-08), under another ordinal, and so
 //!   with another id and address.
+//! - No ENI goes while its set has users without having drained: first it takes no new connections,
+//!   then the dataplane says at a later moment that it has none, then it goes. So a connection that
+//!   comes between a look at an ENI and the decision is not lost. An unhealthy one has a time to drain
+//!   in; one that is merely not needed has all the time that its connections take.
 //! - While a zone has failed no ENI is made in it: what was being made when its time comes, fails.
 //!
 //! **Limits.** A command costs O(subnets of the function) look-ups in ordered maps, an expiry the
@@ -63,6 +67,7 @@ mod invoke;
 mod key;
 mod network_interface;
 mod operations;
+mod placement;
 mod places;
 mod records;
 mod refusal;
@@ -88,6 +93,7 @@ pub use self::{
     event::{Event, Happening},
     function::{Function, Version},
     key::Key,
+    placement::Placement,
     places::Places,
     records::{Records, RestoreError},
     refusal::{Exception, Refusal},
@@ -177,17 +183,18 @@ impl Lifecycle {
     pub fn command(&mut self, command: Command, by: Owner, now: Time) -> Result<Answer, Refusal> {
         self.advance(now);
         let answer = match command {
-            Command::CreateFunction { function, configuration } => {
-                self.create(function, configuration, by)
+            Command::CreateFunction { function, configuration, tags, publish } => {
+                self.create_for(function, configuration, tags, publish, by)
             }
             Command::UpdateFunctionConfiguration { function, change, revision } => {
                 self.update_configuration(&function, change, revision)
             }
-            Command::UpdateFunctionCode { function, code, revision } => {
-                self.update_code(&function, code, revision)
+            Command::UpdateFunctionCode { function, code, revision, publish } => {
+                self.update_code(&function, code, revision, publish)
             }
             Command::PublishVersion { function, revision } => self.publish(&function, revision),
             Command::TagResource { function, tags } => self.tag(&function, tags),
+            Command::UntagResource { function, keys } => self.untag(&function, &keys),
             Command::DeleteFunction { function, version } => self.delete(function, version),
             Command::Invoke(version) => self.invoke(&version),
             Command::DeleteNetworkInterface(eni) => self.delete_by_hand(&eni),
@@ -233,6 +240,19 @@ impl Lifecycle {
         self.timers.next()
     }
 
+    /// Takes other delays. What is idle or empty counts from when it became so; what is being made or
+    /// deleted is due when it was.
+    pub fn set_delays(&mut self, delays: Delays) {
+        if delays == self.delays {
+            return;
+        }
+        for set in self.sets.values() {
+            self.timers.clear_all(set, &self.delays);
+            self.timers.set_all(set, &delays);
+        }
+        self.delays = delays;
+    }
+
     /// The moment up to which everything is done.
     #[must_use]
     pub const fn now(&self) -> Time {
@@ -242,6 +262,12 @@ impl Lifecycle {
     /// Takes what has come of the inputs.
     pub fn take_output(&mut self) -> Output {
         std::mem::take(&mut self.output)
+    }
+
+    /// How long it takes for what it does.
+    #[must_use]
+    pub const fn delays(&self) -> Delays {
+        self.delays
     }
 
     /// All functions, by account and name.
@@ -271,6 +297,24 @@ impl Lifecycle {
     pub fn eni(&self, id: &ResourceId) -> Option<(&EniSet, u32)> {
         let (key, ordinal) = self.by_id.get(id)?;
         Some((self.sets.get(key)?, *ordinal))
+    }
+
+    /// What a role permits, if there is one of this name.
+    #[must_use]
+    pub fn role(&self, name: &RoleName) -> Option<&BTreeSet<Permission>> {
+        self.roles.0.get(name)
+    }
+
+    /// What has come of the inputs and was not taken yet.
+    #[must_use]
+    pub const fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// The VPC of a subnet.
+    #[must_use]
+    pub fn vpc_of(&self, subnet: &ResourceId) -> Option<&ResourceId> {
+        self.places.vpc_of(subnet)
     }
 
     /// The zones that have failed.

@@ -27,10 +27,13 @@ use crate::{
     address_pool::{AddressPool, router},
     addresses::Addresses,
     endpoints,
+    environments::{Environment, Environments},
     error::PlanError,
-    host::{HostPlan, HostsFiles, Private},
+    host::{HostPlan, HostsFiles, Names, Private},
     hyperplane,
-    lifecycle::{Configuration, DeclarationError, EniSet, FunctionName, Key, Lifecycle, VpcConfig},
+    lifecycle::{
+        Configuration, DeclarationError, Delays, EniSet, FunctionName, Key, Lifecycle, VpcConfig,
+    },
     memory::Memory,
 };
 
@@ -46,6 +49,8 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// How many ids of attachments were given out, in this plan and those before it.
     pub issued: u32,
+    /// What the hosts can call by name.
+    pub names: Names,
     /// All functions, the API's too, and their ENIs, which are among `enis`. What it has to say of
     /// how it came from one plan to the next includes changes of the inventory; those are among the
     /// [`changes`](fn@crate::changes) between the plans.
@@ -60,7 +65,23 @@ impl Plan {
         let functions = lifecycle.sets().flat_map(EniSet::inventory);
         let enis = others.cloned().chain(functions).collect();
         let (attachments, hosts) = (self.attachments.clone(), self.hosts.clone());
-        Self { enis, attachments, hosts, issued: self.issued, lifecycle }
+        let names = self.names.clone();
+        Self { enis, attachments, hosts, issued: self.issued, names, lifecycle }
+    }
+
+    /// The plan with the environments that come and go among its attachments, for
+    /// [`changes`](fn@crate::changes): how they are to be set up is [told apart](Self::environment).
+    #[must_use]
+    pub fn with_environments(mut self, environments: &Environments) -> Self {
+        self.attachments.extend(environments.iter().map(|it| it.attachment.clone()));
+        self
+    }
+
+    /// How an environment that comes and goes is to be set up.
+    #[must_use]
+    pub fn environment(&self, environment: &Environment) -> HostPlan {
+        let names = self.names.seen_from(environment.subnet.as_ref());
+        HostPlan::environment(environment.attachment.name.clone(), names)
     }
 
     /// The host at the attachment of this name. `function/api` is its first environment.
@@ -315,6 +336,7 @@ impl Planner<'_> {
         }
         let places = self.addresses.places();
         let lifecycle = &mut self.plan.lifecycle;
+        lifecycle.set_delays(Delays::of(&topology.settings));
         lifecycle
             .declare(places, homeless, &declared)
             .map_err(|error| in_words(topology, error))?;
@@ -340,6 +362,7 @@ impl Planner<'_> {
     fn attach(&mut self) {
         let topology = self.topology;
         let hosts = HostsFiles::new(topology, &self.private);
+        self.plan.names = hosts.names(topology);
         let placements: Vec<_> =
             topology.functions.values().map(|function| self.placements(function)).collect();
         let lifecycle = &self.plan.lifecycle;
@@ -355,7 +378,7 @@ impl Planner<'_> {
                 // Every ENI of the key serves it; one is enough to name the key.
                 let key = hyperplane::key(topology, function, subnet);
                 let set = lifecycle.set(&key);
-                let eni = set.and_then(|set| set.enis.values().find(|eni| eni.is_there()));
+                let eni = set.and_then(|set| set.enis.values().find(|eni| eni.is_in_use()));
                 let Some(eni) = eni.map(|eni| eni.id.clone()) else { continue };
                 add(
                     Host::Environment { function: function.name.clone(), enis: vec![eni] },

@@ -150,6 +150,12 @@ impl Drop for Fleet {
 }
 
 impl Ports {
+    /// Those of a daemon without workers: whoever changes them is not waited for.
+    #[cfg(test)]
+    pub(crate) fn of_no_worker() -> Self {
+        Self(mpsc::unbounded_channel().0)
+    }
+
     /// Makes every worker write packets for the port's attachment to it. Returns when all of them
     /// do; `replaced` is closed some time later.
     pub(crate) async fn attach(&self, port: Arc<Port>, replaced: Option<Arc<Port>>) {

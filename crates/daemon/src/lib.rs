@@ -5,9 +5,10 @@
 //! - **workers** (`worker`) move packets. They wait in `epoll`, never on a lock that is held across
 //!   a system call, and know nothing of files, names or JSON.
 //! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
-//!   `registry`), questions are answered over `control.sock` (`api`), drops are collected (`drops`),
-//!   functions and their ENIs live (`functions`), another topology takes the place of the one in force
-//!   (`reload`).
+//!   `registry`), environments of functions one by one (`environments`), questions are answered over
+//!   `control.sock` (`api`), drops are collected (`drops`), functions and their ENIs live (`functions`), another topology takes the place of the one in force
+//!   (`reload`). What functions are is in a file before it is true (`store`), so that the next daemon
+//!   goes on with it (`start`).
 //!   Whatever waits in the kernel goes to tokio's threads for that.
 //!
 //! From the control side to the workers lead bounded inboxes (`fleet`), from the workers back a
@@ -19,21 +20,28 @@
 
 mod api;
 mod clock;
+#[cfg(all(test, debug_assertions))]
+mod deaths;
 mod drops;
+mod environments;
 mod error;
+mod fail_point;
 mod fleet;
 mod functions;
 mod history;
+mod hosts;
 mod network;
 mod options;
 mod registry;
 mod reload;
 mod runtime_dir;
 mod session;
+mod start;
+mod store;
 mod supervisor;
 mod worker;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
@@ -56,6 +64,7 @@ use crate::{
     registry::Registry,
     reload::{Reloader, Stamp},
     runtime_dir::RuntimeDir,
+    start::Begun,
 };
 
 /// How long answers that are being written may take when the daemon ends.
@@ -71,6 +80,8 @@ pub struct Ready {
     pub attach_socket: PathBuf,
     /// Where questions are answered.
     pub control_socket: PathBuf,
+    /// Where AWS's APIs are served over TCP.
+    pub lambda_api: Option<SocketAddr>,
     /// Packet threads.
     pub workers: usize,
     /// Hosts in the topology.
@@ -134,9 +145,14 @@ async fn serve(
 ) -> Result<(), Error> {
     // Before it is read: what changes after that is another version.
     let stamp = Stamp::of(&options.topology).await;
-    let (topology, mut plan) = load(options)?;
+    let topology = load(options)?;
     raise_descriptor_limit();
+    let port = match options.lambda_api {
+        Some(address) => Some(api::listen(address).await?),
+        None => None,
+    };
     let directory = RuntimeDir::take(&options.runtime_dir)?;
+    let Begun { mut plan, store } = start::begin(options, &directory, &topology)?;
     let workers = match options.workers {
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -150,13 +166,20 @@ async fn serve(
     let ready = Ready {
         attach_socket: directory.attach_socket(),
         control_socket: directory.control_socket(),
+        lambda_api: port.as_ref().and_then(|port| port.local_addr().ok()),
         workers,
         hosts: plan.attachments.len(),
     };
     let lifecycle = std::mem::take(&mut plan.lifecycle);
-    let functions = Arc::new(Functions::new(Arc::clone(&engine), Arc::clone(&clock), lifecycle));
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
+    let functions = Arc::new(Functions::new(
+        Arc::clone(&engine),
+        Arc::clone(&clock),
+        Arc::clone(&registry),
+        lifecycle,
+        store,
+    ));
     let reloader = Arc::new(Reloader::new(
         Arc::clone(&engine),
         Arc::clone(&registry),
@@ -183,12 +206,13 @@ async fn serve(
         workers,
         device = %options.device,
         hosts = ready.hosts,
+        lambda_api = ready.lambda_api.map(tracing::field::display),
         runtime_dir = %options.runtime_dir.display(),
         "ready"
     );
     tokio::select! {
-        ended = api::serve(control, running) => ended,
-        ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,
+        ended = api::serve(control, port, running) => ended,
+        ended = session::serve(attach, Arc::clone(&functions), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},
         never = reload::watch(reloader, stamp), if options.watch => match never {},
@@ -208,16 +232,12 @@ async fn trim_forever(engine: &Engine, clock: &Clock) {
     }
 }
 
-fn load(options: &Options) -> Result<(Topology, Plan), Error> {
+fn load(options: &Options) -> Result<Topology, Error> {
     let loaded = viaduct_config_plane::load_file(&options.topology)?;
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);
     }
-    let plan = viaduct_control_plane::plan(&loaded.topology).map_err(|source| Error::Plan {
-        path: options.topology.clone(),
-        source: Box::new(source),
-    })?;
-    Ok((loaded.topology, plan))
+    Ok(loaded.topology)
 }
 
 fn start_engine(options: &Options, topology: &Topology, plan: &Plan) -> Result<Engine, Error> {

@@ -49,26 +49,21 @@ impl Network {
         self.by_id.get(&id).map(|index| &self.plan.hosts[*index])
     }
 
-    /// What an attachment is called; its number, if there is none any more.
-    pub(crate) fn name(&self, id: AttachmentId) -> String {
-        self.attachment(id).map_or_else(|| id.to_string(), |attachment| attachment.name.clone())
+    /// The attachment of this name. `function/api` is its first environment.
+    pub(crate) fn find(&self, name: &str) -> Option<(&Attachment, &HostPlan)> {
+        let index = self.by_name.get(name).or_else(|| self.by_name.get(&format!("{name}/1")))?;
+        Some((&self.plan.attachments[*index], &self.plan.hosts[*index]))
     }
 
-    /// The attachment of this name. `function/api` is its first environment.
-    pub(crate) fn find(&self, name: &str) -> Result<(&Attachment, &HostPlan), Refusal> {
-        let index = self.by_name.get(name).or_else(|| self.by_name.get(&format!("{name}/1")));
-        match index {
-            Some(index) => Ok((&self.plan.attachments[*index], &self.plan.hosts[*index])),
-            None => {
-                let names = self.by_name.keys().map(String::as_str);
-                let help = match suggest(name, names) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "`viaduct get attachments` lists what there is".to_owned(),
-                };
-                let message = format!("the topology has no host `{name}`; {help}");
-                Err(Refusal::new(RefusalReason::UnknownAttachment, message))
-            }
-        }
+    /// That nobody has this name, and who may have been meant.
+    pub(crate) fn unknown(&self, name: &str) -> Refusal {
+        let names = self.by_name.keys().map(String::as_str);
+        let help = match suggest(name, names) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "`viaduct get attachments` lists what there is".to_owned(),
+        };
+        let message = format!("the topology has no host `{name}`; {help}");
+        Refusal::new(RefusalReason::UnknownAttachment, message)
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! # Theory of operation
 //!
+//! There can be the hosts of the network in force, and the environments of functions that come and go
+//! ([`environments`](crate::environments)).
+//!
 //! An attachment is detached, attached or reconnecting. It is attached by an offer on a session (a
 //! connection to `attach.sock`), and lives as long as that session. When the session ends, the
 //! attachment reconnects for [`Options::grace`](crate::Options::grace): its queue stays in use, so
@@ -15,19 +18,20 @@
 //! | attached | end of the session | reconnecting |
 //! | attached, reconnecting | withdrawal, queue gone, settings that cannot be restored | detached |
 //! | reconnecting | end of the grace | detached |
-//! | attached, reconnecting | a reload that removes the host or gives it another address | detached |
+//! | attached, reconnecting | a reload that removes the host or gives it another address, the end of its environment | detached |
 //!
 //! An attachment comes up in three steps: every worker learns to write to it, the engine is told that
 //! it is there, one worker begins to read it. In any other order the answer to its first packet could
 //! meet a worker that does not know it yet. It goes down the other way round.
 //!
-//! An offer can meet a reload that removes its host. Each first writes and then looks, the offer to the
-//! map and then at the network, the reload the other way round, so that one of them sees the other.
+//! An offer can meet a reload that removes its host, or the end of its environment. Each first writes
+//! and then looks, the offer to the map and then at the hosts, whoever removes the host the other way
+//! round, so that one of them sees the other.
 //!
 //! No guard of the map is held across an `await`.
 
 use std::sync::{
-    Arc, PoisonError, RwLock,
+    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -42,6 +46,7 @@ use viaduct_tun::{
 
 use crate::{
     fleet::Ports,
+    hosts::Hosts,
     network::{Network, set_up_alike},
     worker::Port,
 };
@@ -65,7 +70,7 @@ pub(crate) struct Session {
 pub(crate) struct Registry {
     engine: Arc<Engine>,
     ports: Ports,
-    network: RwLock<Arc<Network>>,
+    hosts: RwLock<Hosts>,
     /// The kind of device whose queues are taken.
     device: DeviceKind,
     /// What is attached or reconnecting; the others are detached.
@@ -136,7 +141,7 @@ impl Registry {
         Self {
             engine,
             ports,
-            network: RwLock::new(Arc::new(network)),
+            hosts: RwLock::new(Hosts::of(network)),
             device,
             held: DashMap::new(),
             next_serial: AtomicU64::new(1),
@@ -150,12 +155,32 @@ impl Registry {
 
     /// The network in force.
     pub(crate) fn network(&self) -> Arc<Network> {
-        Arc::clone(&self.network.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.hosts().network)
+    }
+
+    /// The hosts that there can be, to be read; nothing may wait meanwhile.
+    pub(crate) fn hosts(&self) -> RwLockReadGuard<'_, Hosts> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to be changed: only by whoever has the turn to change something.
+    pub(crate) fn hosts_mut(&self) -> RwLockWriteGuard<'_, Hosts> {
+        self.hosts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an attachment is called; its number, if there is none any more.
+    pub(crate) fn name(&self, id: AttachmentId) -> String {
+        self.hosts().name(id)
     }
 
     /// What is attached there, or reconnecting.
     pub(crate) fn held(&self, id: AttachmentId) -> Option<Held> {
         self.held.get(&id).map(|held| held.clone())
+    }
+
+    /// Whether something is attached there, or reconnecting.
+    pub(crate) fn is_held(&self, id: AttachmentId) -> bool {
+        self.held.contains_key(&id)
     }
 
     /// How many are attached and reached by packets.
@@ -171,9 +196,7 @@ impl Registry {
         queue: Queue,
         session: &Session,
     ) -> Result<u64, Refusal> {
-        let network = self.network();
-        let (attachment, host) = network.find(name)?;
-        let id = attachment.id;
+        let (id, host) = self.hosts().find(name)?;
         if mtu < SMALLEST_MTU {
             let message = format!("`{name}`: an MTU of {mtu} is below {SMALLEST_MTU}");
             return Err(Refusal::new(RefusalReason::BadMessage, message));
@@ -184,14 +207,14 @@ impl Registry {
         let held = Held { port: Arc::clone(&port), up: false, called, session };
         let replaced = self.hold(id, held)?.map(|held| held.port);
         // Or a reload has passed, and did not find it there yet.
-        let stands = self.network().host(id).is_some_and(|now| set_up_alike(now, host));
+        let stands = self.hosts().host(id).is_some_and(|now| set_up_alike(&now, &host));
         if !stands {
             self.held.remove_if(&id, |_, held| held.port.serial == serial);
             if let Some(replaced) = replaced {
                 self.engine.detached(id);
                 self.ports.detach(replaced).await;
             }
-            let message = format!("the topology has changed, and `{name}` with it: attach it anew");
+            let message = format!("the network has changed, and `{name}` with it: attach it anew");
             return Err(Refusal::new(RefusalReason::UnknownAttachment, message));
         }
         self.ports.attach(Arc::clone(&port), replaced).await;
@@ -217,7 +240,7 @@ impl Registry {
 
     /// Whether an offer on this session would be accepted: asked before the queue is set up.
     pub(crate) fn may_attach(&self, name: &str, session: &Session) -> Result<(), Refusal> {
-        let id = self.network().find(name)?.0.id;
+        let (id, _) = self.hosts().find(name)?;
         match self.held.get(&id) {
             Some(held) => held.may_be_replaced(name, session.id),
             None => Ok(()),
@@ -242,7 +265,7 @@ impl Registry {
 
     /// Ends an attachment that this session holds.
     pub(crate) async fn withdraw(&self, name: &str, session: &Session) -> Result<(), Refusal> {
-        let id = self.network().find(name)?.0.id;
+        let (id, _) = self.hosts().find(name)?;
         let ours = |held: &Held| held.session.as_ref().is_some_and(|of| of.id == session.id);
         match self.held.remove_if(&id, |_, held| ours(held)) {
             Some((_, held)) => {
@@ -291,23 +314,19 @@ impl Registry {
         true
     }
 
-    /// What is attached now and cannot stay when this network comes into force, and why.
-    pub(crate) fn ending(&self, next: &Network) -> Vec<(AttachmentId, DetachReason)> {
-        self.ending_between(&self.network(), next)
+    /// What is attached now and cannot stay when these hosts come into force, and why.
+    pub(crate) fn ending(&self, next: &Hosts) -> Vec<(AttachmentId, DetachReason)> {
+        self.ending_between(&self.hosts(), next)
     }
 
-    fn ending_between(
-        &self,
-        before: &Network,
-        next: &Network,
-    ) -> Vec<(AttachmentId, DetachReason)> {
+    fn ending_between(&self, before: &Hosts, next: &Hosts) -> Vec<(AttachmentId, DetachReason)> {
         self.held
             .iter()
             .filter_map(|held| {
                 let id = *held.key();
                 match (before.host(id), next.host(id)) {
                     (_, None) => Some((id, DetachReason::Removed)),
-                    (Some(before), Some(next)) if !set_up_alike(before, next) => {
+                    (Some(before), Some(next)) if !set_up_alike(&before, &next) => {
                         Some((id, DetachReason::Changed))
                     }
                     _ => None,
@@ -316,25 +335,31 @@ impl Registry {
             .collect()
     }
 
-    /// Answers from this network from now on, and ends the attachments that have no place in it.
-    /// The engine must have it already. Returns their names.
-    pub(crate) async fn install(&self, next: Network) -> Vec<String> {
-        let next = Arc::new(next);
-        let before = self.network();
-        *self.network.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
-        let mut names = Vec::new();
+    /// Answers from these hosts from now on, and ends the attachments that have no place among them.
+    /// The engine must have them already. Returns their names.
+    pub(crate) async fn install(&self, next: Hosts) -> Vec<String> {
+        let (names, ended) = {
+            let mut hosts = self.hosts_mut();
+            let before = std::mem::replace(&mut *hosts, next);
+            let ended = self.ending_between(&before, &hosts);
+            (ended.iter().map(|(id, _)| before.name(*id)).collect(), ended)
+        };
+        self.end(ended).await;
+        names
+    }
+
+    /// Ends attachments whose hosts are there no more, and tells their holders.
+    pub(crate) async fn end(&self, ended: Vec<(AttachmentId, DetachReason)>) {
         let mut detaching = JoinSet::new();
-        for (id, reason) in self.ending_between(&before, &next) {
+        for (id, reason) in ended {
             let Some((_, held)) = self.held.remove(&id) else { continue };
             held.tell(reason);
             self.engine.detached(id);
-            names.push(before.name(id));
             // Each waits for all workers: all of them together.
             let ports = self.ports.clone();
             detaching.spawn(async move { ports.detach(held.port).await });
         }
         while detaching.join_next().await.is_some() {}
-        names
     }
 
     async fn detach(&self, held: Held) {

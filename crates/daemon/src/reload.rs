@@ -8,9 +8,12 @@
 //! 1. The text is loaded and checked, and planned after the plan in force, with the functions and
 //!    ENIs as they are by now; they wait until the reload is over. Anything wrong with it
 //!    ends the reload here, and nothing has changed.
-//! 2. The engine takes policy and inventory at one moment ([`Engine::reload`]). From then on every
+//! 2. What becomes of the functions is written to the state file. From then on the next daemon goes on
+//!    from there, should this one die.
+//! 3. The engine takes policy and inventory at one moment ([`Engine::reload`]). From then on every
 //!    packet is judged by the new topology.
-//! 3. The registry answers from the new network, and hosts that are gone, or are to have another
+//!    Environments of functions made over the API stay, and keep their connections where they can.
+//! 4. The registry answers from the new network, and hosts that are gone, or are to have another
 //!    address, are detached: their holders are told why.
 //!
 //! New hosts are known to the engine before they can be attached, and old ones unknown to it before
@@ -28,17 +31,23 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use viaduct_config_plane::{LoadError, Loaded};
-use viaduct_control_plane::{changes, lifecycle::Lifecycle, plan_after};
+use viaduct_control_plane::{
+    changes, environments::Environments, lifecycle::Lifecycle, plan_after,
+};
 use viaduct_dataplane::Engine;
 use viaduct_topology::{diff::Difference, inventory::Change};
 
 use crate::{
-    clock::Clock, error::Error, functions::Functions, network::Network, registry::Registry,
+    clock::Clock, error::Error, functions::Functions, hosts::Hosts, network::Network,
+    registry::Registry,
 };
 
 /// How often a watched file is looked at. It is read when it was the same twice, so that one that
 /// is being written is not read half.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a thread that panics did not do.
+const FINISH: &str = "finish a reload";
 
 /// Carries reloads out, one at a time.
 #[derive(Debug)]
@@ -74,7 +83,7 @@ pub(crate) struct Report {
 
 /// A topology that can take the place of the one in force.
 struct Prepared {
-    network: Network,
+    hosts: Hosts,
     lifecycle: Lifecycle,
     changes: Vec<Change>,
     differences: Vec<Difference>,
@@ -93,34 +102,51 @@ impl Reloader {
     }
 
     /// Puts a topology in force, or says what that would do.
-    pub(crate) async fn apply(&self, source: Source, dry_run: bool) -> Result<Report, Error> {
-        let _turn = self.functions.turn().await;
-        self.functions.look();
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        source: Source,
+        dry_run: bool,
+    ) -> Result<Report, Error> {
+        let this = Arc::clone(self);
+        // On a task of its own: whoever asks may go away, and half a reload is none.
+        let applied = tokio::spawn(async move { this.carry_out(source, dry_run).await });
+        applied.await.map_err(Error::thread(FINISH))?
+    }
+
+    async fn carry_out(&self, source: Source, dry_run: bool) -> Result<Report, Error> {
+        let _turn = self.functions.look(self.functions.turn().await).await?;
         let before = self.registry.network();
+        let environments = self.registry.hosts().environments.clone();
         let lifecycle = self.functions.machine().clone();
-        let Prepared { network, lifecycle, changes, differences, warnings } =
-            at_leisure(move || prepare(&before, lifecycle, source)).await??;
+        let Prepared { hosts, lifecycle, changes, differences, warnings } =
+            at_leisure(move || prepare(&before, environments, lifecycle, source)).await??;
         if dry_run {
             let generation = self.engine.generation();
-            let present = self.registry.network();
-            let ending = self.registry.ending(&network).into_iter();
+            let ending = self.registry.ending(&hosts).into_iter();
+            let present = self.registry.hosts();
             let detached = ending.map(|(id, _)| present.name(id)).collect();
             return Ok(Report { generation, differences, detached, warnings });
         }
+        self.functions.prepare(&lifecycle).await?;
         let (engine, now) = (Arc::clone(&self.engine), self.clock.now());
-        let (generation, network) = at_leisure(move || {
-            let reloaded = engine.reload(&network.topology, &changes, now);
-            reloaded.map(|generation| (generation, network)).map_err(Box::new)
-        })
-        .await?
-        .map_err(|source| Error::Engine { path: self.file.clone(), source })?;
+        let reloaded = at_leisure(move || {
+            let reloaded = engine.reload(&hosts.network.topology, &changes, now);
+            reloaded.map(|generation| (generation, hosts)).map_err(Box::new)
+        });
+        let (generation, hosts) = match reloaded.await? {
+            Ok(reloaded) => reloaded,
+            Err(source) => {
+                self.functions.keep(&lifecycle).await?;
+                return Err(Error::Engine { path: self.file.clone(), source });
+            }
+        };
         self.functions.install(lifecycle);
-        let detached = self.registry.install(network).await;
+        let detached = self.registry.install(hosts).await;
         Ok(Report { generation, differences, detached, warnings })
     }
 
     /// Reads the daemon's own file again. What comes of it is for the log: nobody waits for it.
-    async fn reread(&self, why: &'static str) {
+    async fn reread(self: &Arc<Self>, why: &'static str) {
         let file = self.file.display().to_string();
         match self.apply(Source::File(self.file.clone()), false).await {
             Ok(report) => {
@@ -196,7 +222,12 @@ impl Stamp {
     }
 }
 
-fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Prepared, Error> {
+fn prepare(
+    before: &Network,
+    mut environments: Environments,
+    lifecycle: Lifecycle,
+    source: Source,
+) -> Result<Prepared, Error> {
     let (file, loaded) = match source {
         Source::File(path) => {
             let loaded = viaduct_config_plane::load_file(&path)?;
@@ -208,15 +239,21 @@ fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Pre
         }
     };
     let Loaded { topology, warnings } = loaded;
-    let present = before.plan.with_lifecycle(lifecycle);
+    let mut present = before.plan.with_lifecycle(lifecycle);
+    present.issued = environments.issued();
     let mut plan = plan_after(&present, &topology)
         .map_err(|source| Error::Plan { path: file.clone(), source: Box::new(source) })?;
+    let present = present.with_environments(&environments);
+    for step in environments.all_steps(&plan.lifecycle) {
+        environments.take(step);
+    }
+    environments.issue_after(plan.issued);
     Ok(Prepared {
-        changes: changes(&present, &plan),
+        changes: changes(&present, &plan.clone().with_environments(&environments)),
         differences: topology.difference(&before.topology),
         warnings: if warnings.is_empty() { String::new() } else { warnings.to_string() },
         lifecycle: std::mem::take(&mut plan.lifecycle),
-        network: Network::new(file, topology, plan),
+        hosts: Hosts { network: Arc::new(Network::new(file, topology, plan)), environments },
     })
 }
 
@@ -224,8 +261,5 @@ fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Pre
 async fn at_leisure<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::System {
-        what: "finish a reload",
-        source: std::io::Error::other(error),
-    })
+    tokio::task::spawn_blocking(work).await.map_err(Error::thread(FINISH))
 }

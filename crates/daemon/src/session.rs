@@ -20,6 +20,7 @@ use viaduct_tun::{
 
 use crate::{
     error::Error,
+    functions::Functions,
     registry::{Refusal, Registry, Session, SessionId},
 };
 
@@ -35,7 +36,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Accepts connections until it is dropped.
 pub(crate) async fn serve(
     listener: Listener,
-    registry: Arc<Registry>,
+    functions: Arc<Functions>,
     grace: Duration,
 ) -> Result<(), Error> {
     #[expect(deprecated, reason = "its successor is unsafe; see `Line`")]
@@ -66,17 +67,17 @@ pub(crate) async fn serve(
             tracing::warn!(most = MOST_SESSIONS, "too many connections to the hand-over socket");
             continue;
         };
-        let registry = Arc::clone(&registry);
+        let functions = Arc::clone(&functions);
         tokio::spawn(async move {
             let peer = connection.peer().map(|peer| peer.pid);
             tracing::debug!(session = id.0, peer, "a helper has connected");
-            match conversation(connection, &registry, id).await {
+            match conversation(connection, &functions, id).await {
                 Ok(()) => tracing::debug!(session = id.0, "a helper has gone"),
                 Err(error) => {
                     tracing::warn!(session = id.0, peer, %error, "a helper was sent away");
                 }
             }
-            end(&registry, id, grace).await;
+            end(functions.registry(), id, grace).await;
             drop(place);
         });
     }
@@ -92,7 +93,7 @@ async fn end(registry: &Registry, id: SessionId, grace: Duration) {
     tokio::time::sleep(grace).await;
     for port in left {
         if registry.grace_ended(&port).await {
-            let name = registry.network().name(port.attachment);
+            let name = registry.name(port.attachment);
             tracing::info!(name, "detached: its helper did not come back");
         }
     }
@@ -115,7 +116,7 @@ enum Failure {
 
 async fn conversation(
     connection: Connection,
-    registry: &Registry,
+    functions: &Arc<Functions>,
     id: SessionId,
 ) -> Result<(), Failure> {
     let line = Line::new(connection)?;
@@ -141,27 +142,28 @@ async fn conversation(
             }
         };
         match request {
-            Ok(request) => line.send(&answer_to(request, registry, &session).await).await?,
+            Ok(request) => line.send(&answer_to(request, functions, &session).await).await?,
             Err(HandoverError::Closed) => return Ok(()),
             Err(error) => return line.send_away(error.into()).await,
         }
     }
 }
 
-async fn answer_to(request: Incoming, registry: &Registry, session: &Session) -> Reply {
+async fn answer_to(request: Incoming, functions: &Arc<Functions>, session: &Session) -> Reply {
+    let registry = functions.registry();
     match request {
         Incoming::Hello { .. } => Reply::Refused {
             name: None,
             reason: RefusalReason::BadMessage,
             message: "hello was said before".to_owned(),
         },
-        Incoming::Describe { name } => match registry.network().find(&name) {
-            Ok((_, plan)) => Reply::Plan(plan_for(&name, plan, registry.device())),
+        Incoming::Describe { name } => match functions.host(&name).await {
+            Ok((_, plan)) => Reply::Plan(plan_for(&name, &plan, registry.device())),
             Err(refusal) => refused(name, refusal),
         },
         Incoming::Offer { offer, queue } => {
             let Offer { name, mtu, token: _ } = offer;
-            match attach(registry, &name, mtu, queue, session).await {
+            match attach(functions, &name, mtu, queue, session).await {
                 Ok(queue_id) => {
                     tracing::info!(name, queue_id, mtu, "attached");
                     Reply::Attached { name, queue_id }
@@ -183,12 +185,14 @@ async fn answer_to(request: Incoming, registry: &Registry, session: &Session) ->
 }
 
 async fn attach(
-    registry: &Registry,
+    functions: &Arc<Functions>,
     name: &str,
     mtu: u16,
     queue: std::os::fd::OwnedFd,
     session: &Session,
 ) -> Result<u64, Refusal> {
+    let registry = functions.registry();
+    functions.host(name).await?;
     registry.may_attach(name, session)?;
     // Setting a queue up waits for the kernel's RTNL lock, and closing a refused one for more.
     let device = registry.device();

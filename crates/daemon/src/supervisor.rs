@@ -70,5 +70,5 @@ async fn restore(registry: &Registry, attachment: AttachmentId, serial: u64) {
 }
 
 fn name(registry: &Registry, attachment: AttachmentId) -> String {
-    registry.network().name(attachment)
+    registry.name(attachment)
 }

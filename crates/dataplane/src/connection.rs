@@ -323,6 +323,11 @@ impl<P> Connection<P> {
         self.last_seen + self.timeouts.of(self.phase())
     }
 
+    /// Has its time be over, whatever passes of it meanwhile.
+    pub fn cut(&mut self) {
+        self.timeouts = Timeouts::alike(0);
+    }
+
     /// Whether its time is over. NAT-10: at 350 s idle it is, one millisecond before it is not.
     #[must_use]
     pub fn is_expired(&self, now: Moment) -> bool {

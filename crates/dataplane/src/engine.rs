@@ -50,7 +50,7 @@ use viaduct_wire::{Flow, Frame, L4, Malformed, icmp::IcmpErrorKind};
 
 use self::adjust::{Adjustment, Identifications};
 pub(crate) use self::answer::ErrorBudget;
-pub use self::view::{ConnectionInfo, EniInfo, Usage};
+pub use self::view::{ConnectionInfo, EniInfo, EniLoad, Usage};
 use crate::{
     connection::{Connection, ConnectionId, Connections, Direction, Key, Lookup},
     counters::{CounterRegistry, Counters},

@@ -306,7 +306,7 @@ fn find_sender<'a>(
                 Place::Environment { enis, .. } => (
                     Component::Function,
                     ENVIRONMENT_ADDRESS,
-                    Origin::Environment(view.enis(*enis)),
+                    Origin::Environment(view.enis(*enis), &[]),
                 ),
                 Place::Instance(interface) => {
                     (Component::Instance, interface.ip, Origin::Instance(interface))
@@ -326,7 +326,7 @@ fn find_sender<'a>(
                 name: name.clone(),
                 component: Component::Function,
                 address: ENVIRONMENT_ADDRESS,
-                origin: Origin::Environment(std::slice::from_ref(interface)),
+                origin: Origin::Environment(std::slice::from_ref(interface), &[]),
             })
         }
     }

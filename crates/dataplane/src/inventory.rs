@@ -72,7 +72,8 @@ pub struct Interface {
     pub source_ports: PortRange,
     /// The ports it gives to the connections it translates; none for an instance.
     pub ports: Option<Arc<PortTable>>,
-    /// Whether it takes no new connections, and goes when those it has are over (NAT-07).
+    /// Whether it takes no new connections, as long as another of its kind does: it is about to go
+    /// (NAT-07, LAM-07, LAM-08).
     pub draining: bool,
     /// The instance's attachment, once there is one. Interfaces of functions and NAT gateways have
     /// none: nothing is delivered to them.
@@ -165,6 +166,9 @@ pub enum Place {
         function: String,
         /// Its ENIs.
         enis: EniSet,
+        /// Those behind which it stood before in the same VPC: the connections that it has there go
+        /// on as long as the ENIs do (LAM-49).
+        former: Box<[EniSet]>,
     },
     /// Behind an instance's interface.
     Instance(Arc<Interface>),
@@ -254,12 +258,13 @@ impl Inventory {
             .cloned()
             .ok_or_else(|| InventoryError::UnknownEni(eni.id.clone()))?;
         let ports = old.ports.clone();
-        let new = self.interface(
+        let mut new = self.interface(
             eni,
             old.attachment,
             |limits| ports.unwrap_or_else(|| Arc::new(PortTable::new(limits))),
             settings,
         )?;
+        new.draining = old.draining;
         tables.replace_interface(&old, Arc::new(new))
     }
 
@@ -270,6 +275,15 @@ impl Inventory {
     /// When no interface has this id, or attachments still need it.
     pub fn remove_eni(&self, id: &ResourceId) -> Result<(), InventoryError> {
         self.change_one(|tables| tables.remove_interface(id))
+    }
+
+    /// Has an interface take no new connections.
+    ///
+    /// # Errors
+    ///
+    /// When no interface has this id, or it is none that another can stand in for.
+    pub fn drain_eni(&self, id: &ResourceId, now: Moment) -> Result<(), InventoryError> {
+        self.change_one(|tables| tables.drain_interface(id, now + DRAIN))
     }
 
     /// Adds an attachment. The interfaces it names must be there.
@@ -289,6 +303,27 @@ impl Inventory {
     /// When there is none of this identity.
     pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
         self.change_one(|tables| tables.remove_attachment(id))
+    }
+
+    /// Puts environments behind other ENIs, all of them or none, in O(1) each. Returns the ports that
+    /// they can use no longer, because they are of a VPC that they have left; `left` runs at the moment
+    /// of the change if there are such, and must not look at the inventory.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such environment, or an interface it names is missing or of another kind.
+    pub(crate) fn move_environments(
+        &self,
+        moved: &[declared::Attachment],
+        left: impl FnOnce(),
+    ) -> Result<Vec<(AttachmentId, TableId)>, InventoryError> {
+        let _changing = self.changing.lock();
+        let mut tables = self.tables.write();
+        let lost = tables.move_environments(moved)?;
+        if !lost.is_empty() {
+            left();
+        }
+        Ok(lost)
     }
 
     /// Makes all changes at once: whoever looks sees all of them or none. `with` runs at that very
@@ -392,16 +427,16 @@ impl Inventory {
         self.numbers.find(subnet)
     }
 
-    /// The first Hyperplane ENI of a key, whatever the key's ordinal.
+    /// The Hyperplane ENI of a key that new connections use first, whatever the key's ordinal.
     #[must_use]
     pub fn eni_of_key(&self, key: &HyperplaneKey) -> Option<Arc<Interface>> {
-        self.tables.read().set_of_key(key).first().cloned()
+        first_open(self.tables.read().set_of_key(key)).cloned()
     }
 
-    /// The first Hyperplane ENI of a set.
+    /// The Hyperplane ENI of a set that new connections use first.
     #[must_use]
     pub fn first_eni(&self, set: EniSet) -> Option<Arc<Interface>> {
-        self.view().enis(set).first().cloned()
+        first_open(self.view().enis(set)).cloned()
     }
 
     /// The attachment of this identity.
@@ -505,6 +540,11 @@ impl View<'_> {
         self.0.set(set.0)
     }
 
+    /// The ENIs of all keys.
+    pub(crate) fn hyperplane_enis(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.0.hyperplane_enis()
+    }
+
     /// The service's side of an endpoint.
     pub(crate) fn service_side(&self, endpoint: Number<VpcEndpoint>) -> Option<&Arc<Interface>> {
         self.0.service_side(endpoint)
@@ -524,6 +564,11 @@ impl View<'_> {
     pub(crate) fn nat_gateway(&self, gateway: Number<NatGateway>) -> &[Arc<Interface>] {
         self.0.nat_gateway(gateway)
     }
+}
+
+/// The first that takes new connections; where all drain, the first.
+pub(crate) fn first_open(interfaces: &[Arc<Interface>]) -> Option<&Arc<Interface>> {
+    interfaces.iter().find(|it| !it.draining).or_else(|| interfaces.first())
 }
 
 fn ipv4(ip: IpAddr) -> Result<Ipv4Addr, InventoryError> {

@@ -29,7 +29,7 @@ pub mod walk;
 
 pub use consistency::Inconsistency;
 pub use counters::Counters;
-pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo, Usage};
+pub use engine::{ConnectionInfo, Engine, EngineConfig, EniInfo, EniLoad, Usage};
 pub use moment::Moment;
 pub use reassembly::{FragmentLimits, FragmentUsage};
 pub use scratch::Scratch;

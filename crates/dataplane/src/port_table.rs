@@ -182,6 +182,18 @@ impl Shared {
 struct Protocol {
     shared: Arc<Shared>,
     space: Mutex<Option<Box<Space>>>,
+    /// What the space says of its destinations, to be read without its lock.
+    crowded: AtomicU32,
+}
+
+impl Protocol {
+    /// Keeps what is read without the lock up to date. Only for whoever holds it.
+    fn note(&self, space: &Space) {
+        // It hardly ever changes, and others read what lies beside it.
+        if self.crowded.load(Ordering::Relaxed) != space.crowded() {
+            self.crowded.store(space.crowded(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl PortTable {
@@ -302,6 +314,7 @@ impl PortTable {
                 space.give_back(destination, offset, false);
                 return Err(Exhausted::Quota);
             }
+            protocol.note(space);
             offset
         };
         let (address, destination_port) = destination;
@@ -344,6 +357,19 @@ impl PortTable {
         self.shared.in_use.load(Ordering::Relaxed)
     }
 
+    /// Whether it is near what it can carry: it has three quarters of its connections, or one
+    /// destination has three quarters of the ports.
+    #[must_use]
+    pub fn is_near_capacity(&self) -> bool {
+        let full = self
+            .shared
+            .connections
+            .given()
+            .is_some_and(|limit| u64::from(self.in_use()) * 4 >= u64::from(limit) * 3);
+        let protocols = self.protocols.iter().filter_map(OnceLock::get);
+        full || protocols.into_iter().any(|it| it.crowded.load(Ordering::Relaxed) > 0)
+    }
+
     /// What it holds now. Looks at every destination: for people, not for packets.
     #[must_use]
     pub fn usage(&self) -> PortUsage {
@@ -376,7 +402,11 @@ impl PortTable {
     fn protocol(&self, number: u8) -> &Arc<Protocol> {
         let known = PROTOCOLS.iter().position(|known| *known == number);
         self.protocols[known.unwrap_or_default()].get_or_init(|| {
-            Arc::new(Protocol { shared: Arc::clone(&self.shared), space: Mutex::new(None) })
+            Arc::new(Protocol {
+                shared: Arc::clone(&self.shared),
+                space: Mutex::new(None),
+                crowded: AtomicU32::new(0),
+            })
         })
     }
 }
@@ -456,10 +486,11 @@ impl PortLease {
 
     fn give_back(&mut self, closed: bool) {
         let Some(protocol) = self.protocol.take() else { return };
-        let Protocol { shared, space } = &*protocol;
+        let Protocol { shared, space, .. } = &*protocol;
         if let Some(space) = &mut *space.lock() {
             let offset = self.port - first(shared.ports);
             space.give_back((self.address, self.destination_port), offset, closed);
+            protocol.note(space);
         }
         shared.in_use.fetch_sub(1, Ordering::Relaxed);
     }

@@ -149,7 +149,7 @@ pub(crate) fn retrace(
 
 fn origin<'a>(attachment: &'a Attachment, view: &'a View<'_>) -> Origin<'a> {
     match &attachment.place {
-        Place::Environment { enis, .. } => Origin::Environment(view.enis(*enis)),
+        Place::Environment { enis, former, .. } => Origin::Environment(view.enis(*enis), former),
         Place::Instance(interface) => Origin::Instance(interface),
         Place::Internet(ip) => Origin::Internet(*ip),
         Place::Service(service) => Origin::Service(*service),

@@ -277,6 +277,60 @@ fn add_second_eni(net: &Net) {
         .expect("address and id are free");
 }
 
+/// What the function's ENIs carry, and whether they are near capacity.
+fn loads(net: &Net) -> Vec<(u32, bool)> {
+    let mut loads = Vec::new();
+    net.engine.visit_loads(|_, load| loads.push((load.connections, load.near_capacity)));
+    loads
+}
+
+// Conforms: LAM-07
+#[test]
+fn lam_07_an_eni_that_drains_keeps_what_it_has_and_gets_no_more() {
+    let mut crowd = Crowd::new(TOPOLOGY);
+    let (client, server) = (crowd.environments()[0], crowd.instances()[0]);
+    let open = |crowd: &mut Crowd, port| {
+        crowd.open(Protocol::Tcp, (client, port), (server, PORT)).expect("there is room");
+        crowd.connections.last().expect("it was opened").seen.0.to_string()
+    };
+    assert_eq!(open(&mut crowd, 1), ENI);
+    let first = crowd.net.engine.inventory().enis();
+    let first = first.iter().find(|eni| eni.ip.to_string() == ENI).expect("it is there").id.clone();
+    let generation = crowd.net.engine.generation();
+
+    // Alone, it serves on: rather that than refuse.
+    crowd.net.engine.drain_eni(&first, crowd.net.now).expect("it is there");
+    assert_eq!(open(&mut crowd, 2), ENI);
+    add_second_eni(&crowd.net);
+    assert_eq!(open(&mut crowd, 3), SECOND_ENI);
+    crowd.echo();
+    assert_eq!(loads(&crowd.net), [(2, false), (1, false)]);
+    assert_eq!(crowd.net.engine.generation(), generation, "nobody is walked anew for it");
+
+    // Not even when everything is walked anew, and never by itself.
+    crowd.net.reload(&TOPOLOGY.replace("ports: all", "ports: 1-65535"));
+    crowd.net.engine.trim(crowd.net.now);
+    crowd.echo();
+    assert_eq!(loads(&crowd.net), [(2, false), (1, false)]);
+    crowd.net.engine.remove_eni(&first).expect("another is there");
+    assert_eq!(open(&mut crowd, 4), SECOND_ENI);
+    let instance = crowd.net.engine.inventory().enis();
+    let instance = instance.iter().find(|eni| eni.ports.is_none()).expect("an instance's");
+    let refused = crowd.net.engine.drain_eni(&instance.id, crowd.net.now).unwrap_err();
+    assert!(refused.to_string().contains("cannot drain"), "{refused}");
+}
+
+// Conforms: LAM-07, D-11
+#[test]
+fn lam_07_one_destination_makes_an_eni_near_its_capacity() {
+    let mut crowd = Crowd::new(TOPOLOGY);
+    let (clients, servers) = (crowd.environments(), crowd.instances());
+    crowd.open_many(48_383, Protocol::Tcp, &clients, &servers[..1]);
+    assert_eq!(loads(&crowd.net), [(48_383, false)]);
+    crowd.open(Protocol::Tcp, (clients[0], 60_000), (servers[0], PORT)).expect("there is room");
+    assert_eq!(loads(&crowd.net), [(48_384, true)], "of 64,512 ports");
+}
+
 // Conforms: LAM-07, D-11
 #[test]
 fn lam_07_d_11_an_eni_carries_65_000_connections_all_alive_and_the_next_one_the_rest() {

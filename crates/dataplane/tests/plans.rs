@@ -197,7 +197,7 @@ fn held(engine: &Engine) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
     });
     let hosts = inventory.attachments().into_iter().map(|host| {
         let place = match &host.place {
-            Place::Environment { function, enis } => {
+            Place::Environment { function, enis, .. } => {
                 let eni = inventory.first_eni(*enis).expect("an environment has an interface");
                 format!("{function} {:?}", [&eni.id])
             }

@@ -20,8 +20,9 @@ pub enum Change {
     /// An interface that carries other groups, or has another public address or source/destination
     /// check. It keeps its ports.
     ReplaceEni(Eni),
-    /// A NAT gateway's address that takes no new connections, and is removed when those that it has
-    /// had time to end (NAT-07).
+    /// An interface that takes no new connections: those go to the others of its kind. A NAT gateway's
+    /// address is removed when those that it has had time to end (NAT-07), a Hyperplane ENI when it is
+    /// said.
     DrainEni(ResourceId),
     /// An interface that is needed no more.
     RemoveEni(ResourceId),

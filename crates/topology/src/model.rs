@@ -9,7 +9,7 @@ use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
-pub use self::settings::{ConnectionTracking, NatTimeouts, Profile, Settings};
+pub use self::settings::{ConnectionTracking, Lifecycle, NatTimeouts, Profile, Settings};
 use crate::{
     arena::{Arena, Handle},
     id::ResourceId,

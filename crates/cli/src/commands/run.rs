@@ -1,6 +1,6 @@
 //! `viaduct run`: the daemon, in the foreground.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use viaduct_daemon::Options;
@@ -44,6 +44,25 @@ pub(crate) struct Run {
     #[arg(long)]
     watch: bool,
 
+    /// Answer AWS's APIs (Lambda's, and parts of EC2's) on this loopback address too, for clients
+    /// that speak no Unix sockets; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    lambda_api: Option<SocketAddr>,
+
+    /// Where functions and their ENIs are remembered; `state.redb` in the runtime directory, if not
+    /// given. The directory in which sockets go is often emptied at boot: a host of its own wants
+    /// `/var/lib/viaduct/state.redb`
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// Have what is remembered survive the death of the machine too: every command waits for the disk
+    #[arg(long)]
+    sync: bool,
+
+    /// Put aside what is remembered, and begin anew
+    #[arg(long)]
+    forget_state: bool,
+
     /// A process of a lab: claim the lock on standard input first
     #[arg(long, hide = true)]
     lab_child: bool,
@@ -83,6 +102,10 @@ impl Run {
             workers: self.workers,
             connections: self.connections,
             watch: self.watch,
+            lambda_api: self.lambda_api,
+            state: self.state,
+            sync: self.sync,
+            forget_state: self.forget_state,
             ..Options::new(self.file)
         };
         viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;

@@ -49,6 +49,8 @@ objects! {
         "fragment_timeout",
         "connection_tracking",
         "nat",
+        "lifecycle",
+        "lifecycle_scale",
     ];
     CONNECTION_TRACKING "connection_tracking" "the section `connection_tracking`" [
         "tcp_opening_timeout",
@@ -66,6 +68,7 @@ objects! {
         "udp_timeout",
         "icmp_timeout",
     ];
+    LIFECYCLE "lifecycle" "the section `lifecycle`" ["creation", "deletion", "idle", "shrinking"];
     PREFIX_LIST "prefix_list" "a prefix list" ["id", "entries", "max_entries"];
     VPC "vpc" "a VPC" [
         "id",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use viaduct_topology::ResourceId;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 };
 
 /// Who made a function. What a file made, only a file takes away when it is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Owner {
     /// Somebody over the API.
     Api,
@@ -27,6 +28,10 @@ pub enum Command {
         function: FunctionName,
         /// What it is to be.
         configuration: Configuration,
+        /// Its tags.
+        tags: BTreeMap<String, String>,
+        /// Whether it is published as version 1, too.
+        publish: bool,
     },
     /// `UpdateFunctionConfiguration`
     UpdateFunctionConfiguration {
@@ -45,6 +50,8 @@ pub enum Command {
         code: BTreeMap<String, String>,
         /// Only if this is its revision.
         revision: Option<u64>,
+        /// Whether it is published then.
+        publish: bool,
     },
     /// `PublishVersion`: freezes `$LATEST` (LAM-54).
     PublishVersion {
@@ -59,6 +66,13 @@ pub enum Command {
         function: FunctionName,
         /// Tags to set.
         tags: BTreeMap<String, String>,
+    },
+    /// `UntagResource`
+    UntagResource {
+        /// Its name.
+        function: FunctionName,
+        /// Tags to take away; those that it does not have count as taken away.
+        keys: BTreeSet<String>,
     },
     /// `DeleteFunction`: all of it, or one version.
     DeleteFunction {
@@ -87,6 +101,14 @@ pub enum Command {
         /// Whether it is to fail.
         failed: bool,
     },
+}
+
+impl Command {
+    /// The creation of a function without tags, of which nothing is published.
+    #[must_use]
+    pub const fn create(function: FunctionName, configuration: Configuration) -> Self {
+        Self::CreateFunction { function, configuration, tags: BTreeMap::new(), publish: false }
+    }
 }
 
 /// What a command that was carried out has to say.

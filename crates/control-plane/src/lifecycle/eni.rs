@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use serde::{Deserialize, Serialize};
 use viaduct_topology::{
     ResourceId,
     inventory::{self, EniOwner},
@@ -18,7 +19,8 @@ use super::{
 };
 
 /// The ENIs of one key: all of its users use all of them, so they live and end together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EniSet {
     /// What the users have in common.
     pub key: Key,
@@ -26,7 +28,8 @@ pub struct EniSet {
     pub vpc: ResourceId,
     /// By ordinal. INVARIANT: never empty.
     pub enis: BTreeMap<u32, Eni>,
-    /// Functions and versions that use them, or wait for them.
+    /// Functions and versions that use them, or wait for them. Who they are follows from the functions.
+    #[serde(skip)]
     pub users: BTreeSet<VersionId>,
     /// When a user last did something with them.
     pub last_used: Time,
@@ -35,7 +38,8 @@ pub struct EniSet {
 }
 
 /// How far the life of a set of ENIs is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Phase {
     /// It has users.
     InUse,
@@ -54,7 +58,8 @@ pub enum Phase {
 }
 
 /// One Hyperplane ENI.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Eni {
     /// `eni-…`
     pub id: ResourceId,
@@ -71,7 +76,8 @@ pub struct Eni {
 }
 
 /// Whether an ENI is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum EniState {
     /// It is being made.
     Pending {
@@ -82,13 +88,33 @@ pub enum EniState {
     },
     /// It carries connections.
     InUse,
+    /// It carries the connections that it has, and takes no new ones. INVARIANT: its set has users,
+    /// and another ENI that is in use.
+    Draining {
+        /// Since when.
+        since: Time,
+        /// When it goes, whatever it carries; of one that is healthy, when it carries nothing.
+        due: Option<Time>,
+    },
 }
 
 impl Eni {
     /// Whether it is there.
     #[must_use]
     pub const fn is_there(&self) -> bool {
+        !matches!(self.state, EniState::Pending { .. })
+    }
+
+    /// Whether it takes new connections.
+    #[must_use]
+    pub const fn is_in_use(&self) -> bool {
         matches!(self.state, EniState::InUse)
+    }
+
+    /// Whether it is there and takes none.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        matches!(self.state, EniState::Draining { .. })
     }
 
     /// What EC2 shows as its description (LAM-31), the id in the place of a UUID.
@@ -103,7 +129,7 @@ impl EniSet {
     /// are replaced before.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.enis.values().any(Eni::is_there)
+        self.enis.values().any(Eni::is_in_use)
     }
 
     /// Why it cannot be deleted, in words; none if Lambda is about to.

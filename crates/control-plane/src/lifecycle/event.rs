@@ -57,6 +57,13 @@ pub enum Happening {
     },
     /// An ENI is there.
     EniMade(ResourceId),
+    /// An ENI takes no new connections any more, and goes when those that it has are over.
+    EniDraining {
+        /// `eni-…`
+        eni: ResourceId,
+        /// Why.
+        why: &'static str,
+    },
     /// An ENI that a key needs beside those it has cannot be made.
     EniNotMade {
         /// Its key.
@@ -113,6 +120,9 @@ impl fmt::Display for Happening {
                 write!(f, "{eni} ({private_ip}) of {key} is being made until {due}")
             }
             Self::EniMade(eni) => write!(f, "{eni} is made"),
+            Self::EniDraining { eni, why } => {
+                write!(f, "{eni} takes no new connections: {why}")
+            }
             Self::EniNotMade { key, reason } => {
                 write!(f, "no further ENI of {key} can be made: {reason}")
             }

@@ -12,7 +12,7 @@ use super::{
     event::Happening,
     function::Version,
     key::Key,
-    network_interface::zone_failed,
+    network_interface::{UNHEALTHY, zone_failed},
     state::{Reason, State},
     timer::Timer,
 };
@@ -22,6 +22,7 @@ impl Lifecycle {
         match timer {
             Timer::Made(key, ordinal) => self.made(&key, ordinal),
             Timer::Shrink(key, ordinal) => self.shrink(&key, ordinal),
+            Timer::Drained(key, ordinal) => self.take_away(&key, ordinal, UNHEALTHY),
             Timer::Delete(key) => self.end(&key, "it had no user any more"),
             Timer::Idle(key) => self.reclaim(&key),
         }
@@ -46,7 +47,8 @@ impl Lifecycle {
             if first { set.users.iter().cloned().collect() } else { Vec::new() };
         self.tell(Happening::EniMade(id));
         if let Some(replaced) = replaces {
-            self.take_away(key, replaced, "it had failed its health check");
+            let due = self.now.after(self.delays.draining);
+            self.drain(key, replaced, Some(due));
         }
         users.iter().for_each(|user| self.finish(user));
     }
@@ -66,12 +68,12 @@ impl Lifecycle {
     /// An ENI beside others was empty for long enough.
     fn shrink(&mut self, key: &Key, ordinal: u32) {
         let Some(set) = self.sets.get_mut(key) else { return };
-        let there = |(_, eni): &(&u32, &Eni)| eni.is_there();
-        let mut others = set.enis.iter().filter(there).filter(|(other, _)| **other != ordinal);
+        let in_use = |(_, eni): &(&u32, &Eni)| eni.is_in_use();
+        let mut others = set.enis.iter().filter(in_use).filter(|(other, _)| **other != ordinal);
         let first = others.clone().next().is_some_and(|(lowest, _)| *lowest < ordinal);
         let room = others.any(|(_, other)| !other.crowded);
         if first && room && set.phase == Phase::InUse {
-            return self.take_away(key, ordinal, "its load is gone");
+            return self.drain(key, ordinal, None);
         }
         // The dataplane says it again.
         if let Some(eni) = set.enis.get_mut(&ordinal) {

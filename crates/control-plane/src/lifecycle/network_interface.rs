@@ -14,8 +14,15 @@ use super::{
     refusal::Refusal,
     sharing::not_permitted,
     state::{Reason, ReasonCode},
+    time::Time,
     timer::Timer,
 };
+
+/// Why an ENI goes that another has taken the place of (LAM-08).
+pub(super) const UNHEALTHY: &str = "it had failed its health check";
+
+/// Why an ENI goes that was needed under load (LAM-07).
+const NOT_NEEDED: &str = "its load is gone";
 
 impl Lifecycle {
     /// Whether a VPC may have an ENI more in each of these subnets.
@@ -91,6 +98,43 @@ impl Lifecycle {
                 self.make(key, &vpc, &user.function, delay, replaces);
             }
             Err(reason) => self.tell(Happening::EniNotMade { key: key.clone(), reason }),
+        }
+    }
+
+    /// Has an ENI take no new connections, until it goes: empty, or at this moment. Others of its set
+    /// are in use. Where the set has no users, it goes at once.
+    pub(super) fn drain(&mut self, key: &Key, ordinal: u32, due: Option<Time>) {
+        let why = if due.is_some() { UNHEALTHY } else { NOT_NEEDED };
+        let Some(set) = self.sets.get_mut(key) else { return };
+        if set.phase != Phase::InUse {
+            return self.take_away(key, ordinal, why);
+        }
+        self.timers.clear_all(set, &self.delays);
+        if let Some(eni) = set.enis.get_mut(&ordinal) {
+            let since = match eni.state {
+                EniState::Draining { since, .. } => since,
+                _ => {
+                    self.output.changes.push(Change::DrainEni(eni.id.clone()));
+                    self.now
+                }
+            };
+            eni.state = EniState::Draining { since, due };
+            (eni.crowded, eni.empty_since) = (false, None);
+            let what = Happening::EniDraining { eni: eni.id.clone(), why };
+            self.output.events.push(super::Event { at: self.now, what });
+        }
+        self.timers.set_all(set, &self.delays);
+        self.output.sets.insert(key.clone());
+    }
+
+    /// Takes an ENI away that drains, for it carries nothing any more. What was seen at the moment
+    /// at which it began to drain, or before, says nothing: a connection may have come after it.
+    pub(super) fn drained(&mut self, key: &Key, ordinal: u32) {
+        let state = self.sets.get(key).and_then(|set| Some(set.enis.get(&ordinal)?.state));
+        if let Some(EniState::Draining { since, due }) = state
+            && since < self.now
+        {
+            self.take_away(key, ordinal, if due.is_some() { UNHEALTHY } else { NOT_NEEDED });
         }
     }
 

@@ -24,15 +24,18 @@ impl Lifecycle {
                 self.load(&key, ordinal, true, false);
                 self.grow(&key);
             }
-            Report::Empty(_) => self.load(&key, ordinal, false, true),
+            Report::Empty(_) => {
+                self.load(&key, ordinal, false, true);
+                self.drained(&key, ordinal);
+            }
             _ => self.load(&key, ordinal, false, false),
         }
     }
 
-    /// Notes how much an ENI carries.
+    /// Notes how much an ENI carries, if it is in use.
     fn load(&mut self, key: &Key, ordinal: u32, crowded: bool, empty: bool) {
         let Some(set) = self.sets.get_mut(key) else { return };
-        let Some(eni) = set.enis.get_mut(&ordinal).filter(|eni| eni.is_there()) else { return };
+        let Some(eni) = set.enis.get_mut(&ordinal).filter(|eni| eni.is_in_use()) else { return };
         let before = (eni.crowded, eni.empty_since);
         let timer = || Timer::Shrink(key.clone(), ordinal);
         eni.crowded = crowded;
@@ -66,8 +69,8 @@ impl Lifecycle {
     fn replace(&mut self, key: &Key, ordinal: u32) {
         let Some(set) = self.sets.get(key).filter(|set| set.phase == Phase::InUse) else { return };
         let replaces = |state| matches!(state, EniState::Pending { replaces, .. } if replaces == Some(ordinal));
-        let is_there = set.enis.get(&ordinal).is_some_and(super::Eni::is_there);
-        if is_there && !set.enis.values().any(|eni| replaces(eni.state)) {
+        let is_in_use = set.enis.get(&ordinal).is_some_and(super::Eni::is_in_use);
+        if is_in_use && !set.enis.values().any(|eni| replaces(eni.state)) {
             self.make_further(key, Some(ordinal));
         }
     }
@@ -75,5 +78,5 @@ impl Lifecycle {
 
 /// Whether an ENI takes new connections.
 const fn is_free(eni: &super::Eni) -> bool {
-    eni.is_there() && !eni.crowded
+    eni.is_in_use() && !eni.crowded
 }

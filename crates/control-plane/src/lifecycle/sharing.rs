@@ -85,7 +85,11 @@ impl Lifecycle {
             self.timers.clear_all(set, &self.delays);
             set.phase = Phase::Releasing { due, role: role.cloned() };
             self.timers.set_all(set, &self.delays);
-            self.tell(Happening::Released { key, due });
+            // What drains has nobody left to drain for.
+            let draining = set.enis.iter().filter(|(_, eni)| eni.is_draining());
+            let draining: Vec<u32> = draining.map(|(ordinal, _)| *ordinal).collect();
+            self.tell(Happening::Released { key: key.clone(), due });
+            draining.iter().for_each(|it| self.take_away(&key, *it, "its users are gone"));
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Made(Key, u32),
     /// An ENI was empty for long enough.
     Shrink(Key, u32),
+    /// An ENI that drains has had its time.
+    Drained(Key, u32),
     /// A set without users is to be deleted.
     Delete(Key),
     /// A set was idle for long enough.
@@ -72,14 +74,17 @@ fn of_set(set: &EniSet, delays: &Delays) -> impl Iterator<Item = (Time, Timer)> 
         Phase::Stranded { .. } => None,
     };
     let enis = set.enis.iter().flat_map(|(ordinal, eni)| {
-        let made = match eni.state {
+        let state = match eni.state {
             EniState::Pending { due, .. } => Some((due, Timer::Made(key.clone(), *ordinal))),
             EniState::InUse => None,
+            EniState::Draining { due, .. } => {
+                due.map(|due| (due, Timer::Drained(key.clone(), *ordinal)))
+            }
         };
         let empty = eni
             .empty_since
             .map(|since| (since.after(delays.shrinking), Timer::Shrink(key.clone(), *ordinal)));
-        made.into_iter().chain(empty)
+        state.into_iter().chain(empty)
     });
     phase.into_iter().chain(enis)
 }

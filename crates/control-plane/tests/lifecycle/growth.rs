@@ -42,10 +42,63 @@ fn lam_07_the_next_eni_comes_when_all_are_near_capacity() {
     world.pass(299);
     assert_eq!(world.addresses().len(), 3);
     world.pass(1);
+    assert_eq!(world.addresses().len(), 3, "it drains first");
+    assert_eq!(world.open_addresses(), ["10.0.1.4", "10.0.1.6"]);
+    world.report(&Report::Empty(second.clone()));
+    assert_eq!(world.addresses().len(), 3, "it was seen before it drained");
+    world.pass(1);
+    world.report(&Report::Empty(second));
     assert_eq!(world.addresses(), ["10.0.1.4", "10.0.1.6"]);
     world.report(&Report::Empty(first));
     world.pass(601);
-    assert_eq!(world.addresses(), ["10.0.1.4", "10.0.1.6"], "the first stays");
+    assert_eq!(world.open_addresses(), ["10.0.1.4", "10.0.1.6"], "the first stays");
+}
+
+#[test]
+fn an_eni_that_drains_waits_for_its_connections_and_is_no_room_for_others() {
+    let mut world = busy();
+    let first = nth(&world, 0);
+    world.report(&Report::NearCapacity(first.clone()));
+    world.pass(90);
+    let second = nth(&world, 1);
+    world.report(&Report::HasRoom(first.clone()));
+    world.report(&Report::Empty(second.clone()));
+    world.pass(600);
+    // A connection came between the look and the decision.
+    world.pass(1);
+    world.report(&Report::HasRoom(second.clone()));
+    world.report(&Report::Unhealthy(second.clone()));
+    world.pass(100_000);
+    assert_eq!((world.addresses().len(), world.open_addresses()), (2, vec!["10.0.1.4"]));
+    world.report(&Report::NearCapacity(first));
+    world.pass(90);
+    assert_eq!(world.open_addresses(), ["10.0.1.4", "10.0.1.6"], "the next one comes");
+    world.report(&Report::Empty(second));
+    assert_eq!(world.addresses(), ["10.0.1.4", "10.0.1.6"]);
+}
+
+#[test]
+fn what_drains_goes_with_the_last_user() {
+    let mut world = busy();
+    let first = nth(&world, 0);
+    world.report(&Report::Unhealthy(first));
+    world.pass(91);
+    assert_eq!(world.addresses(), ["10.0.1.4", "10.0.1.5"]);
+    world.delete("f");
+    assert_eq!(world.addresses(), ["10.0.1.5"]);
+    world.pass(1200);
+    assert!(world.addresses().is_empty());
+}
+
+#[test]
+fn what_is_replaced_without_users_goes_at_once() {
+    let mut world = busy();
+    let first = nth(&world, 0);
+    world.report(&Report::Unhealthy(first));
+    world.delete("f");
+    world.pass(90);
+    assert_eq!(world.addresses(), ["10.0.1.5"]);
+    assert!(!world.happened("takes no new connections"));
 }
 
 #[test]
@@ -66,7 +119,7 @@ fn an_eni_that_is_used_again_or_needed_does_not_go() {
     world.report(&Report::HasRoom(first));
     world.report(&Report::Empty(second));
     world.pass(600);
-    assert_eq!(world.addresses(), ["10.0.1.4"]);
+    assert_eq!(world.open_addresses(), ["10.0.1.4"]);
 }
 
 #[test]
@@ -100,6 +153,13 @@ fn lam_08_an_unhealthy_eni_is_replaced_by_one_with_another_id_and_address() {
     assert_eq!(world.enis("f", "subnet-a").len(), 2);
     world.pass(89);
     assert_eq!(world.addresses(), ["10.0.1.4"]);
+    world.pass(1);
+    assert_eq!(world.addresses(), ["10.0.1.4", "10.0.1.5"]);
+    assert_eq!(world.open_addresses(), ["10.0.1.5"], "the old one has time to drain");
+    world.report(&Report::HasRoom(first.clone()));
+    world.report(&Report::Unhealthy(first.clone()));
+    world.pass(349);
+    assert_eq!(world.addresses().len(), 2);
     world.pass(1);
     assert_eq!(world.addresses(), ["10.0.1.5"]);
     assert_ne!(nth(&world, 0), first);

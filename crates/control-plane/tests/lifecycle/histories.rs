@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use serde::{Serialize, de::DeserializeOwned};
 use viaduct_control_plane::lifecycle::{
     Answer, Command, Configuration, ConfigurationChange, EniState, FunctionName, Happening,
     Lifecycle, Owner, Permission, Phase, Places, Qualifier, Records, Report, Time, VersionId,
@@ -71,12 +72,19 @@ fn seen(machine: &Lifecycle) -> String {
                 Phase::Releasing { due, .. } => format!("deleted at {}", due.as_millis()),
                 Phase::Stranded { .. } => "stranded".to_owned(),
             };
-            let (due, replaces) = match eni.state {
-                EniState::Pending { due, replaces } => (Some(due.as_millis()), replaces),
-                EniState::InUse => (None, None),
-            };
+            let (mut made, mut replaced, mut draining, mut ends) = (None, None, None, None);
+            match eni.state {
+                EniState::Pending { due, replaces } => {
+                    (made, replaced) = (Some(due.as_millis()), replaces);
+                }
+                EniState::InUse => {}
+                EniState::Draining { since, due } => {
+                    (draining, ends) = (Some(since.as_millis()), due.map(Time::as_millis));
+                }
+            }
             lines += &format!(
-                "{} {} due {due:?} replaces {replaces:?} {} {:?} {users:?} {fate}\n",
+                "{} {} due {made:?} replaces {replaced:?} {} {:?} drains {draining:?} \
+                 until {ends:?} {users:?} {fate}\n",
                 eni.id,
                 eni.private_ip,
                 eni.crowded,
@@ -152,6 +160,8 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
                 role: role(dice),
                 carried: BTreeMap::new(),
             },
+            tags: BTreeMap::new(),
+            publish: dice.percent(20),
         },
         20..35 => Command::UpdateFunctionConfiguration {
             function,
@@ -162,7 +172,12 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
             },
             revision,
         },
-        35..38 => Command::UpdateFunctionCode { function, code: BTreeMap::new(), revision },
+        35..38 => Command::UpdateFunctionCode {
+            function,
+            code: BTreeMap::new(),
+            revision,
+            publish: dice.percent(30),
+        },
         38..46 => Command::PublishVersion { function, revision },
         46..47 => Command::TagResource { function, tags: BTreeMap::new() },
         47..55 => {
@@ -179,9 +194,14 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
             Command::FailZone { zone: dice.one(&["a", "b"]).to_owned(), failed: dice.percent(40) }
         }
         81..83 => return Input::Report(Report::Used(VersionId { function, version })),
-        83..89 => return Input::Report(Report::NearCapacity(eni(dice))),
-        89..91 => return Input::Report(Report::HasRoom(eni(dice))),
-        91..94 => return Input::Report(Report::Empty(eni(dice))),
+        83..87 => return Input::Report(Report::NearCapacity(eni(dice))),
+        87..88 => return Input::Report(Report::HasRoom(eni(dice))),
+        88..94 => {
+            let draining = machine.sets().flat_map(|set| set.enis.values());
+            let draining = draining.filter(|eni| eni.is_draining()).last();
+            let draining = draining.filter(|_| dice.percent(70)).map(|eni| eni.id.clone());
+            return Input::Report(Report::Empty(draining.unwrap_or_else(|| eni(dice))));
+        }
         94..97 => return Input::Report(Report::Unhealthy(eni(dice))),
         _ => return Input::Nothing,
     };
@@ -192,7 +212,7 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
 fn store(
     machine: &mut Lifecycle,
     store: &mut Records,
-    inventory: &mut BTreeMap<String, String>,
+    inventory: &mut BTreeMap<String, (String, bool)>,
     tally: &mut Tally,
 ) {
     let output = machine.take_output();
@@ -205,6 +225,7 @@ fn store(
                 format!("{status} {:?}", reason.as_ref().map(|reason| reason.code))
             }
             Happening::EniDeleted { why, .. } => format!("EniDeleted {why}"),
+            Happening::EniDraining { why, .. } => format!("EniDraining {why}"),
             other => {
                 let text = format!("{other:?}");
                 text.split([' ', '(']).next().unwrap().to_owned()
@@ -235,7 +256,12 @@ fn store(
         match change {
             Change::AddEni(eni) => {
                 let ip = eni.private_ip.to_string();
-                assert!(inventory.insert(eni.id.to_string(), ip).is_none(), "{} twice", eni.id);
+                let new = inventory.insert(eni.id.to_string(), (ip, false)).is_none();
+                assert!(new, "{} twice", eni.id);
+            }
+            Change::DrainEni(id) => {
+                let (_, draining) = inventory.get_mut(id.as_str()).unwrap();
+                assert!(!std::mem::replace(draining, true), "{id} drains already");
             }
             Change::RemoveEni(id) => {
                 assert!(inventory.remove(id.as_str()).is_some(), "{id} is not there");
@@ -244,6 +270,22 @@ fn store(
         }
     }
     assert_eq!(*store, records, "what changed was not all said");
+}
+
+/// Records after a way through text.
+fn written_and_read(records: &Records) -> Records {
+    fn again<T: Serialize + DeserializeOwned>(value: &T) -> T {
+        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+    }
+    let read = Records {
+        functions: records.functions.iter().map(again).collect(),
+        sets: records.sets.iter().map(again).collect(),
+        roles: again(&records.roles),
+        failed_zones: again(&records.failed_zones),
+        now: again(&records.now),
+    };
+    assert_eq!(read, *records);
+    read
 }
 
 fn history(seed: u64, tally: &mut Tally) {
@@ -305,11 +347,14 @@ fn history(seed: u64, tally: &mut Tally) {
             let (one, other) = (naive.seen(), seen(&machine));
             assert!(one == other, "history {seed}\n{}\nmodel\n{one}\nmachine\n{other}", story());
             assert_eq!(naive.inventory(), inventory, "history {seed}");
-            assert_eq!(naive.eni_ids().len(), machine.sets().map(|it| it.enis.len()).sum());
+            assert_eq!(
+                naive.eni_ids().len(),
+                machine.sets().map(|it| it.enis.len()).sum::<usize>()
+            );
         }
         // The process dies now and then; another goes on.
         if dice.percent(5) {
-            machine = Lifecycle::restore(places(), DELAYS, disk.clone()).unwrap();
+            machine = Lifecycle::restore(places(), DELAYS, written_and_read(&disk)).unwrap();
         }
     }
 }
@@ -351,6 +396,9 @@ fn random_histories_end_as_the_naive_model_says() {
         "EniDeleted it had no user any more",
         "EniDeleted it had failed its health check",
         "EniDeleted its load is gone",
+        "EniDeleted its users are gone",
+        "EniDraining it had failed its health check",
+        "EniDraining its load is gone",
         "EniDeleted its zone failed before it was made",
         "InvalidParameterValueException",
         "ResourceNotFoundException",

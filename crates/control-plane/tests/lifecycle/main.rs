@@ -6,10 +6,12 @@
 mod common;
 
 mod dice;
+mod environments;
 mod growth;
 mod histories;
 mod idle;
 mod naive;
+mod records;
 mod release;
 mod scale;
 mod table;

@@ -38,6 +38,7 @@ const CREATION: Time = 90_000;
 const DELETION: Time = 1_200_000;
 const IDLE: Time = 1_209_600_000;
 const SHRINKING: Time = 600_000;
+const DRAINING: Time = 350_000;
 const QUOTA: usize = 8;
 
 /// Its id, its VPC, its zone, the first three numbers of its addresses, and which hosts are free.
@@ -76,6 +77,10 @@ struct Eni {
     replaces: Option<u32>,
     crowded: bool,
     empty_since: Option<Time>,
+    /// Since when it takes no new connections.
+    draining: Option<Time>,
+    /// When it goes then, whatever it carries.
+    ends: Option<Time>,
 }
 
 /// Something in the diary.
@@ -124,8 +129,9 @@ impl Naive {
         naive
     }
 
-    /// Does what is due until then, the earliest first; at one moment, ENIs are made before any goes
-    /// for being empty, those go before others are deleted, and nothing is idle before that.
+    /// Does what is due until then, the earliest first; at one moment, ENIs are made before any drains
+    /// for being empty, then those go that have drained, then others are deleted, and nothing is idle
+    /// before that.
     fn until(&mut self, time: Time) {
         loop {
             let mut due: Vec<(Time, u8, Key, u32)> = Vec::new();
@@ -133,10 +139,11 @@ impl Naive {
                 due.extend(eni.due.map(|at| (at, 0, eni.key.clone(), eni.ordinal)));
                 let empty = eni.empty_since.map(|since| since + SHRINKING);
                 due.extend(empty.map(|at| (at, 1, eni.key.clone(), eni.ordinal)));
+                due.extend(eni.ends.map(|at| (at, 2, eni.key.clone(), eni.ordinal)));
                 if !self.users(&eni.key).is_empty() {
-                    due.push((self.last_used(&eni.key) + IDLE, 3, eni.key.clone(), 0));
+                    due.push((self.last_used(&eni.key) + IDLE, 4, eni.key.clone(), 0));
                 } else if let Some((at, _)) = self.deletion(&eni.key) {
-                    due.push((at, 2, eni.key.clone(), 0));
+                    due.push((at, 3, eni.key.clone(), 0));
                 }
             }
             let Some((at, what, key, ordinal)) = due.into_iter().min().filter(|it| it.0 <= time)
@@ -147,7 +154,8 @@ impl Naive {
             match what {
                 0 => self.made(&key, ordinal),
                 1 => self.empty_for_long(&key, ordinal),
-                2 => self.delete_key(&key),
+                2 => self.enis.retain(|eni| eni.key != key || eni.ordinal != ordinal),
+                3 => self.delete_key(&key),
                 _ => self.idle(&key),
             }
         }
@@ -197,7 +205,7 @@ impl Naive {
     }
 
     fn is_ready(&self, key: &Key) -> bool {
-        self.enis.iter().any(|eni| eni.key == *key && eni.due.is_none())
+        self.enis.iter().any(|eni| eni.key == *key && in_use(eni))
     }
 
     fn version(&mut self, who: &Who) -> Option<&mut Version> {
@@ -219,6 +227,7 @@ impl Naive {
         for key in before {
             if self.users(&key).is_empty() {
                 let (due, role) = (self.now + delay, role.map(str::to_owned));
+                self.enis.retain(|eni| eni.key != key || eni.draining.is_none());
                 self.diary.push(Entry::Left { key, due, role });
             }
         }
@@ -274,6 +283,8 @@ impl Naive {
             replaces,
             crowded: false,
             empty_since: None,
+            draining: None,
+            ends: None,
         });
     }
 
@@ -381,23 +392,37 @@ impl Naive {
         let eni = self.enis.iter_mut().find(|eni| is_it(eni)).unwrap();
         eni.due = None;
         if let Some(replaced) = eni.replaces.take() {
-            self.enis.retain(|eni| eni.key != *key || eni.ordinal != replaced);
+            self.drain(key, replaced, true);
         }
         self.users(key).iter().for_each(|who| self.go_on(who));
+    }
+
+    /// Has an ENI drain: for a time if it is bad, else until it is empty.
+    fn drain(&mut self, key: &Key, ordinal: u32, bad: bool) {
+        let (now, unused) = (self.now, self.users(key).is_empty());
+        let is_it = |eni: &Eni| eni.key == *key && eni.ordinal == ordinal;
+        if unused {
+            return self.enis.retain(|eni| !is_it(eni));
+        }
+        if let Some(eni) = self.enis.iter_mut().find(|eni| is_it(eni)) {
+            eni.draining = eni.draining.or(Some(now));
+            eni.ends = bad.then_some(now + DRAINING);
+            (eni.crowded, eni.empty_since) = (false, None);
+        }
     }
 
     fn empty_for_long(&mut self, key: &Key, ordinal: u32) {
         let others: Vec<&Eni> = self
             .enis
             .iter()
-            .filter(|eni| eni.key == *key && eni.ordinal != ordinal && eni.due.is_none())
+            .filter(|eni| eni.key == *key && eni.ordinal != ordinal && in_use(eni))
             .collect();
         let lower = others.iter().any(|eni| eni.ordinal < ordinal);
         let room = others.iter().any(|eni| !eni.crowded);
         let goes = lower && room && !self.users(key).is_empty();
         let is_it = |eni: &Eni| eni.key == *key && eni.ordinal == ordinal;
         if goes {
-            self.enis.retain(|eni| !is_it(eni));
+            self.drain(key, ordinal, false);
         } else {
             self.enis.iter_mut().find(|eni| is_it(eni)).unwrap().empty_since = None;
         }
@@ -464,27 +489,33 @@ impl Naive {
                 (true, None) => "stranded".to_owned(),
             };
             let id = eni_id(eni);
-            let Eni { address, due, replaces, crowded, empty_since, .. } = eni;
+            let Eni { address, due, replaces, crowded, empty_since, draining, ends, .. } = eni;
             writeln!(
                 seen,
                 "{id} {address} due {due:?} replaces {replaces:?} {crowded} {empty_since:?} \
-                 {users:?} {fate}"
+                 drains {draining:?} until {ends:?} {users:?} {fate}"
             )
             .unwrap();
         }
         seen
     }
 
-    /// The ids and addresses of the ENIs that are there.
-    pub(crate) fn inventory(&self) -> BTreeMap<String, String> {
+    /// The ids and addresses of the ENIs that are there, and whether they drain.
+    pub(crate) fn inventory(&self) -> BTreeMap<String, (String, bool)> {
         let there = self.enis.iter().filter(|eni| eni.due.is_none());
-        there.map(|eni| (eni_id(eni).to_string(), eni.address.clone())).collect()
+        let shown = |eni: &Eni| (eni.address.clone(), eni.draining.is_some());
+        there.map(|eni| (eni_id(eni).to_string(), shown(eni))).collect()
     }
 
     /// The ids of all ENIs, those that are being made included.
     pub(crate) fn eni_ids(&self) -> Vec<ResourceId> {
         self.enis.iter().map(eni_id).collect()
     }
+}
+
+/// Whether an ENI takes new connections.
+fn in_use(eni: &Eni) -> bool {
+    eni.due.is_none() && eni.draining.is_none()
 }
 
 fn eni_id(eni: &Eni) -> ResourceId {

@@ -1,6 +1,10 @@
 //! A machine in a small network, and short words for what is done with it.
 
-use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use viaduct_control_plane::lifecycle::{
     Answer, Command, Configuration, ConfigurationChange, Delays, Eni, EniSet, FunctionName,
@@ -34,6 +38,7 @@ pub(crate) const DELAYS: Delays = Delays {
     deletion: Duration::from_secs(1200),
     idle: Duration::from_secs(1_209_600),
     shrinking: Duration::from_secs(600),
+    draining: Duration::from_secs(350),
 };
 
 pub(crate) fn places() -> Places {
@@ -67,12 +72,20 @@ pub(crate) struct World {
     pub(crate) events: Vec<String>,
     /// What the inventory would have: address by id.
     pub(crate) inventory: BTreeMap<String, String>,
+    /// Those of it that drain.
+    pub(crate) draining: BTreeSet<String>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let machine = Lifecycle::new(places(), DELAYS, Time::ZERO);
-        Self { machine, now: 0, events: Vec::new(), inventory: BTreeMap::new() }
+        Self {
+            machine,
+            now: 0,
+            events: Vec::new(),
+            inventory: BTreeMap::new(),
+            draining: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn time(&self) -> Time {
@@ -114,8 +127,13 @@ impl World {
                     assert!(!self.inventory.values().any(|other| *other == ip), "{ip} twice");
                     assert!(self.inventory.insert(id, ip).is_none(), "added twice");
                 }
+                Change::DrainEni(id) => {
+                    assert!(self.inventory.contains_key(id.as_str()), "not there: {id}");
+                    assert!(self.draining.insert(id.to_string()), "drained twice: {id}");
+                }
                 Change::RemoveEni(id) => {
                     assert!(self.inventory.remove(id.as_str()).is_some(), "not there: {id}");
+                    self.draining.remove(id.as_str());
                 }
                 other => panic!("{other:?}"),
             }
@@ -128,7 +146,7 @@ impl World {
     }
 
     pub(crate) fn create_as(&mut self, name: &str, configuration: Configuration, by: Owner) {
-        let command = Command::CreateFunction { function: function(name), configuration };
+        let command = Command::create(function(name), configuration);
         assert_eq!(self.command_by(command, by), Ok(Answer::Done));
     }
 
@@ -190,7 +208,17 @@ impl World {
 
     /// The addresses in the inventory.
     pub(crate) fn addresses(&self) -> Vec<&str> {
-        let mut addresses: Vec<&str> = self.inventory.values().map(String::as_str).collect();
+        self.addresses_where(|_| true)
+    }
+
+    /// Those of ENIs that take new connections.
+    pub(crate) fn open_addresses(&self) -> Vec<&str> {
+        self.addresses_where(|id| !self.draining.contains(id))
+    }
+
+    fn addresses_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<&str> {
+        let found = self.inventory.iter().filter(|(id, _)| wanted(id));
+        let mut addresses: Vec<&str> = found.map(|(_, address)| address.as_str()).collect();
         addresses.sort_unstable();
         addresses
     }

@@ -64,5 +64,5 @@ fn growth_and_replacement_in_a_failed_zone_wait_for_the_next_report() {
     fail(&mut world, false);
     world.report(&Report::Unhealthy(only));
     world.pass(90);
-    assert_eq!(world.addresses(), ["10.0.1.5"]);
+    assert_eq!(world.open_addresses(), ["10.0.1.5"]);
 }

@@ -43,22 +43,31 @@ pub(super) fn status(running: &Running) -> shapes::Status {
         device: running.registry.device().to_string(),
         attach_socket: running.attach_socket.clone(),
         attachments: AttachmentCount {
-            declared: network.attachments().len(),
+            declared: running.registry.hosts().len(),
             attached: running.registry.attached(),
         },
     }
 }
 
 pub(super) fn functions(running: &Running) -> Vec<shapes::Function> {
-    let network = running.registry.network();
+    let machine = running.functions.machine();
+    let hosts = running.registry.hosts();
+    let network = &hosts.network;
     let topology = &network.topology;
-    let mut stand: HashMap<&str, AttachmentCount> = HashMap::new();
-    for attachment in network.attachments() {
-        let Host::Environment { function, .. } = &attachment.host else { continue };
-        let none = AttachmentCount { declared: 0, attached: 0 };
-        let count = stand.entry(function).or_insert(none);
+    let count = |count: &mut AttachmentCount, attachment: &Attachment| {
         count.declared += 1;
         count.attached += usize::from(state(running, attachment.id).0 == AttachmentState::Attached);
+    };
+    let none = AttachmentCount { declared: 0, attached: 0 };
+    let mut declared: HashMap<&str, AttachmentCount> = HashMap::new();
+    for attachment in network.attachments() {
+        let Host::Environment { function, .. } = &attachment.host else { continue };
+        count(declared.entry(function).or_insert(none), attachment);
+    }
+    let mut others: HashMap<&FunctionName, AttachmentCount> = HashMap::new();
+    for environment in hosts.environments.iter() {
+        let stand = others.entry(&environment.version.function).or_insert(none);
+        count(stand, &environment.attachment);
     }
     // What the file calls them; what it no longer has goes by its id.
     let vpc = |vpc: Handle<Vpc>| topology.vpcs[vpc].name.as_str();
@@ -75,12 +84,15 @@ pub(super) fn functions(running: &Running) -> Vec<shapes::Function> {
     let named = |names: &HashMap<&ResourceId, String>, ids: &[ResourceId]| {
         ids.iter().map(|id| names.get(id).cloned().unwrap_or_else(|| id.to_string())).collect()
     };
-    let machine = running.functions.machine();
     let function = |function: &lifecycle::Function| {
-        let count = AttachmentCount { declared: 0, attached: 0 };
-        let environments = match function.owner {
-            Owner::File => stand.remove(&*function.name.name).unwrap_or(count),
-            Owner::Api => count,
+        let of_file = match function.owner {
+            Owner::File => declared.get(&*function.name.name).copied().unwrap_or(none),
+            Owner::Api => none,
+        };
+        let others = others.get(&function.name).copied().unwrap_or(none);
+        let environments = AttachmentCount {
+            declared: of_file.declared + others.declared,
+            attached: of_file.attached + others.attached,
         };
         let latest = &function.latest;
         let code = |reason: &Option<lifecycle::Reason>| {
@@ -188,11 +200,14 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
     for set in machine.sets() {
         for (ordinal, eni) in &set.enis {
             let (connections, capacity) = used(&eni.id);
-            let state = match (&set.phase, eni.is_there()) {
+            let state = match (&set.phase, &eni.state) {
                 (lifecycle::Phase::Stranded { .. }, _) => EniState::Stranded,
                 (lifecycle::Phase::Releasing { .. }, _) => EniState::Releasing,
-                (lifecycle::Phase::InUse, false) => EniState::Pending,
-                (lifecycle::Phase::InUse, true) => EniState::InUse,
+                (lifecycle::Phase::InUse, lifecycle::EniState::Pending { .. }) => EniState::Pending,
+                (lifecycle::Phase::InUse, lifecycle::EniState::InUse) => EniState::InUse,
+                (lifecycle::Phase::InUse, lifecycle::EniState::Draining { .. }) => {
+                    EniState::Draining
+                }
             };
             enis.push(shapes::Eni {
                 id: eni.id.to_string(),
@@ -238,7 +253,7 @@ pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
             capacity,
         }
     };
-    running.registry.network().attachments().iter().map(shape).collect()
+    running.registry.hosts().attachments().map(shape).collect()
 }
 
 pub(super) fn connections(
@@ -248,10 +263,10 @@ pub(super) fn connections(
 ) -> Vec<shapes::Connection> {
     let traffic = |(packets, bytes)| Traffic { packets, bytes };
     let wanted = |info: &ConnectionInfo| opener.is_none_or(|opener| info.opener == opener);
-    let network = running.registry.network();
+    let hosts = running.registry.hosts();
     let shape = |info: ConnectionInfo| shapes::Connection {
-        opener: network.name(info.opener),
-        target: network.name(info.target),
+        opener: hosts.name(info.opener),
+        target: hosts.name(info.target),
         request: flow(info.request),
         translated: flow(info.translated),
         state: match info.phase {
@@ -295,11 +310,11 @@ pub(super) fn counters(running: &Running) -> shapes::Counters {
 }
 
 pub(super) fn drops(running: &Running, found: &After<Drop>) -> shapes::Drops {
-    let network = running.registry.network();
+    let hosts = running.registry.hosts();
     let events = found.events.iter().map(|(sequence, event)| DropEvent {
         sequence: *sequence,
         time_ms: event.time.as_millis(),
-        attachment: network.name(event.dropped.ingress),
+        attachment: hosts.name(event.dropped.ingress),
         reason: event.dropped.reason,
         flow: event.dropped.flow.map(flow),
         request: event.dropped.request.map(flow),

@@ -5,17 +5,22 @@
 #![allow(dead_code)]
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     path::PathBuf,
     sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tokio::sync::oneshot;
-use viaduct_client::{AttachmentState, Client, ClientError, DropEvent, DropsQuery};
+use viaduct_client::{
+    Attachment as Listed, AttachmentState, Client, ClientError, DropEvent, DropsQuery,
+};
 use viaduct_daemon::{Error, Options};
 use viaduct_tun::{Attachment, Holder, Namespace, netns};
 
@@ -134,6 +139,49 @@ impl Daemon {
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { question(Client::connect(&self.control_socket).await?).await })
+    }
+
+    /// Calls Lambda's API: the status, and the answer's body.
+    pub(crate) fn lambda(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let (status, body) =
+            self.request(method, &format!("/2015-03-31/functions{path}"), &body.to_string());
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// Has a role made that permits what ENIs need; its ARN.
+    pub(crate) fn role(&self) -> &'static str {
+        for form in [
+            "Action=CreateRole&RoleName=vpc&AssumeRolePolicyDocument=%7B%7D",
+            "Action=AttachRolePolicy&RoleName=vpc&PolicyArn=\
+             arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole",
+        ] {
+            let (status, answer) = self.request("POST", "/", &format!("Version=2010-05-08&{form}"));
+            assert!([200, 409].contains(&status), "{answer}");
+        }
+        "arn:aws:iam::123456789012:role/vpc"
+    }
+
+    /// Sends a request to the control socket: the status, and the answer's body.
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(&self.control_socket).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    /// The hosts that there can be, by name.
+    pub(crate) fn attachments(&self) -> BTreeMap<String, Listed> {
+        let attachments = self.ask(async |client| client.attachments().await);
+        attachments.into_iter().map(|host| (host.name.clone(), host)).collect()
     }
 
     /// Waits until an attachment is in this state.

@@ -1,5 +1,7 @@
 //! What changes under the engine: policy and inventory, and what is attached.
 
+use std::collections::HashSet;
+
 use viaduct_topology::{
     ResourceId, Topology,
     inventory::{Attachment, AttachmentId, Change, Eni, Host},
@@ -7,11 +9,14 @@ use viaduct_topology::{
 
 use super::Engine;
 use crate::{
+    connection::Connection,
     inventory::InventoryError,
     moment::Moment,
     policy::Policy,
+    port_table::TableId,
     ports::{Kind, Ports},
     sync::{Arc, Ordering},
+    walk::V2N,
 };
 
 impl Engine {
@@ -97,6 +102,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Has a Hyperplane ENI take no new connections: they use the others of its key, and what it has
+    /// goes on until it is removed. A NAT gateway's address goes by itself, when it had its time from
+    /// `now` on.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id, or it is of another kind.
+    pub fn drain_eni(&self, id: &ResourceId, now: Moment) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
+        self.inventory.drain_eni(id, now)
+    }
+
     /// Adds a host's place. Nothing is attached to it yet.
     ///
     /// # Errors
@@ -110,7 +127,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes a host's place. Its connections end with their next packet.
+    /// Removes a host's place. Its connections end with their next packet; those of a function's
+    /// environment, which nobody but itself could use, have nobody to deliver to and end by their
+    /// timers, so that environments come and go without having everybody else's connections walked
+    /// again.
     ///
     /// # Errors
     ///
@@ -118,8 +138,41 @@ impl Engine {
     pub fn remove_attachment(&self, id: AttachmentId) -> Result<(), InventoryError> {
         let _changing = self.changing.lock();
         self.inventory.remove_attachment(id)?;
+        let alone = self.ports.port(id).is_environment;
         self.ports.remove(id);
-        self.renew();
+        if !alone {
+            self.renew();
+        }
+        Ok(())
+    }
+
+    /// Puts environments behind the ENIs that they now name, all of them at one moment; what is
+    /// attached stays. New connections take the new ENIs. Those that an environment has go on over
+    /// their ENI as long as that is there, if it is of the same VPC; those of a VPC that it leaves
+    /// end (LAM-49, LAM-50), for which every connection is looked at.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such environment, or an interface that it names is missing. Then nothing is
+    /// changed.
+    pub fn move_environments(&self, moved: &[Attachment]) -> Result<(), InventoryError> {
+        let _changing = self.changing.lock();
+        // What another thread is just opening over an ENI of before is of the generation of before.
+        let lost = self.inventory.move_environments(moved, || self.renew())?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let lost: HashSet<(AttachmentId, TableId)> = lost.into_iter().collect();
+        let mut ended = Vec::new();
+        self.connections.for_each(|id, connection| {
+            let opener = connection.reply.target;
+            if connection.tables()[V2N].is_some_and(|table| lost.contains(&(opener, table))) {
+                ended.push(id);
+            }
+        });
+        for id in ended {
+            self.connections.with(id, Connection::cut);
+        }
         Ok(())
     }
 

@@ -55,6 +55,17 @@ pub struct EniInfo {
     pub capacity: Option<u32>,
 }
 
+/// How much a Hyperplane ENI carries at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EniLoad {
+    /// Connections that hold a port of it.
+    pub connections: u32,
+    /// Whether it is near what it can carry: it has three quarters of the connections that it may, or
+    /// one destination has three quarters of its ports (LAM-07). The next ENI of its key is to be there
+    /// before connections are refused.
+    pub near_capacity: bool,
+}
+
 /// What an attachment uses of its quota at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -115,6 +126,18 @@ impl Engine {
             capacity: eni.ports.as_ref().and_then(|ports| ports.limits().connections),
         };
         self.inventory.enis().into_iter().map(info).collect()
+    }
+
+    /// Tells what each Hyperplane ENI carries. Costs a few loads for each, and no interface is added or
+    /// removed meanwhile: `visit` must be short, and not come back here.
+    pub fn visit_loads(&self, mut visit: impl FnMut(&ResourceId, EniLoad)) {
+        let view = self.inventory.view();
+        for eni in view.hyperplane_enis() {
+            if let Some(ports) = &eni.ports {
+                let (connections, near_capacity) = (ports.in_use(), ports.is_near_capacity());
+                visit(&eni.id, EniLoad { connections, near_capacity });
+            }
+        }
     }
 
     /// What would become of a flow, hop by hop.

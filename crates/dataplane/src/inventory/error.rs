@@ -44,6 +44,9 @@ pub enum InventoryError {
     /// An attachment still needs the interface.
     #[error("interface {0} is in use by attachments; remove them first")]
     EniInUse(ResourceId),
+    /// Nothing could take its new connections.
+    #[error("interface {0} cannot drain: only NAT gateways and functions have others beside it")]
+    NotDrained(ResourceId),
     /// A change that would make it another interface.
     #[error(
         "interface {0} cannot change its VPC, subnet, private address or owner; remove it and add it anew"

@@ -13,6 +13,7 @@ use super::{Attachment, EniSet, Interface, InventoryError, Owner, Place, ipv4};
 use crate::{
     moment::Moment,
     policy::{Instance, NatGateway, Number, Numbers, Service, Vpc, VpcEndpoint},
+    port_table::TableId,
 };
 
 type Map<K, V> = HashMap<K, V, FixedState>;
@@ -34,7 +35,7 @@ pub(super) struct Tables {
     attachments: Map<AttachmentId, Arc<Attachment>>,
     internet_hosts: Map<Ipv4Addr, AttachmentId>,
     service_hosts: Map<Number<Service>, AttachmentId>,
-    /// Interfaces that drain, and when they go.
+    /// Addresses of NAT gateways that drain, and when they go.
     draining: Vec<(ResourceId, Moment)>,
 }
 
@@ -89,6 +90,10 @@ impl Tables {
         self.set_by_key.get(&set_key(key)).map_or(&[], |set| self.set(*set))
     }
 
+    pub(super) fn hyperplane_enis(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.sets.iter().flat_map(|set| &set.enis)
+    }
+
     pub(super) fn nat_gateway(&self, gateway: Number<NatGateway>) -> &[Arc<Interface>] {
         self.nat_gateways.get(&gateway).map_or(&[], Vec::as_slice)
     }
@@ -106,7 +111,7 @@ impl Tables {
     }
 
     pub(super) fn add_interface(&mut self, new: Arc<Interface>) -> Result<(), InventoryError> {
-        if self.interfaces.get(&new.id).is_some_and(|old| !old.draining) {
+        if self.interfaces.get(&new.id).is_some_and(|old| !old.gives_way()) {
             return Err(InventoryError::EniExists(new.id.clone()));
         }
         self.check_addresses(&new)?;
@@ -187,7 +192,7 @@ impl Tables {
         self.interfaces.insert(new.id.clone(), new);
     }
 
-    /// Has a NAT gateway's interface take no new connections, until it goes.
+    /// Has an interface take no new connections. That of a NAT gateway goes when its time ends.
     pub(super) fn drain_interface(
         &mut self,
         id: &ResourceId,
@@ -195,9 +200,13 @@ impl Tables {
     ) -> Result<(), InventoryError> {
         let old =
             self.interfaces.get(id).ok_or_else(|| InventoryError::UnknownEni(id.clone()))?.clone();
+        match old.owner {
+            Owner::NatGateway(_) if !old.draining => self.draining.push((id.clone(), ends)),
+            Owner::NatGateway(_) | Owner::Functions(_) => {}
+            _ => return Err(InventoryError::NotDrained(id.clone())),
+        }
         let new = Interface { draining: true, ..Interface::clone(&old) };
         self.exchange(&old, Arc::new(new));
-        self.draining.push((id.clone(), ends));
         Ok(())
     }
 
@@ -268,7 +277,8 @@ impl Tables {
             Host::Environment { function, enis } => {
                 let index = self.common_set(new.id, enis)?;
                 self.sets[index as usize].environments += 1;
-                Place::Environment { function: function.clone(), enis: EniSet(index) }
+                let enis = EniSet(index);
+                Place::Environment { function: function.clone(), enis, former: Box::default() }
             }
             Host::Instance { eni } => {
                 let interface = self
@@ -337,6 +347,42 @@ impl Tables {
         Ok(())
     }
 
+    /// Puts environments behind other ENIs. Returns the ports that each can use no longer.
+    pub(super) fn move_environments(
+        &mut self,
+        moved: &[declared::Attachment],
+    ) -> Result<Vec<(AttachmentId, TableId)>, InventoryError> {
+        let mut steps = Vec::with_capacity(moved.len());
+        for one in moved {
+            let old =
+                self.attachments.get(&one.id).ok_or(InventoryError::UnknownAttachment(one.id))?;
+            let (Place::Environment { enis: EniSet(from), .. }, Host::Environment { enis, .. }) =
+                (&old.place, &one.host)
+            else {
+                return Err(InventoryError::UnsupportedHost(one.id));
+            };
+            steps.push((Arc::clone(old), *from, self.common_set(one.id, enis)?));
+        }
+        let mut lost = Vec::new();
+        for (old, from, to) in steps.into_iter().filter(|(_, from, to)| from != to) {
+            let Place::Environment { function, former, .. } = &old.place else { continue };
+            let vpc = |set: SetIndex| self.set(set).first().map(|eni| eni.vpc);
+            // Sets without ENIs have no connections any more.
+            let before = former.iter().map(|set| set.0).chain([from]);
+            let before = before.filter(|set| *set != to && !self.set(*set).is_empty());
+            let (stay, left): (Vec<_>, Vec<_>) = before.partition(|set| vpc(*set) == vpc(to));
+            let tables = left.iter().flat_map(|set| self.set(*set)).filter_map(|eni| eni.table());
+            lost.extend(tables.map(|table| (old.id, table)));
+            let (enis, former) = (EniSet(to), stay.into_iter().map(EniSet).collect());
+            let place = Place::Environment { function: function.clone(), enis, former };
+            let attachment = Attachment { place, ..Attachment::clone(&old) };
+            self.attachments.insert(old.id, Arc::new(attachment));
+            self.sets[from as usize].environments -= 1;
+            self.sets[to as usize].environments += 1;
+        }
+        Ok(lost)
+    }
+
     /// Notes whom an instance's interface serves. Interfaces are never changed in place, because
     /// copies of the tables share them.
     fn serve(&mut self, interface: &Interface, attachment: Option<AttachmentId>) -> Arc<Interface> {
@@ -363,11 +409,11 @@ impl Tables {
         }
     }
 
-    /// Removes interfaces that drain and are in the way of this one: who needs an address does not
-    /// wait for its last connections.
+    /// Removes addresses of NAT gateways that drain and are in the way of this one: who needs an
+    /// address does not wait for its last connections.
     fn give_way(&mut self, new: &Interface) {
         let mut in_the_way = self.holders(new);
-        in_the_way.retain(|holder| holder.draining);
+        in_the_way.retain(|holder| holder.gives_way());
         for holder in in_the_way {
             // One may have been found by several of its addresses.
             if self.interfaces.contains_key(&holder.id) {
@@ -453,11 +499,17 @@ impl Interface {
             _ => 0,
         }
     }
+
+    /// Whether it goes as soon as another needs its address. A Hyperplane ENI keeps its own until it is
+    /// removed.
+    fn gives_way(&self) -> bool {
+        self.draining && matches!(self.owner, Owner::NatGateway(_))
+    }
 }
 
 /// Whether an interface keeps this one from an address.
 fn is_other(holder: &Interface, new: &Interface) -> bool {
-    holder.id != new.id && !holder.draining
+    holder.id != new.id && !holder.gives_way()
 }
 
 /// Every private address of an interface.

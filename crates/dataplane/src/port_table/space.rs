@@ -46,6 +46,8 @@ pub(super) struct Space {
     rest: Rest,
     /// For each port the connections beyond its first; empty until a port is first shared.
     sharers: Vec<u32>,
+    /// Destinations that have most of the ports there are: [`near`] as many, or more.
+    crowded: u32,
     /// The ports in use, by destination. One without any has no entry.
     destinations: [HashTable<Destination>; TABLES],
     identifiers: Identifiers,
@@ -59,6 +61,7 @@ impl Space {
             rested: Bitmap::full(size),
             rest: Rest::default(),
             sharers: Vec::new(),
+            crowded: 0,
             destinations: [const { HashTable::new() }; TABLES],
             identifiers: Identifiers::new(seed),
             hasher: FixedState::with_seed(seed),
@@ -77,7 +80,7 @@ impl Space {
         now: Moment,
     ) -> Option<u16> {
         self.settle(now);
-        let Self { size, rested, rest, sharers, destinations, identifiers, hasher } = self;
+        let Self { size, rested, rest, sharers, crowded, destinations, identifiers, hasher } = self;
         let hash_of_it = hash(hasher, destination);
         let entry = destinations[table(hash_of_it)].entry(
             hash_of_it,
@@ -122,7 +125,9 @@ impl Space {
         if let Some(inside) = wish.of {
             identifiers.map(inside, port);
         }
-        entry.or_insert_with(|| Destination::new(destination)).get_mut().insert(port, *size);
+        let mut known = entry.or_insert_with(|| Destination::new(destination));
+        known.get_mut().insert(port, *size);
+        *crowded += u32::from(known.get().len() == near(*size));
         Some(port)
     }
 
@@ -135,6 +140,7 @@ impl Space {
             debug_assert!(false, "{destination:?} has no port in use");
             return;
         };
+        self.crowded -= u32::from(known.get().len() == near(self.size));
         let was_used = known.get_mut().remove(port);
         debug_assert!(was_used, "port offset {port} is not in use towards {destination:?}");
         if known.get().len() == 0 {
@@ -158,6 +164,11 @@ impl Space {
         } else {
             self.rested.insert(u32::from(port));
         }
+    }
+
+    /// How many destinations have most of the ports there are.
+    pub(super) const fn crowded(&self) -> u32 {
+        self.crowded
     }
 
     /// Connections that use a port which another one also uses, but for the first of each port.
@@ -200,7 +211,9 @@ impl Space {
         }
         let beyond = |users: &u32| users.saturating_sub(1);
         let counted = self.sharers.iter().map(|sharers| sharers & !UNSEEN);
-        states.iter().all(|&states| states == 1)
+        let crowded = self.destinations.iter().flatten().filter(|it| it.len() >= near(self.size));
+        crowded.count() == self.crowded as usize
+            && states.iter().all(|&states| states == 1)
             && users.iter().map(beyond).sum::<u32>() == self.shared()
             && (self.sharers.is_empty() || counted.eq(users.iter().map(beyond)))
     }
@@ -212,6 +225,11 @@ impl Space {
             self.rested.insert(u32::from(port));
         }
     }
+}
+
+/// How many of so many ports are nearly all: three quarters.
+const fn near(size: u32) -> u32 {
+    size - size / 4
 }
 
 fn hash(hasher: &FixedState, (address, port): (Ipv4Addr, u16)) -> u64 {

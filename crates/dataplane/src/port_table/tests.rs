@@ -25,6 +25,27 @@ pub(super) fn host(number: u32) -> (Ipv4Addr, u16) {
     (Ipv4Addr::from_bits(0x0a00_0000 + number), 443)
 }
 
+#[test]
+fn three_quarters_of_the_connections_or_of_one_destination_s_ports_are_nearly_all() {
+    let table = PortTable::new(limits(1, 8));
+    let take =
+        |number: u32| table.reserve(TCP, host(number), spread(number), Moment::ZERO).unwrap();
+    let mut leases: Vec<PortLease> = (0..5).map(|_| take(1)).collect();
+    leases.extend((0..5).map(|_| take(2)));
+    assert!(!table.is_near_capacity());
+    let sixth = take(2);
+    assert!(table.is_near_capacity());
+    drop(take(2));
+    assert!(table.is_near_capacity());
+    drop(sixth);
+    assert!(!table.is_near_capacity());
+
+    table.set_limits(PortLimits { connections: Some(14), ..limits(1, 8) });
+    assert!(!table.is_near_capacity(), "10 of 14");
+    leases.push(take(3));
+    assert!(table.is_near_capacity(), "11 of 14");
+}
+
 /// Spreads a counter over all of `u64`, as good randomness would.
 fn spread(counter: u32) -> u64 {
     u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15)

@@ -6,7 +6,7 @@ use viaduct_topology::{inventory::AttachmentId, model::PortRange};
 use viaduct_wire::Flow;
 
 use crate::{
-    inventory::{Interface, Owner},
+    inventory::{Interface, Owner, first_open},
     policy::{InternetGateway, Number, VpcEndpoint},
     port_table::TableId,
     recorder::Header,
@@ -258,14 +258,22 @@ impl Choice {
         table.map_or_else(Self::default, Self::Held)
     }
 
-    /// The chosen one. When it is gone, the first: the way is then another one, and the connection
-    /// ends.
+    /// The chosen one, of those that take new connections unless one of the others is held. When it
+    /// is gone, the first: the way is then another one, and the connection ends.
     pub(super) fn of(self, interfaces: &[Arc<Interface>]) -> Option<&Arc<Interface>> {
         let chosen = match self {
-            Self::Nth(index) => interfaces.get(usize::from(index)),
+            Self::Nth(index) => open(interfaces).nth(index.into()),
             Self::Held(table) => holder(interfaces, table),
         };
-        chosen.or_else(|| interfaces.first())
+        chosen.or_else(|| first_open(interfaces))
+    }
+
+    /// The one of these that the connection has a port of, if it has one.
+    pub(super) fn held_among(self, interfaces: &[Arc<Interface>]) -> Option<&Arc<Interface>> {
+        match self {
+            Self::Nth(_) => None,
+            Self::Held(table) => holder(interfaces, table),
+        }
     }
 
     /// The chosen one of a NAT gateway's addresses, in the order that is this inside address's own
@@ -275,20 +283,23 @@ impl Choice {
         inside: Ipv4Addr,
         interfaces: &[Arc<Interface>],
     ) -> Option<&Arc<Interface>> {
-        // One that drains serves the connections that it has (NAT-07).
-        let open = interfaces.iter().filter(|interface| !interface.draining);
         let rank = |one: &Interface| {
             let before =
                 |other: &&Arc<Interface>| pairing(inside, other.ip) > pairing(inside, one.ip);
-            open.clone().filter(before).count()
+            open(interfaces).filter(before).count()
         };
-        let nth = |index| open.clone().find(|one| rank(one) == index);
+        let nth = |index| open(interfaces).find(|one| rank(one) == index);
         let chosen = match self {
             Self::Nth(index) => nth(index.into()),
             Self::Held(table) => holder(interfaces, table),
         };
         chosen.or_else(|| nth(0))
     }
+}
+
+/// Those that take new connections: one that drains serves those that it has (NAT-07).
+pub(super) fn open(interfaces: &[Arc<Interface>]) -> impl Iterator<Item = &Arc<Interface>> {
+    interfaces.iter().filter(|interface| !interface.draining)
 }
 
 fn holder(interfaces: &[Arc<Interface>], table: TableId) -> Option<&Arc<Interface>> {

@@ -10,9 +10,10 @@ use super::{
     Choice, Leg, NAT, Node, Options, Path, Subject, Tracking, V2N,
     gateways::{private, sent_by},
     judge::{Judge, OtherEnd},
+    path::open,
 };
 use crate::{
-    inventory::{ENVIRONMENT_ADDRESS, Interface, Owner, View},
+    inventory::{ENVIRONMENT_ADDRESS, EniSet, Interface, Owner, View},
     policy::{
         Direction, Number, Peering, Policy, Selector, Service, Subnet, TCP, Target, UDP, Vpc,
     },
@@ -40,8 +41,9 @@ fn never_routed(destination: Ipv4Addr) -> bool {
 /// Where a walk begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin<'a> {
-    /// In a function environment, behind one of these ENIs.
-    Environment(&'a [Arc<Interface>]),
+    /// In a function environment, behind one of these ENIs; a connection in being may also have one
+    /// of those behind which the environment stood before.
+    Environment(&'a [Arc<Interface>], &'a [EniSet]),
     /// At an instance.
     Instance(&'a Arc<Interface>),
     /// At an internet host of this address.
@@ -99,7 +101,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
 
     pub(crate) fn run(mut self, origin: Origin<'a>) -> Walked {
         let end = match origin {
-            Origin::Environment(enis) => self.leave_environment(enis),
+            Origin::Environment(enis, former) => self.leave_environment(enis, former),
             Origin::Instance(interface) => self.leave_instance(interface),
             Origin::Internet(ip) => self.come_from_internet(ip),
             Origin::Service(service) => self.come_from_service(service),
@@ -143,12 +145,15 @@ impl<'a, R: Recorder> Walk<'a, R> {
         self.header.flow.destination
     }
 
-    fn leave_environment(&mut self, enis: &'a [Arc<Interface>]) -> End<'a> {
-        let Some(eni) = self.options.choices[V2N].of(enis) else {
+    fn leave_environment(&mut self, enis: &'a [Arc<Interface>], former: &'a [EniSet]) -> End<'a> {
+        let choice = self.options.choices[V2N];
+        let view = self.judge.view;
+        let before = former.iter().find_map(|set| choice.held_among(view.enis(*set)));
+        let Some(eni) = before.or_else(|| choice.of(enis)) else {
             // The inventory keeps an ENI for every environment.
             return Err(Reason::AttachmentDown);
         };
-        self.path.choices[V2N] = u16::try_from(enis.len()).unwrap_or(u16::MAX);
+        self.path.choices[V2N] = u16::try_from(open(enis).count()).unwrap_or(u16::MAX);
         self.source = Some(eni);
         self.sender_is(ENVIRONMENT_ADDRESS)?;
 
@@ -323,7 +328,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
                     }
                     (Some(object), Some(interface)) => {
                         self.step(step, Ok(()))?;
-                        let open = interfaces.iter().filter(|it| !it.draining).count();
+                        let open = open(interfaces).count();
                         self.path.choices[NAT] = u16::try_from(open).unwrap_or(u16::MAX);
                         self.nat_gateway(node, number, object, interface)
                     }

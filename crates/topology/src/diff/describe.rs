@@ -9,8 +9,8 @@ use crate::{
     arena::Handle,
     model::{
         AclAction, AclRule, ConnectionTracking, EndpointSubnet, Function, Instance,
-        InternetGateway, InternetHost, NatGateway, NatTimeouts, NetworkAcl, PrefixList, Route,
-        RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer, SgRule, Subnet,
+        InternetGateway, InternetHost, Lifecycle, NatGateway, NatTimeouts, NetworkAcl, PrefixList,
+        Route, RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer, SgRule, Subnet,
         Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
     },
     path::Resource,
@@ -118,6 +118,8 @@ fn settings(settings: &Settings) -> Fields {
         fragment_timeout,
         connection_tracking,
         nat,
+        lifecycle,
+        lifecycle_scale,
     } = settings;
     let mut fields = vec![
         one("profile", profile),
@@ -137,7 +139,19 @@ fn settings(settings: &Settings) -> Fields {
     ];
     fields.extend(tracking_timeouts(connection_tracking));
     fields.extend(nat_timeouts(nat));
+    fields.extend(lifecycle_delays(lifecycle));
+    fields.push(one("lifecycle_scale", lifecycle_scale));
     fields
+}
+
+fn lifecycle_delays(lifecycle: &Lifecycle) -> Fields {
+    let Lifecycle { creation, deletion, idle, shrinking } = lifecycle;
+    vec![
+        one("lifecycle.creation", creation),
+        one("lifecycle.deletion", deletion),
+        one("lifecycle.idle", idle),
+        one("lifecycle.shrinking", shrinking),
+    ]
 }
 
 fn tracking_timeouts(timeouts: &ConnectionTracking) -> Fields {

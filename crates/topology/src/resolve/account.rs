@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The account of a VPC that names none: the one of AWS's own examples.
-const DEFAULT: &str = "123456789012";
+pub const DEFAULT: &str = "123456789012";
 
 /// The account of a VPC.
 pub(super) fn of_vpc(report: &mut Report, given: Option<&Spanned<String>>) -> String {

@@ -5,7 +5,7 @@ use super::*;
 impl Naive {
     pub(super) fn command(&mut self, command: &Command, by: Owner) -> Result<String, &'static str> {
         match command {
-            Command::CreateFunction { function, configuration } => {
+            Command::CreateFunction { function, configuration, publish, .. } => {
                 if self.latest(function).is_ok() {
                     return Err("ResourceConflictException");
                 }
@@ -24,6 +24,9 @@ impl Naive {
                     newest: (0, 0),
                 });
                 self.get(&who);
+                if *publish {
+                    return self.publish(function);
+                }
             }
             Command::UpdateFunctionConfiguration { function, change, revision } => {
                 self.may_change(function, *revision)?;
@@ -53,32 +56,23 @@ impl Naive {
                     self.get(&(function.clone(), 0));
                 }
             }
-            Command::UpdateFunctionCode { function, code, revision } => {
+            Command::UpdateFunctionCode { function, code, revision, publish } => {
                 self.may_change(function, *revision)?;
                 let found = self.latest(function)?;
                 found.configuration.carried.extend(code.clone());
                 found.revision += 1;
                 (found.update, found.update_code) = ("Successful", None);
+                if *publish {
+                    return self.publish(function);
+                }
             }
             Command::PublishVersion { function, revision } => {
                 self.may_change(function, *revision)?;
-                let latest = self.latest(function)?.clone();
-                let (number, frozen) = latest.newest;
-                let newest = (function.clone(), number);
-                if number > 0 && frozen == latest.revision && self.version(&newest).is_some() {
-                    return Ok(format!("version {number}"));
-                }
-                let number = number + 1;
-                self.latest(function)?.newest = (number, latest.revision);
-                let keys = Self::held(&latest);
-                let who = (function.clone(), number);
-                let update = ("Successful", None);
-                let (update, update_code) = update;
-                self.versions.push(Version { who, update, update_code, ..latest });
-                self.uses(&keys);
-                return Ok(format!("version {number}"));
+                return self.publish(function);
             }
-            Command::TagResource { function, .. } => self.may_change(function, None)?,
+            Command::TagResource { function, .. } | Command::UntagResource { function, .. } => {
+                self.may_change(function, None)?;
+            }
             Command::DeleteFunction { function, version } => {
                 self.latest(function)?;
                 let number = match version {
@@ -171,6 +165,23 @@ impl Naive {
         Ok("done".to_owned())
     }
 
+    fn publish(&mut self, function: &FunctionName) -> Result<String, &'static str> {
+        let latest = self.latest(function)?.clone();
+        let (number, frozen) = latest.newest;
+        let newest = (function.clone(), number);
+        if number > 0 && frozen == latest.revision && self.version(&newest).is_some() {
+            return Ok(format!("version {number}"));
+        }
+        let number = number + 1;
+        self.latest(function)?.newest = (number, latest.revision);
+        let keys = Self::held(&latest);
+        let who = (function.clone(), number);
+        let (update, update_code) = ("Successful", None);
+        self.versions.push(Version { who, update, update_code, ..latest });
+        self.uses(&keys);
+        Ok(format!("version {number}"))
+    }
+
     fn by_id(&self, id: &ResourceId) -> Option<&Eni> {
         self.enis.iter().find(|eni| eni_id(eni) == *id)
     }
@@ -244,9 +255,19 @@ impl Naive {
         }
         let key = found.key.clone();
         let ordinal = found.ordinal;
-        let is_there = found.due.is_none();
+        let in_use = found.due.is_none() && found.draining.is_none();
+        if let Some(since) = found.draining {
+            // It only matters whether it is empty after it began to drain, and whether others, too,
+            // are near capacity.
+            if matches!(report, Report::Empty(_)) && since < now {
+                return self.enis.retain(|eni| eni_id(eni) != *id);
+            }
+            if !matches!(report, Report::NearCapacity(_)) {
+                return;
+            }
+        }
         match report {
-            Report::NearCapacity(_) if is_there => {
+            Report::NearCapacity(_) if in_use => {
                 (found.crowded, found.empty_since) = (true, None);
             }
             Report::HasRoom(_) => (found.crowded, found.empty_since) = (false, None),
@@ -259,7 +280,7 @@ impl Naive {
         let of_key: Vec<&Eni> = self.enis.iter().filter(|eni| eni.key == key).collect();
         let wanted = match report {
             Report::NearCapacity(_) => {
-                let free = |eni: &&&Eni| eni.due.is_none() && !eni.crowded;
+                let free = |eni: &&&Eni| super::in_use(eni) && !eni.crowded;
                 let coming = |eni: &&Eni| eni.due.is_some() && eni.replaces.is_none();
                 (!of_key.iter().any(|eni| free(&eni)) && !of_key.iter().any(coming)).then_some(None)
             }
