@@ -28,6 +28,7 @@ pub(super) fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
         fragment_bytes,
         fragment_datagrams,
         fragment_timeout,
+        service_vpc_public_ips,
         connection_tracking,
         nat,
     ] = fields(report, node, &keys::SETTINGS);
@@ -57,6 +58,7 @@ pub(super) fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
         fragment_bytes: optional(report, fragment_bytes, scalar::number),
         fragment_datagrams: optional(report, fragment_datagrams, scalar::number),
         fragment_timeout: optional(report, fragment_timeout, scalar::number),
+        service_vpc_public_ips: optional(report, service_vpc_public_ips, scalar::ips),
         connection_tracking: self::connection_tracking(report, connection_tracking),
         nat: self::nat(report, nat),
     }

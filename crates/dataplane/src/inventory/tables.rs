@@ -28,6 +28,8 @@ pub(super) struct Tables {
     nat_gateways: Map<Number<NatGateway>, Vec<Arc<Interface>>>,
     instances: Map<Number<Instance>, Arc<Interface>>,
     service_sides: Map<Number<VpcEndpoint>, Arc<Interface>>,
+    /// Ascending by address.
+    service_vpc: Vec<Arc<Interface>>,
     sets: Vec<Set>,
     set_by_key: Map<HyperplaneKey, SetIndex>,
     free_sets: Vec<SetIndex>,
@@ -101,6 +103,10 @@ impl Tables {
         self.instances.get(&instance)
     }
 
+    pub(super) fn service_vpc(&self) -> &[Arc<Interface>] {
+        &self.service_vpc
+    }
+
     pub(super) fn service_side(&self, endpoint: Number<VpcEndpoint>) -> Option<&Arc<Interface>> {
         self.service_sides.get(&endpoint)
     }
@@ -128,6 +134,10 @@ impl Tables {
             Owner::VpcEndpoint(_) => {}
             Owner::ServiceSide(number) => {
                 self.service_sides.insert(*number, Arc::clone(&new));
+            }
+            Owner::ServiceVpc => {
+                let place = self.service_vpc.partition_point(|other| other.ip <= new.ip);
+                self.service_vpc.insert(place, Arc::clone(&new));
             }
             Owner::Functions(key) => {
                 let ordinal = key.ordinal;
@@ -180,6 +190,7 @@ impl Tables {
                 self.service_sides.insert(*number, Arc::clone(&new));
                 &mut []
             }
+            Owner::ServiceVpc => &mut self.service_vpc,
             Owner::Functions(key) => {
                 let set = self.set_of(key);
                 &mut self.sets[set as usize].enis
@@ -248,6 +259,7 @@ impl Tables {
             Owner::ServiceSide(number) => {
                 self.service_sides.remove(number);
             }
+            Owner::ServiceVpc => self.service_vpc.retain(|other| other.id != *id),
             Owner::Functions(key) => {
                 let index = self.set_of(key);
                 let set = &mut self.sets[index as usize];
@@ -274,9 +286,11 @@ impl Tables {
         }
         let place = match &new.host {
             Host::Environment { function, enis } => {
-                let index = self.common_set(new.id, enis)?;
-                self.sets[index as usize].environments += 1;
-                Place::Environment { function: function.clone(), enis: EniSet(index) }
+                let set = self.common_set(new.id, enis)?;
+                if let Some(index) = set {
+                    self.sets[index as usize].environments += 1;
+                }
+                Place::Environment { function: function.clone(), enis: set.map(EniSet) }
             }
             Host::Instance { eni } => {
                 let interface = self
@@ -301,7 +315,7 @@ impl Tables {
                     return Err(taken(ip, &new.name, &format_args!("attachment {holder}")));
                 }
                 if let Some(holder) = self.by_public_ip(ip).cloned() {
-                    if !holder.draining {
+                    if !holder.gives_way() {
                         return Err(taken(ip, &new.name, &holder.id));
                     }
                     self.remove_interface(&holder.id)?;
@@ -328,9 +342,11 @@ impl Tables {
         let attachment =
             self.attachments.remove(&id).ok_or(InventoryError::UnknownAttachment(id))?;
         match &attachment.place {
-            Place::Environment { enis: EniSet(index), .. } => {
-                // Its set has an ENI: the last one of a set in use is not removed.
-                self.sets[*index as usize].environments -= 1;
+            Place::Environment { enis, .. } => {
+                if let Some(EniSet(index)) = enis {
+                    // Its set has an ENI: the last one of a set in use is not removed.
+                    self.sets[*index as usize].environments -= 1;
+                }
             }
             Place::Instance(interface) => {
                 self.serve(interface, None);
@@ -412,12 +428,12 @@ impl Tables {
         Ok(())
     }
 
-    /// The set that all these ENIs belong to.
+    /// The set that all these ENIs belong to, if there are any.
     fn common_set(
         &self,
         attachment: AttachmentId,
         enis: &[ResourceId],
-    ) -> Result<SetIndex, InventoryError> {
+    ) -> Result<Option<SetIndex>, InventoryError> {
         let mut common = None;
         for id in enis {
             let interface =
@@ -432,7 +448,7 @@ impl Tables {
             }
             common = Some(index);
         }
-        common.ok_or(InventoryError::NoEni(attachment))
+        Ok(common)
     }
 
     /// The set of this key, made if there is none.
