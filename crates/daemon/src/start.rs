@@ -47,7 +47,7 @@ pub(crate) fn begin(
         let store = Store::create(&state, options.sync, &Batch::whole(&plan.lifecycle))?;
         return Ok(Begun { plan, store });
     };
-    let lifecycle = Lifecycle::remember(Delays::default(), records)
+    let lifecycle = Lifecycle::remember(Delays::of(&topology.settings), records)
         .map_err(|error| Error::StateDamaged { path: state.clone(), what: error.to_string() })?;
     let remembered = Plan { lifecycle, ..Plan::default() };
     let plan = plan_after(&remembered, topology).map_err(|source| match plan(topology) {

@@ -12,6 +12,7 @@ use super::{
     Lifecycle,
     command::Owner,
     configuration::{Configuration, FunctionName, VersionId},
+    eni::EniState,
     key::Key,
     places::Places,
     state::{Reason, ReasonCode, State},
@@ -133,6 +134,7 @@ impl Lifecycle {
                     reason: Reason::new(ReasonCode::InternalError, refusal.to_string()),
                 })?;
             }
+            configuration.keys(&name.account).for_each(|key| self.hasten(&key));
             self.advance(self.now);
             self.stands(name, configuration)?;
         }
@@ -179,6 +181,19 @@ impl Lifecycle {
         let let_go = held.into_iter().filter(|key| !kept.contains(key));
         self.release(&id, let_go, Owner::File, role.as_ref());
         Ok(())
+    }
+
+    /// Has the ENIs of a set be there now that are being made for somebody who would have waited.
+    fn hasten(&mut self, key: &Key) {
+        let Some(set) = self.sets.get_mut(key).filter(|set| !set.is_ready()) else { return };
+        self.timers.clear_all(set, &self.delays);
+        for eni in set.enis.values_mut() {
+            if let EniState::Pending { due, .. } = &mut eni.state {
+                *due = self.now;
+            }
+        }
+        self.timers.set_all(set, &self.delays);
+        self.output.sets.insert(key.clone());
     }
 
     /// Gives other addresses to ENIs whose own are somebody else's now.
