@@ -11,13 +11,13 @@ use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
 
-use common::{LIMIT, viaduct};
+use common::{LIMIT, said, viaduct};
 use serde_json::{Value, json};
 use viaduct_model::generate::Dice;
 
@@ -95,6 +95,14 @@ fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Result<Answer, No
     Ok(Answer { status, body: body.to_owned() })
 }
 
+/// `viaduct run` with the topology and runtime directory that are in this directory.
+fn run(directory: &Path) -> Command {
+    let mut run = viaduct();
+    run.arg("run").arg(directory.join("topology.yaml")).args(["--workers", "1"]);
+    run.arg("--runtime-dir").arg(directory.join("run"));
+    run
+}
+
 /// A daemon of its own directory.
 struct Daemon {
     child: Child,
@@ -102,12 +110,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(directory: &Path, sync: bool) -> Self {
-        let runtime_dir = directory.join("run");
-        let socket = runtime_dir.join("control.sock");
-        let mut run = viaduct();
-        run.arg("run").arg(directory.join("topology.yaml")).arg("--runtime-dir").arg(&runtime_dir);
-        run.args(["--workers", "1"]).args(sync.then_some("--sync"));
+    fn start(directory: &Path, options: &[&str]) -> Self {
+        let socket = directory.join("run/control.sock");
+        let mut run = run(directory);
+        run.args(options);
         let log = std::fs::File::create(directory.join("log")).unwrap();
         let child = run.stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut daemon = Self { child, socket };
@@ -444,7 +450,7 @@ fn whoever_got_an_answer_finds_it_in_the_next_daemon() {
     let (begun, mut said) = (Instant::now(), Instant::now());
     let (mut deaths, mut open, mut done) = (0, 0, 0);
 
-    let mut daemon = Daemon::start(directory.path(), false);
+    let mut daemon = Daemon::start(directory.path(), &[]);
     make_role(&daemon);
     while begun.elapsed() < Duration::from_secs(seconds) {
         let life = Duration::from_millis(dice.between(1, 900) as u64);
@@ -469,7 +475,8 @@ fn whoever_got_an_answer_finds_it_in_the_next_daemon() {
         });
         drop(daemon);
         deaths += 1;
-        daemon = Daemon::start(directory.path(), dice.percent(30));
+        let options: &[&str] = if dice.percent(30) { &["--sync"] } else { &[] };
+        daemon = Daemon::start(directory.path(), options);
         for client in &clients {
             let was_done = client.lock().unwrap().check(&daemon);
             open += u32::from(was_done.is_some());
@@ -493,4 +500,61 @@ fn whoever_got_an_answer_finds_it_in_the_next_daemon() {
          {done} were done"
     );
     assert!(deaths > 1 && answers > 100 && open > 0, "{deaths} {answers} {open}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_can_be_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("topology.yaml");
+    std::fs::write(&file, TOPOLOGY).unwrap();
+    let state = directory.path().join("lib/state.redb");
+    let options = ["--state", state.to_str().unwrap()];
+    let refused = |mut run: Command| {
+        let output = run.args(options).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        said(&output)
+    };
+
+    let daemon = Daemon::start(directory.path(), &options);
+    assert!(!directory.path().join("run/state.redb").exists(), "it is elsewhere");
+    make_role(&daemon);
+    let subnets = vec!["subnet-b".to_owned()];
+    let create = Request::Create { memory: 128, subnets, groups: vec!["sg-2".to_owned()] };
+    assert_eq!(create.send(&daemon.socket, "f").unwrap().status, 201);
+    // Another daemon, of another directory, with the same state.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("topology.yaml"), TOPOLOGY).unwrap();
+    let words = refused(run(elsewhere.path()));
+    assert!(words.contains(&format!("another daemon uses {}", state.display())), "{words}");
+    drop(daemon);
+
+    let without = TOPOLOGY
+        .replace("      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }\n", "");
+    std::fs::write(&file, &without).unwrap();
+    let words = refused(run(directory.path()));
+    for word in
+        ["topology.yaml does not fit", "state.redb", "subnet-b", "used by f", "--forget-state"]
+    {
+        assert!(words.contains(word), "{word}: {words}");
+    }
+    // The topology's own mistakes are said as ever.
+    std::fs::write(
+        &file,
+        TOPOLOGY.replace("db: { subnet: a }", "db: { subnet: a, private_ip: 10.0.1.1 }"),
+    )
+    .unwrap();
+    let words = refused(run(directory.path()));
+    assert!(words.contains("10.0.1.1") && !words.contains("--forget-state"), "{words}");
+    // Nothing is lost by that: the topology of before has the function.
+    std::fs::write(&file, TOPOLOGY).unwrap();
+    let daemon = Daemon::start(directory.path(), &options);
+    assert!(daemon.function("f").is_some());
+    drop(daemon);
+
+    std::fs::write(&file, &without).unwrap();
+    let daemon = Daemon::start(directory.path(), &[options[0], options[1], "--forget-state"]);
+    assert!(daemon.function("f").is_none() && daemon.function("declared").is_some());
+    assert!(directory.path().join("lib/state.redb.forgotten-1").exists());
+    drop(daemon);
+    drop(Daemon::start(directory.path(), &options));
 }

@@ -144,6 +144,8 @@ pub enum EniKind {
     VpcEndpoint,
     /// An endpoint, as its service sees it.
     ServiceSide,
+    /// An address of the service VPC's NAT: functions without a VPC leave through it (LAM-12).
+    ServiceVpc,
 }
 
 /// A network interface.
@@ -153,8 +155,8 @@ pub struct Eni {
     pub id: String,
     /// What it belongs to.
     pub kind: EniKind,
-    /// The owner: `instance/db`, `vpc_endpoint/s3`, a NAT gateway's id, or the account of the
-    /// functions.
+    /// The owner: `instance/db`, `vpc_endpoint/s3`, a NAT gateway's id, the account of the functions, or
+    /// `service VPC`.
     pub owner: String,
     /// `vpc-…`; at a service, the service's id.
     pub vpc: String,

@@ -23,6 +23,7 @@ mod hyperplane;
 pub mod lifecycle;
 mod memory;
 mod plan;
+mod service_vpc;
 
 pub use changes::changes;
 pub use error::PlanError;

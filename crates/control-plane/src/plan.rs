@@ -35,6 +35,7 @@ use crate::{
         Configuration, DeclarationError, Delays, EniSet, FunctionName, Key, Lifecycle, VpcConfig,
     },
     memory::Memory,
+    service_vpc,
 };
 
 /// What stands in a topology.
@@ -128,6 +129,7 @@ pub fn plan_after(previous: &Plan, topology: &Topology) -> Result<Plan, PlanErro
     let homeless = planner.assign()?;
     planner.functions(&homeless)?;
     planner.plan.enis.extend(endpoints::service_sides(topology, &planner.memory)?);
+    planner.plan.enis.extend(service_vpc::interfaces(topology));
     planner.attach();
     planner.plan.issued = planner.memory.issued();
     Ok(planner.plan)
@@ -344,7 +346,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Where a function's environments stand: where they stood, if the function still has that
+    /// Where the environments of a function with subnets stand: where they stood, if the function still has that
     /// subnet, else where their number puts them (LAM-18).
     fn placements(&self, function: &Function) -> Vec<Handle<Subnet>> {
         let stays = |number: u32| {
@@ -373,6 +375,14 @@ impl Planner<'_> {
         };
 
         for (function, subnets) in topology.functions.values().zip(placements) {
+            let without_vpc = if function.subnets.is_empty() { function.environments } else { 0 };
+            for number in 1..=without_vpc {
+                let name = environment_name(function, number);
+                add(
+                    Host::Environment { function: function.name.clone(), enis: Vec::new() },
+                    HostPlan::environment(name, hosts.of_internet()),
+                );
+            }
             for (number, subnet) in (1..).zip(subnets) {
                 let name = environment_name(function, number);
                 // Every ENI of the key serves it; one is enough to name the key.

@@ -8,8 +8,8 @@ use common::topology;
 use viaduct_control_plane::{
     Plan, PlanError, changes,
     lifecycle::{
-        Command, Configuration, Delays, FunctionName, Lifecycle, Owner, Report, State, Time,
-        VersionId, VpcConfig,
+        Command, Configuration, Delays, FunctionName, Lifecycle, Owner, Places, Report, State,
+        Time, VersionId, VpcConfig,
     },
     plan, plan_after,
 };
@@ -105,6 +105,74 @@ fn a_subnet_stays_while_a_function_of_the_api_stands_in_it() {
     let running = running.with_lifecycle(lifecycle);
     assert_eq!(addresses(&running).len(), 2);
     assert_eq!(addresses(&next(&running, &only_a).unwrap()), ["10.0.1.4"]);
+}
+
+#[test]
+fn a_group_stays_while_a_function_of_the_api_has_it() {
+    let first = plan(&topology(&text("", ""))).unwrap();
+    let mut lifecycle = first.lifecycle.clone();
+    let id = made_over_api(&mut lifecycle, "other", "subnet-b");
+    let running = first.with_lifecycle(lifecycle);
+    let gone = text("", "").replace("one: { id: sg-one }", "");
+    let expected = "the security group sg-one cannot go: the ENIs that carry it are used by other";
+    assert_eq!(next(&running, &gone).unwrap_err().to_string(), expected);
+    let elsewhere = gone.replace(
+        "functions:",
+        "  second: { cidr_blocks: [10.9.0.0/16], security_groups: { one: { id: sg-one } } }\nfunctions:",
+    );
+    assert_eq!(next(&running, &elsewhere).unwrap_err().to_string(), expected);
+    // Without its user it goes.
+    let mut lifecycle = running.lifecycle.clone();
+    let delete = Command::DeleteFunction { function: id.function, version: None };
+    lifecycle.command(delete, Owner::Api, lifecycle.now()).unwrap();
+    let running = running.with_lifecycle(lifecycle);
+    assert_eq!(addresses(&running).len(), 1);
+    assert_eq!(addresses(&next(&running, &gone).unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn a_files_function_does_not_wait_for_an_eni_that_the_api_has_ordered() {
+    let declared = plan(&topology(&text("", API))).unwrap();
+    let account = declared.lifecycle.functions().next().unwrap().name.account.clone();
+    let first = plan(&topology(&text("", ""))).unwrap();
+    let mut lifecycle = first.lifecycle.clone();
+    let vpc = VpcConfig::new([ResourceId::named("subnet-a")], [ResourceId::named("sg-one")]);
+    let configuration = Configuration { vpc: vpc.unwrap(), ..Configuration::default() };
+    let ordered = FunctionName::new(&account, "ordered");
+    let command = Command::create(ordered.clone(), configuration);
+    lifecycle.command(command, Owner::Api, Time::from_millis(1000)).unwrap();
+    assert_eq!(lifecycle.function(&ordered).unwrap().latest.state, State::Pending);
+    let second = next(&first.with_lifecycle(lifecycle), &text("", API)).unwrap();
+    assert_eq!(addresses(&second), ["10.0.1.4"]);
+    let states = second.lifecycle.functions().map(|function| function.latest.state);
+    assert_eq!(states.collect::<Vec<_>>(), [State::Active; 2], "the other waits no longer either");
+    second.lifecycle.check(Places::of(&topology(&text("", "")), [])).unwrap();
+}
+
+/// A daemon that starts again knows the records of the one before, and nothing else of its network.
+#[test]
+fn what_is_remembered_is_declared_into_the_network_that_is_there_now() {
+    let first = plan(&topology(&text("", API))).unwrap();
+    let mut lifecycle = first.lifecycle.clone();
+    let id = made_over_api(&mut lifecycle, "other", "subnet-b");
+    lifecycle.report(&Report::NearCapacity(first.enis[0].id.clone()), lifecycle.now());
+    let remembered = || {
+        let lifecycle = Lifecycle::remember(Delays::default(), lifecycle.records()).unwrap();
+        Plan { lifecycle, ..Plan::default() }
+    };
+    assert_eq!(lifecycle, remembered().lifecycle);
+    let same = next(&remembered(), &text("", API)).unwrap();
+    assert_eq!(same.lifecycle, lifecycle, "the same network, the same machine");
+    assert_eq!(addresses(&same), ["10.0.1.4", "10.0.1.5", "10.0.2.4"]);
+    assert_eq!(same.lifecycle.output().changes, [], "nothing came or went");
+    // As with a reload: whoever the file names an address for has it.
+    let named = next(&remembered(), &text("db: { subnet: b, private_ip: 10.0.2.4 }", "")).unwrap();
+    assert_eq!(addresses(&named), ["10.0.2.5"]);
+    assert_eq!(named.lifecycle.function(&id.function).unwrap().latest.state, State::Active);
+    let only_a = text("", "")
+        .replace("      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }\n", "");
+    let error = next(&remembered(), &only_a).unwrap_err().to_string();
+    assert_eq!(error, "the subnet subnet-b cannot go: its ENIs are used by other");
 }
 
 #[test]

@@ -303,11 +303,13 @@ fn find_sender<'a>(
         Sender::Attachment(id) => {
             let attachment = view.attachment(*id).ok_or(QueryError::UnknownAttachment(*id))?;
             let (component, address, origin) = match &attachment.place {
-                Place::Environment { enis, .. } => (
-                    Component::Function,
-                    ENVIRONMENT_ADDRESS,
-                    Origin::Environment(view.enis(*enis), &[]),
-                ),
+                Place::Environment { enis, .. } => {
+                    let origin = match enis {
+                        Some(enis) => Origin::Environment(view.enis(*enis), &[]),
+                        None => Origin::ServiceVpc(view.service_vpc()),
+                    };
+                    (Component::Function, ENVIRONMENT_ADDRESS, origin)
+                }
                 Place::Instance(interface) => {
                     (Component::Instance, interface.ip, Origin::Instance(interface))
                 }
@@ -320,6 +322,12 @@ fn find_sender<'a>(
             };
             Ok(Origination { name: attachment.name.clone(), component, address, origin })
         }
+        Sender::ServiceVpc { name } => Ok(Origination {
+            name: name.clone(),
+            component: Component::Function,
+            address: ENVIRONMENT_ADDRESS,
+            origin: Origin::ServiceVpc(view.service_vpc()),
+        }),
         Sender::Eni { id, name } => {
             let interface = view.interface(id).ok_or_else(|| QueryError::UnknownEni(id.clone()))?;
             Ok(Origination {

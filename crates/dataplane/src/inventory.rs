@@ -98,6 +98,8 @@ pub enum Owner {
     VpcEndpoint(Number<VpcEndpoint>),
     /// The service's side of an endpoint: it gives what comes through its address and a port.
     ServiceSide(Number<VpcEndpoint>),
+    /// The service VPC's NAT: functions without a VPC leave through it.
+    ServiceVpc,
 }
 
 impl Owner {
@@ -114,7 +116,7 @@ impl Owner {
                 ..ports
             }),
             // AWS names no limit but the ports there are.
-            Self::ServiceSide(_) => Some(ports),
+            Self::ServiceSide(_) | Self::ServiceVpc => Some(ports),
             Self::Instance { .. } | Self::VpcEndpoint(_) => None,
         }
     }
@@ -160,12 +162,12 @@ pub struct Attachment {
 /// Where a host stands.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// In the service VPC, behind the Hyperplane ENIs of one key.
+    /// In the service VPC, behind the Hyperplane ENIs of one key, or behind its NAT alone.
     Environment {
         /// The function's name.
         function: String,
-        /// Its ENIs.
-        enis: EniSet,
+        /// Its ENIs; none of a function without a VPC.
+        enis: Option<EniSet>,
         /// Those behind which it stood before in the same VPC: the connections that it has there go
         /// on as long as the ENIs do (LAM-49).
         former: Box<[EniSet]>,
@@ -439,6 +441,12 @@ impl Inventory {
         first_open(self.view().enis(set)).cloned()
     }
 
+    /// The address of the service VPC's NAT that new connections use first.
+    #[must_use]
+    pub fn service_vpc_ip(&self) -> Option<Ipv4Addr> {
+        self.view().service_vpc().first().map(|interface| interface.ip)
+    }
+
     /// The attachment of this identity.
     #[must_use]
     pub fn attachment(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
@@ -482,6 +490,7 @@ impl Inventory {
             EniOwner::NatGateway { id } => Owner::NatGateway(self.numbers.of(id)),
             EniOwner::VpcEndpoint { id, .. } => Owner::VpcEndpoint(self.numbers.of(id)),
             EniOwner::ServiceSide { endpoint, .. } => Owner::ServiceSide(self.numbers.of(endpoint)),
+            EniOwner::ServiceVpc => Owner::ServiceVpc,
             _ => return Err(InventoryError::Unsupported(eni.id.clone())),
         };
         let limits = owner.port_limits(settings);
@@ -543,6 +552,11 @@ impl View<'_> {
     /// The ENIs of all keys.
     pub(crate) fn hyperplane_enis(&self) -> impl Iterator<Item = &Arc<Interface>> {
         self.0.hyperplane_enis()
+    }
+
+    /// The interfaces of the service VPC's NAT, by address.
+    pub(crate) fn service_vpc(&self) -> &[Arc<Interface>] {
+        self.0.service_vpc()
     }
 
     /// The service's side of an endpoint.

@@ -53,9 +53,11 @@ pub enum Step<'a> {
     },
     /// V2N source NAT, or its undoing for a reply.
     V2n {
-        /// The Hyperplane ENI.
+        /// The Hyperplane ENI, or the service VPC's NAT.
         interface: &'a Interface,
     },
+    /// Where the service VPC leads for functions without a VPC: to the internet (LAM-12).
+    ServiceVpc,
     /// A subnet's network ACL.
     NetworkAcl {
         /// The subnet whose border is crossed.

@@ -15,6 +15,9 @@
 //! An endpoint leads out of the VPC to a service: a gateway endpoint by a route, an interface endpoint
 //! by the address of its interface. Behind either, the packet is at the service's host.
 //!
+//! A function without a VPC stands in the service VPC like all others, and leaves it by its NAT: to the
+//! internet, and nowhere else (LAM-12). No group, ACL or route is asked.
+//!
 //! A way has at most three legs: to a NAT gateway, from there to an internet gateway, and from the
 //! internet into a VPC. A packet passes one NAT gateway; a route that leads it to a second is a
 //! `ROUTING_LOOP`, and with that the walk is bounded.
@@ -149,7 +152,10 @@ pub(crate) fn retrace(
 
 fn origin<'a>(attachment: &'a Attachment, view: &'a View<'_>) -> Origin<'a> {
     match &attachment.place {
-        Place::Environment { enis, former, .. } => Origin::Environment(view.enis(*enis), former),
+        Place::Environment { enis: Some(enis), former, .. } => {
+            Origin::Environment(view.enis(*enis), former)
+        }
+        Place::Environment { enis: None, .. } => Origin::ServiceVpc(view.service_vpc()),
         Place::Instance(interface) => Origin::Instance(interface),
         Place::Internet(ip) => Origin::Internet(*ip),
         Place::Service(service) => Origin::Service(*service),

@@ -35,6 +35,8 @@ functions:
   api:   { subnets: [main/one], security_groups: [main/function] }
   near:  { subnets: [main/two], security_groups: [main/function] }
   apart: { subnets: [second/only], security_groups: [second/function] }
+internet:
+  web: { ip: 198.51.100.7 }
 ";
 
 const API: &str = "function/api/1";
@@ -135,6 +137,27 @@ fn lam_50_connections_of_a_vpc_that_is_left_end_and_their_ports_are_free() {
     // Back where it was, nothing of what was is there again.
     move_api(&net, FIRST);
     net.send(API, &late).answered_for(Reason::NoConnection);
+    assert_eq!(open(&mut net, 40_000).0, FIRST);
+}
+
+// Facts: LAM-12
+#[test]
+fn lam_12_without_a_vpc_the_internet_is_there_and_in_one_it_is_cut() {
+    let mut net = Net::load(NETWORK);
+    let web = ("198.51.100.7", 443);
+    open(&mut net, 40_000);
+    net.engine.move_environments(&[behind(&net, vec![])]).unwrap();
+    net.expire();
+    net.assert_empty();
+    net.send(API, &tcp((INSIDE, 40_001), web, SYN, b"")).delivered_at("internet/web");
+    net.send(API, &tcp((INSIDE, 40_002), DB, SYN, b""))
+        .dropped_for(Reason::IgwDestinationAddressNotInRfc1918Egress);
+
+    move_api(&net, FIRST);
+    net.expire();
+    net.assert_empty();
+    let late = tcp((INSIDE, 40_001), web, ACK, b"late");
+    net.send(API, &late).dropped_for(Reason::NoRouteToDestination);
     assert_eq!(open(&mut net, 40_000).0, FIRST);
 }
 

@@ -85,9 +85,11 @@ fn topology(numbers: &mut Numbers) -> String {
         let subnets = ["main/a", "main/b", "main/a, main/b", "main/tiny"][draw(4) as usize];
         let groups = ["main/one", "main/two", "main/one, main/two"][draw(3) as usize];
         let environments = 1 + draw(4);
-        functions += &format!(
-            "  {name}: {{ subnets: [{subnets}], security_groups: [{groups}], environments: {environments} }}\n"
-        );
+        let vpc = match draw(5) {
+            0 => String::new(),
+            _ => format!("subnets: [{subnets}], security_groups: [{groups}], "),
+        };
+        functions += &format!("  {name}: {{ {vpc}environments: {environments} }}\n");
     }
     let mut hosts = String::new();
     for name in ["web", "host"] {
@@ -104,9 +106,11 @@ fn topology(numbers: &mut Numbers) -> String {
         _ => "",
     };
     let draw_service = draw(2);
+    let service_vpc = ["", "service_vpc_public_ips: [192.0.2.2, 192.0.2.1]"][draw(2) as usize];
     let or_none = |text: String| if text.is_empty() { "      {}\n".to_owned() } else { text };
     format!(
-        "vpcs:
+        "settings: {{ {service_vpc} }}
+vpcs:
   main:
     cidr_blocks: [10.0.0.0/16]
     subnets:
@@ -146,6 +150,7 @@ fn planned(plan: &Plan) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
             EniOwner::NatGateway { .. } => "nat".to_owned(),
             EniOwner::VpcEndpoint { .. } => "endpoint".to_owned(),
             EniOwner::ServiceSide { .. } => "service side".to_owned(),
+            EniOwner::ServiceVpc => "service VPC".to_owned(),
             other => panic!("{other:?}"),
         };
         let serves = plan.attachments.iter().find(|host| match &host.host {
@@ -181,6 +186,7 @@ fn held(engine: &Engine) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
             Owner::NatGateway(_) => "nat".to_owned(),
             Owner::VpcEndpoint(_) => "endpoint".to_owned(),
             Owner::ServiceSide(_) => "service side".to_owned(),
+            Owner::ServiceVpc => "service VPC".to_owned(),
         };
         let (ip, public) = (addresses(eni.ip, &eni.secondary_ips), eni.public_ip.map(IpAddr::V4));
         let (groups, check, serves) = (eni.groups.len(), eni.source_dest_check, eni.attachment);
@@ -198,8 +204,8 @@ fn held(engine: &Engine) -> (BTreeMap<String, String>, BTreeMap<u32, String>) {
     let hosts = inventory.attachments().into_iter().map(|host| {
         let place = match &host.place {
             Place::Environment { function, enis, .. } => {
-                let eni = inventory.first_eni(*enis).expect("an environment has an interface");
-                format!("{function} {:?}", [&eni.id])
+                let first = enis.map(|enis| inventory.first_eni(enis).expect("a set has one"));
+                format!("{function} {:?}", first.iter().map(|eni| &eni.id).collect::<Vec<_>>())
             }
             Place::Instance(eni) => {
                 let now = inventory.eni(&eni.id).expect("an instance has an interface");

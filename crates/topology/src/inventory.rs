@@ -96,6 +96,9 @@ pub enum EniOwner {
         /// `vpc_endpoint/lambda`
         path: String,
     },
+    /// An address of the service VPC's NAT, through which functions without a VPC leave (LAM-12). It is
+    /// public and private at once, and stands in a VPC and a subnet that no topology has.
+    ServiceVpc,
 }
 
 /// What functions must have in common to share an ENI (LAM-03), and which of the key's ENIs.
@@ -142,7 +145,8 @@ pub enum Host {
     Environment {
         /// The function's name.
         function: String,
-        /// `eni-…`, in the order of their ordinals; all of one key.
+        /// `eni-…`, in the order of their ordinals; all of one key. None of a function without a VPC:
+        /// it leaves through the service VPC's NAT.
         enis: Vec<ResourceId>,
     },
     /// An instance with its interface.

@@ -22,6 +22,8 @@ use crate::{
 pub struct Topology {
     /// Timers, limits and rates, each with the default of its profile.
     pub settings: Settings,
+    /// Where functions stand.
+    pub service_vpc: ServiceVpc,
     /// Named sets of blocks.
     pub prefix_lists: Arena<PrefixList>,
     /// The virtual networks.
@@ -52,6 +54,15 @@ pub struct Topology {
     pub internet_hosts: Arena<InternetHost>,
     /// What the file expects of its own network.
     pub expectations: Vec<Expectation>,
+}
+
+/// The VPC of the service itself, in which all functions stand and which no customer sees (LAM-01).
+/// Those that are of no VPC reach the internet through its NAT, and nothing else (LAM-12).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceVpc {
+    /// The addresses of its NAT: what the internet sees of functions without a VPC. At least one
+    /// unless the file has taken every address there is to be had.
+    pub public_ips: Vec<IpAddr>,
 }
 
 /// A named set of blocks, to be written once and used in rules and routes.
@@ -448,16 +459,17 @@ pub struct Instance {
     pub source_dest_check: bool,
 }
 
-/// A Lambda function attached to a VPC.
+/// A Lambda function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     /// The key in the file.
     pub name: String,
     /// The account that owns it: part of its ENIs' key (LAM-05).
     pub account: String,
-    /// One ENI for each (LAM-04); all of one VPC.
+    /// One ENI for each (LAM-04); all of one VPC. None if the function is of no VPC.
     pub subnets: Vec<Handle<Subnet>>,
-    /// A set: order and repetition mean nothing (LAM-03). Sorted, without repetition.
+    /// A set: order and repetition mean nothing (LAM-03). Sorted, without repetition. Empty if and only
+    /// if there are no subnets (LAM-16).
     pub security_groups: Vec<Handle<SecurityGroup>>,
     /// How many execution environments run. 1..=10,000.
     pub environments: u32,

@@ -245,9 +245,10 @@ impl Topology {
         }
     }
 
-    /// The VPC of a function: the one of its subnets.
+    /// The VPC of a function: the one of its subnets, if it has any.
     #[must_use]
-    pub fn function_vpc(&self, function: Handle<Function>) -> Handle<Vpc> {
-        self.subnets[self.functions[function].subnets[0]].vpc
+    pub fn function_vpc(&self, function: Handle<Function>) -> Option<Handle<Vpc>> {
+        let first = self.functions[function].subnets.first()?;
+        Some(self.subnets[*first].vpc)
     }
 }

@@ -32,6 +32,7 @@ mod report;
 mod routes;
 mod security_group;
 mod service;
+mod service_vpc;
 mod settings;
 mod subnet;
 mod vpc;
@@ -60,6 +61,8 @@ pub struct Resolved {
 pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     let mut context = Context::declare(spec, report);
     context.topology.settings = settings::resolve(&spec.settings, &mut context.report);
+    let service_vpc = spec.settings.service_vpc_public_ips.as_ref();
+    service_vpc::claim(&mut context, service_vpc);
     for list in &spec.prefix_lists {
         prefix_list::build(&mut context, list);
     }
@@ -77,6 +80,7 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     for host in &spec.internet {
         internet::build(&mut context, host);
     }
+    service_vpc::complete(&mut context, service_vpc.is_some());
     for function in &spec.functions {
         function::build(&mut context, function);
     }

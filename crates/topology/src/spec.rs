@@ -120,6 +120,8 @@ pub struct Settings {
     pub fragment_datagrams: Option<Spanned<u32>>,
     /// Seconds that they wait.
     pub fragment_timeout: Option<Spanned<u32>>,
+    /// Public addresses of the service VPC's NAT.
+    pub service_vpc_public_ips: Option<Spanned<Vec<Spanned<IpAddr>>>>,
     /// Timers of security groups.
     pub connection_tracking: ConnectionTracking,
     /// Timers of translations.
@@ -429,16 +431,16 @@ pub struct VpcPeeringConnection {
     pub accepter: Field<String>,
 }
 
-/// A Lambda function attached to a VPC.
+/// A Lambda function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     /// The key.
     pub name: Spanned<String>,
     /// The account that owns it, 12 digits; its VPC's if not given.
     pub account: Option<Spanned<String>>,
-    /// Its subnets.
+    /// Its subnets; none if it is of no VPC.
     pub subnets: Field<References>,
-    /// Its groups.
+    /// Its groups; none if it is of no VPC.
     pub security_groups: Field<References>,
     /// How many execution environments run; 1 if not given.
     pub environments: Field<u32>,

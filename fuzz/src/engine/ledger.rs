@@ -36,10 +36,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether it holds a port of a function's interface or a NAT gateway that is there.
+    /// Whether it holds a port of a function's interface, a NAT gateway or the service VPC's NAT that is
+    /// there.
     pub(super) fn is_translated(&self, network: &Network) -> bool {
-        let translates =
-            |eni: &Eni| matches!(eni.owner, EniOwner::Functions(_) | EniOwner::NatGateway { .. });
+        let translates = |eni: &Eni| {
+            matches!(
+                eni.owner,
+                EniOwner::Functions(_) | EniOwner::NatGateway { .. } | EniOwner::ServiceVpc
+            )
+        };
         network.plan.enis.iter().any(|eni| translates(eni) && self.holds.contains(&eni.id))
     }
 }

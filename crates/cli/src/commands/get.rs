@@ -183,12 +183,21 @@ fn functions(functions: &Vec<Function>) -> String {
                 function.last_update_status_reason_code.as_ref(),
             ),
             format!("{}/{}", count.attached, count.declared),
-            function.subnets.join(","),
-            function.security_groups.join(","),
-            function.enis.join(","),
+            subnets(&function.subnets),
+            list(&function.security_groups),
+            list(&function.enis),
         ]);
     }
     table.to_string()
+}
+
+/// The subnets of a function; without any it is of no VPC.
+fn subnets(subnets: &[String]) -> String {
+    if subnets.is_empty() { "no VPC".to_owned() } else { subnets.join(",") }
+}
+
+fn list(names: &[String]) -> String {
+    or_dash((!names.is_empty()).then(|| names.join(",")))
 }
 
 fn enis(enis: &Vec<Eni>) -> String {
@@ -228,9 +237,9 @@ fn versions(versions: &Vec<Version>) -> String {
             version.version.clone(),
             version.account.clone(),
             with_code(&version.state, version.state_reason_code.as_ref()),
-            version.subnets.join(","),
-            version.security_groups.join(","),
-            version.enis.join(","),
+            subnets(&version.subnets),
+            list(&version.security_groups),
+            list(&version.enis),
         ]);
     }
     table.to_string()

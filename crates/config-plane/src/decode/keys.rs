@@ -47,6 +47,7 @@ objects! {
         "fragment_bytes",
         "fragment_datagrams",
         "fragment_timeout",
+        "service_vpc_public_ips",
         "connection_tracking",
         "nat",
         "lifecycle",

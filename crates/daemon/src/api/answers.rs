@@ -168,13 +168,18 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
     };
     let texts = |ids: &[ResourceId]| ids.iter().map(ToString::to_string).collect();
     let network = running.registry.network();
+    let machine = running.functions.machine();
+    // The service VPC's NAT is always there, and of interest to whoever has a function without a VPC.
+    let mut versions = machine.functions().flat_map(lifecycle::Function::versions);
+    let without_vpc = versions.any(|(_, version)| version.configuration.vpc.is_none());
     let others = network.plan.enis.iter().filter_map(|eni| {
         let (kind, owner) = match &eni.owner {
             EniOwner::Instance { path, .. } => (EniKind::Instance, path.clone()),
             EniOwner::NatGateway { id } => (EniKind::NatGateway, id.to_string()),
             EniOwner::VpcEndpoint { path, .. } => (EniKind::VpcEndpoint, path.clone()),
             EniOwner::ServiceSide { path, .. } => (EniKind::ServiceSide, path.clone()),
-            // They are the machine's.
+            EniOwner::ServiceVpc if without_vpc => (EniKind::ServiceVpc, "service VPC".to_owned()),
+            // The machine has those of functions.
             _ => return None,
         };
         let (connections, capacity) = used(&eni.id);
@@ -196,7 +201,6 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
         })
     });
     let mut enis: Vec<shapes::Eni> = others.collect();
-    let machine = running.functions.machine();
     for set in machine.sets() {
         for (ordinal, eni) in &set.enis {
             let (connections, capacity) = used(&eni.id);

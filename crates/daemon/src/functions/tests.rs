@@ -128,9 +128,9 @@ async fn what_waits_goes_on_waiting_with_the_next_daemon() {
 #[tokio::test]
 #[ignore = "a measurement: in release, with --nocapture"]
 async fn cost_of_one_more_function() {
-    let groups: Vec<String> = (0..32).map(|number| format!("sg-{number}")).collect();
+    let groups: Vec<String> = (0..40).map(|number| format!("sg-{number}")).collect();
     let named: String =
-        groups.iter().map(|group| format!("{group}: {{ id: {group} }}, ")).collect();
+        groups.iter().map(|group| format!("of_{group}: {{ id: {group} }}, ")).collect();
     let topology = TOPOLOGY.replace("one: { id: sg-one }", &named);
     for sync in [false, true] {
         // On a disk, where there is one; a temporary directory may be memory.
@@ -138,8 +138,9 @@ async fn cost_of_one_more_function() {
         let directory = tempfile::tempdir_in(place).unwrap();
         let functions = begin(directory.path(), &topology, false);
         let key = |number: usize| {
-            let (one, other) = (number % 32, (number / 32) % 16);
-            [groups[one].as_str(), groups[(one + 1 + other) % 32].as_str()]
+            // Two of forty, the second up to thirteen after the first: 520 pairs, none twice.
+            let (one, further) = (number % 40, number / 40);
+            [groups[one].as_str(), groups[(one + 1 + further) % 40].as_str()]
         };
         for number in 0..10_000 {
             let command = create(&format!("f{number}"), &key(number % 500));

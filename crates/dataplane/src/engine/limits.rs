@@ -14,6 +14,7 @@ use super::{Engine, Way};
 use crate::{
     account::Claim,
     connection::{Connection, Direction},
+    inventory::Owner,
     moment::Moment,
     policy::Policy,
     rate::{Meter, Rates},
@@ -97,7 +98,9 @@ impl Engine {
         let Some(rates) = &policy.rates else { return Ok(()) };
         if let Some(eni) = path.v2n() {
             let account = self.ports.account(opener);
-            let meter = eni.ports.as_ref().map(|ports| ports.meter());
+            // The service VPC's NAT is none that a customer's rate is about.
+            let is_eni = matches!(eni.owner, Owner::Functions(_));
+            let meter = eni.ports.as_ref().filter(|_| is_eni).map(|ports| ports.meter());
             let openings = [
                 (account.map(|account| &account.openings), rates.environment_connections),
                 (meter.map(|meter| &meter.connections), rates.eni_connections),

@@ -40,6 +40,11 @@ pub enum Sender {
         /// What to call the sender: `function/api`.
         name: String,
     },
+    /// Any environment of a function without a VPC.
+    ServiceVpc {
+        /// What to call the sender: `function/api`.
+        name: String,
+    },
 }
 
 /// What opens a flow.
@@ -153,7 +158,7 @@ pub enum QueryError {
 }
 
 /// The questions that a line such as an `expect` asks: one, or for a function without a number one
-/// for each of its subnets, because each has its own ENI, network ACL and route table.
+/// for each of its subnets, if it has any, because each has its own ENI, network ACL and route table.
 ///
 /// # Errors
 ///
@@ -169,13 +174,17 @@ pub fn queries(
     let query = |from, to| Query { from, to, probe, source_port: None, one_way: false };
     match from {
         Endpoint::Address(ip) => Err(QueryError::SenderIsAddress(*ip)),
+        Endpoint::Function(function, None) if topology.function_vpc(*function).is_none() => {
+            let to = destination(topology, inventory, None, to)?;
+            Ok(vec![query(Sender::ServiceVpc { name: topology.endpoint(from) }, to)])
+        }
         Endpoint::Function(function, None) => {
             let name = topology.endpoint(from);
             let mut asked = Vec::new();
             for key in keys(topology, *function) {
                 let eni =
                     inventory.eni_of_key(&key).ok_or_else(|| QueryError::NotThere(name.clone()))?;
-                let to = destination(topology, inventory, from, Some(&eni), to)?;
+                let to = destination(topology, inventory, Some(&eni), to)?;
                 asked.push(query(Sender::Eni { id: eni.id.clone(), name: name.clone() }, to));
             }
             Ok(asked)
@@ -183,21 +192,22 @@ pub fn queries(
         _ => {
             let id = attachment(topology, inventory, from)?;
             let eni = match inventory.attachment(id).as_deref().map(|it| &it.place) {
-                Some(Place::Environment { enis, .. }) => inventory.first_eni(*enis),
+                Some(Place::Environment { enis, .. }) => {
+                    enis.and_then(|enis| inventory.first_eni(enis))
+                }
                 Some(Place::Instance(interface)) => Some(Arc::clone(interface)),
                 _ => None,
             };
-            let to = destination(topology, inventory, from, eni.as_deref(), to)?;
+            let to = destination(topology, inventory, eni.as_deref(), to)?;
             Ok(vec![query(Sender::Attachment(id), to)])
         }
     }
 }
 
-/// The address that `from`, behind this interface if it is in a VPC, would use for `to`.
+/// The address that a sender, behind this interface if it is in a VPC, would use for `to`.
 fn destination(
     topology: &Topology,
     inventory: &Inventory,
-    from: &Endpoint,
     sender: Option<&Interface>,
     to: &Endpoint,
 ) -> Result<Ipv4Addr, QueryError> {
@@ -212,22 +222,25 @@ fn destination(
         Endpoint::VpcEndpoint(endpoint) => {
             endpoint_address(topology, inventory, *endpoint, sender).ok_or_else(not_there)
         }
-        // Nothing can reach a function; what can be tried is its ENI's address (LAM-02).
-        Endpoint::Function(function, None) => keys(topology, *function)
-            .first()
-            .and_then(|key| inventory.eni_of_key(key))
-            .map(|interface| interface.ip)
-            .ok_or_else(not_there),
+        // Nothing can reach a function; what can be tried is its ENI's address (LAM-02), or that of the
+        // service VPC's NAT.
+        Endpoint::Function(function, None) => match keys(topology, *function).first() {
+            Some(key) => inventory.eni_of_key(key).map(|eni| eni.ip),
+            None => inventory.service_vpc_ip(),
+        }
+        .ok_or_else(not_there),
         Endpoint::Function(_, Some(_)) | Endpoint::Instance(_) | Endpoint::Internet(_) => {
             let id = attachment(topology, inventory, to)?;
             let attachment = inventory.attachment(id).ok_or_else(not_there)?;
             match &attachment.place {
-                Place::Environment { enis, .. } => {
-                    inventory.first_eni(*enis).map(|eni| eni.ip).ok_or_else(not_there)
+                Place::Environment { enis, .. } => match enis {
+                    Some(enis) => inventory.first_eni(*enis).map(|eni| eni.ip),
+                    None => inventory.service_vpc_ip(),
                 }
-                // From the internet, an instance is known by its public address, if it has one.
-                Place::Instance(interface) => Ok(match (from, interface.public_ip) {
-                    (Endpoint::Internet(_), Some(ip)) => ip,
+                .ok_or_else(not_there),
+                // Outside of all VPCs, an instance is known by its public address, if it has one.
+                Place::Instance(interface) => Ok(match (sender, interface.public_ip) {
+                    (None, Some(ip)) => ip,
                     _ => interface.ip,
                 }),
                 Place::Internet(ip) => Ok(*ip),

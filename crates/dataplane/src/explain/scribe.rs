@@ -140,14 +140,27 @@ impl<'a> Scribe<'a> {
             Step::SecurityGroups { interface, direction, decision } => {
                 groups(policy, before, interface, direction, decision)
             }
-            Step::V2n { interface } => Said {
-                component: Component::NetworkInterface,
-                id: Some(interface.id.to_string()),
-                name: describe(policy, interface),
-                check: match self.way {
-                    Way::Forward => format!("V2N: the source becomes {}", source(after)),
-                    Way::Return => format!("V2N: the reply goes back to {}", self.sender),
-                },
+            Step::V2n { interface } => {
+                let (component, what) = match interface.owner {
+                    Owner::ServiceVpc => (Component::NatGateway, ""),
+                    _ => (Component::NetworkInterface, "V2N: "),
+                };
+                Said {
+                    component,
+                    id: Some(interface.id.to_string()),
+                    name: describe(policy, interface),
+                    check: match self.way {
+                        Way::Forward => format!("{what}the source becomes {}", source(after)),
+                        Way::Return => format!("{what}the reply goes back to {}", self.sender),
+                    },
+                    rule: None,
+                }
+            }
+            Step::ServiceVpc => Said {
+                component: Component::Vpc,
+                id: None,
+                name: before.flow.destination.to_string(),
+                check: "a function without a VPC reaches nothing but the internet".into(),
                 rule: None,
             },
             Step::NetworkAcl { subnet, acl, direction, rulings } => Said {
@@ -290,6 +303,7 @@ fn describe(policy: &Policy, interface: &Interface) -> String {
                 None => interface.id.to_string(),
             }
         }
+        Owner::ServiceVpc => "the service VPC's NAT".to_owned(),
         Owner::Functions(_) => format!("{} ({})", interface.id, interface.ip),
     }
 }

@@ -71,7 +71,4 @@ pub enum InventoryError {
         /// What does not fit.
         why: &'static str,
     },
-    /// An environment without an ENI could send nothing.
-    #[error("attachment {0} is a function environment without an interface")]
-    NoEni(AttachmentId),
 }

@@ -29,6 +29,8 @@ pub(super) struct Tables {
     nat_gateways: Map<Number<NatGateway>, Vec<Arc<Interface>>>,
     instances: Map<Number<Instance>, Arc<Interface>>,
     service_sides: Map<Number<VpcEndpoint>, Arc<Interface>>,
+    /// Ascending by address.
+    service_vpc: Vec<Arc<Interface>>,
     sets: Vec<Set>,
     set_by_key: Map<HyperplaneKey, SetIndex>,
     free_sets: Vec<SetIndex>,
@@ -102,6 +104,10 @@ impl Tables {
         self.instances.get(&instance)
     }
 
+    pub(super) fn service_vpc(&self) -> &[Arc<Interface>] {
+        &self.service_vpc
+    }
+
     pub(super) fn service_side(&self, endpoint: Number<VpcEndpoint>) -> Option<&Arc<Interface>> {
         self.service_sides.get(&endpoint)
     }
@@ -129,6 +135,10 @@ impl Tables {
             Owner::VpcEndpoint(_) => {}
             Owner::ServiceSide(number) => {
                 self.service_sides.insert(*number, Arc::clone(&new));
+            }
+            Owner::ServiceVpc => {
+                let place = self.service_vpc.partition_point(|other| other.ip <= new.ip);
+                self.service_vpc.insert(place, Arc::clone(&new));
             }
             Owner::Functions(key) => {
                 let ordinal = key.ordinal;
@@ -181,6 +191,7 @@ impl Tables {
                 self.service_sides.insert(*number, Arc::clone(&new));
                 &mut []
             }
+            Owner::ServiceVpc => &mut self.service_vpc,
             Owner::Functions(key) => {
                 let set = self.set_of(key);
                 &mut self.sets[set as usize].enis
@@ -249,6 +260,7 @@ impl Tables {
             Owner::ServiceSide(number) => {
                 self.service_sides.remove(number);
             }
+            Owner::ServiceVpc => self.service_vpc.retain(|other| other.id != *id),
             Owner::Functions(key) => {
                 let index = self.set_of(key);
                 let set = &mut self.sets[index as usize];
@@ -275,10 +287,12 @@ impl Tables {
         }
         let place = match &new.host {
             Host::Environment { function, enis } => {
-                let index = self.common_set(new.id, enis)?;
-                self.sets[index as usize].environments += 1;
-                let enis = EniSet(index);
-                Place::Environment { function: function.clone(), enis, former: Box::default() }
+                let set = self.common_set(new.id, enis)?;
+                if let Some(index) = set {
+                    self.sets[index as usize].environments += 1;
+                }
+                let (enis, former) = (set.map(EniSet), Box::default());
+                Place::Environment { function: function.clone(), enis, former }
             }
             Host::Instance { eni } => {
                 let interface = self
@@ -303,7 +317,7 @@ impl Tables {
                     return Err(taken(ip, &new.name, &format_args!("attachment {holder}")));
                 }
                 if let Some(holder) = self.by_public_ip(ip).cloned() {
-                    if !holder.draining {
+                    if !holder.gives_way() {
                         return Err(taken(ip, &new.name, &holder.id));
                     }
                     self.remove_interface(&holder.id)?;
@@ -330,9 +344,11 @@ impl Tables {
         let attachment =
             self.attachments.remove(&id).ok_or(InventoryError::UnknownAttachment(id))?;
         match &attachment.place {
-            Place::Environment { enis: EniSet(index), .. } => {
-                // Its set has an ENI: the last one of a set in use is not removed.
-                self.sets[*index as usize].environments -= 1;
+            Place::Environment { enis, .. } => {
+                if let Some(EniSet(index)) = enis {
+                    // Its set has an ENI: the last one of a set in use is not removed.
+                    self.sets[*index as usize].environments -= 1;
+                }
             }
             Place::Instance(interface) => {
                 self.serve(interface, None);
@@ -356,29 +372,37 @@ impl Tables {
         for one in moved {
             let old =
                 self.attachments.get(&one.id).ok_or(InventoryError::UnknownAttachment(one.id))?;
-            let (Place::Environment { enis: EniSet(from), .. }, Host::Environment { enis, .. }) =
+            let (Place::Environment { enis: from, .. }, Host::Environment { enis: to, .. }) =
                 (&old.place, &one.host)
             else {
                 return Err(InventoryError::UnsupportedHost(one.id));
             };
-            steps.push((Arc::clone(old), *from, self.common_set(one.id, enis)?));
+            let from = from.map(|EniSet(from)| from);
+            steps.push((Arc::clone(old), from, self.common_set(one.id, to)?));
         }
         let mut lost = Vec::new();
         for (old, from, to) in steps.into_iter().filter(|(_, from, to)| from != to) {
             let Place::Environment { function, former, .. } = &old.place else { continue };
             let vpc = |set: SetIndex| self.set(set).first().map(|eni| eni.vpc);
             // Sets without ENIs have no connections any more.
-            let before = former.iter().map(|set| set.0).chain([from]);
-            let before = before.filter(|set| *set != to && !self.set(*set).is_empty());
-            let (stay, left): (Vec<_>, Vec<_>) = before.partition(|set| vpc(*set) == vpc(to));
-            let tables = left.iter().flat_map(|set| self.set(*set)).filter_map(|eni| eni.table());
+            let before = former.iter().map(|set| set.0).chain(from);
+            let before = before.filter(|set| Some(*set) != to && !self.set(*set).is_empty());
+            let (stay, left): (Vec<_>, Vec<_>) =
+                before.partition(|set| vpc(*set) == to.and_then(vpc));
+            let enis = left.iter().flat_map(|set| self.set(*set));
+            let service_vpc = if from.is_none() { self.service_vpc() } else { &[] };
+            let tables = enis.chain(service_vpc).filter_map(|interface| interface.table());
             lost.extend(tables.map(|table| (old.id, table)));
-            let (enis, former) = (EniSet(to), stay.into_iter().map(EniSet).collect());
+            let (enis, former) = (to.map(EniSet), stay.into_iter().map(EniSet).collect());
             let place = Place::Environment { function: function.clone(), enis, former };
             let attachment = Attachment { place, ..Attachment::clone(&old) };
             self.attachments.insert(old.id, Arc::new(attachment));
-            self.sets[from as usize].environments -= 1;
-            self.sets[to as usize].environments += 1;
+            if let Some(from) = from {
+                self.sets[from as usize].environments -= 1;
+            }
+            if let Some(to) = to {
+                self.sets[to as usize].environments += 1;
+            }
         }
         Ok(lost)
     }
@@ -450,12 +474,12 @@ impl Tables {
         Ok(())
     }
 
-    /// The set that all these ENIs belong to.
+    /// The set that all these ENIs belong to, if there are any.
     fn common_set(
         &self,
         attachment: AttachmentId,
         enis: &[ResourceId],
-    ) -> Result<SetIndex, InventoryError> {
+    ) -> Result<Option<SetIndex>, InventoryError> {
         let mut common = None;
         for id in enis {
             let interface =
@@ -470,7 +494,7 @@ impl Tables {
             }
             common = Some(index);
         }
-        common.ok_or(InventoryError::NoEni(attachment))
+        Ok(common)
     }
 
     /// The set of this key, made if there is none.

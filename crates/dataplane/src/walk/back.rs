@@ -316,6 +316,10 @@ impl<'a, R: Recorder> Way<'a, '_, R> {
         let selector = self.selector(header);
         let is_error = self.icmp.is_some();
         let Some(interface) = self.path.interface(node) else { return Ok(()) };
+        if interface.owner == Owner::ServiceVpc {
+            // It has none.
+            return Ok(());
+        }
         let state = tracked || is_error;
         self.judge.security_groups(header, selector, interface, direction, other, state).map(drop)
     }

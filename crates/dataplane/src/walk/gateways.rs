@@ -8,10 +8,10 @@ use viaduct_wire::Flow;
 
 use super::{
     Leg, Node,
-    steps::{End, Walk},
+    steps::{End, Walk, never_routed},
 };
 use crate::{
-    inventory::Interface,
+    inventory::{Interface, Owner},
     policy::{Direction, ICMP, InternetGateway, NatGateway, Number, Subnet, TCP, Target, UDP},
     recorder::{Header, Recorder, Step},
 };
@@ -24,6 +24,25 @@ const NAT_GATEWAY_MTU: u16 = 8500;
 const INTERNET_GATEWAY_MTU: u16 = 1500;
 
 impl<'a, R: Recorder> Walk<'a, R> {
+    /// Out of the service VPC by its own NAT, which leads to the internet and nowhere else: no VPC is
+    /// joined with it (LAM-12).
+    pub(super) fn leave_service_vpc(&mut self, nat: &'a [Arc<Interface>]) -> End<'a> {
+        // A topology that leaves it no address has no such functions, but the API may.
+        let nat = self.choose_v2n(nat).ok_or(Reason::NoRouteToDestination)?;
+        self.leave_function(nat)?;
+        self.translate_v2n(nat)?;
+        self.path.mtu = self.path.mtu.min(INTERNET_GATEWAY_MTU);
+        let destination = self.destination();
+        let verdict = match never_routed(destination) {
+            true => Err(Reason::VpcLocalRouteCidrRestriction),
+            false => leaves_to(destination),
+        };
+        match verdict {
+            Ok(()) => self.internet(),
+            Err(reason) => Err(self.end(Step::ServiceVpc, reason)),
+        }
+    }
+
     pub(super) fn nat_gateway(
         &mut self,
         from: Node,
@@ -80,11 +99,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 Ok(())
             }
         };
-        let destination = match private(flow.destination) {
-            Some(Private::Rfc1918) => Err(Reason::IgwDestinationAddressNotInRfc1918Egress),
-            Some(Private::Rfc6598) => Err(Reason::IgwDestinationAddressNotInRfc6598Egress),
-            None => Ok(()),
-        };
+        let destination = leaves_to(flow.destination);
         self.judge.translation(&before, &self.header, step, source)?;
         if destination.is_err() {
             self.step(step, destination)?;
@@ -106,6 +121,10 @@ impl<'a, R: Recorder> Walk<'a, R> {
         }
         let from_vpc = self.source.is_some();
         match self.judge.view.by_public_ip(destination) {
+            Some(nat) if nat.owner == Owner::ServiceVpc => {
+                let step = Step::Destination { interface: Some(nat) };
+                Err(self.end(step, Reason::NatGatewayUnsolicited))
+            }
             Some(interface) => self.internet_gateway_in(interface),
             // From a VPC it left for nowhere; from the internet it can only have come to a gateway
             // that maps no such address (IGW-05).
@@ -190,6 +209,15 @@ pub(super) fn sent_by(header: Header, interface: &Interface) -> Header {
 pub(super) enum Private {
     Rfc1918,
     Rfc6598,
+}
+
+/// Whether an internet gateway sends packets to this address (IGW-06).
+fn leaves_to(destination: Ipv4Addr) -> Result<(), Reason> {
+    match private(destination) {
+        Some(Private::Rfc1918) => Err(Reason::IgwDestinationAddressNotInRfc1918Egress),
+        Some(Private::Rfc6598) => Err(Reason::IgwDestinationAddressNotInRfc6598Egress),
+        None => Ok(()),
+    }
 }
 
 /// Whether an internet gateway lets packets from this address in (IGW-06).

@@ -15,8 +15,8 @@ use crate::{
 /// Most legs a way has: to a NAT gateway, to an internet gateway, from one to the receiver.
 const LEGS: usize = 3;
 
-/// Who may translate a connection's source, each lending it a port: the Hyperplane ENI, the NAT
-/// gateway, the service's side of an endpoint. Arrays of this length have them in this order, which
+/// Who may translate a connection's source, each lending it a port: the Hyperplane ENI (or the service
+/// VPC's NAT in its place), the NAT gateway, the service's side of an endpoint. Arrays of this length have them in this order, which
 /// is that of the way.
 pub const TRANSLATORS: usize = 3;
 
@@ -27,7 +27,7 @@ pub(crate) const SERVICE: usize = 2;
 /// Where a leg begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// The sender's interface: a function's Hyperplane ENI or an instance's own.
+    /// The sender's interface: a function's Hyperplane ENI, the service VPC's NAT, or an instance's own.
     Source,
     /// The NAT gateway.
     NatGateway,
@@ -112,10 +112,12 @@ impl Path {
         &self.legs[..usize::from(self.leg_count)]
     }
 
-    /// The Hyperplane ENI that translates the source, when a function opened the connection.
+    /// What translates the source on the way out of the service VPC, when a function opened the
+    /// connection: the Hyperplane ENI, or the service VPC's NAT.
     #[must_use]
     pub fn v2n(&self) -> Option<&Arc<Interface>> {
-        self.source.as_ref().filter(|source| matches!(source.owner, Owner::Functions(_)))
+        let translates = |owner: &Owner| matches!(owner, Owner::Functions(_) | Owner::ServiceVpc);
+        self.source.as_ref().filter(|source| translates(&source.owner))
     }
 
     /// Whether it leads through an interface endpoint, which alone translates destinations so.

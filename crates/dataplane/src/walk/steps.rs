@@ -34,7 +34,7 @@ const LINK_SERVICES: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 168, 
 /// Where no route leads, whatever it covers: to the link's services (RT-11), and to what names no
 /// single host. A VPC has neither broadcast nor multicast (ADR-04), and loopback, "this network" and
 /// class E are nobody's to forward (RFC 1812 5.3.7). The rest of 169.254.0.0/16 may have routes.
-fn never_routed(destination: Ipv4Addr) -> bool {
+pub(super) fn never_routed(destination: Ipv4Addr) -> bool {
     LINK_SERVICES.contains(&destination) || !names_one_host(destination)
 }
 
@@ -44,6 +44,8 @@ pub(crate) enum Origin<'a> {
     /// In a function environment, behind one of these ENIs; a connection in being may also have one
     /// of those behind which the environment stood before.
     Environment(&'a [Arc<Interface>], &'a [EniSet]),
+    /// In the environment of a function without a VPC, behind these interfaces of the NAT.
+    ServiceVpc(&'a [Arc<Interface>]),
     /// At an instance.
     Instance(&'a Arc<Interface>),
     /// At an internet host of this address.
@@ -102,6 +104,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
     pub(crate) fn run(mut self, origin: Origin<'a>) -> Walked {
         let end = match origin {
             Origin::Environment(enis, former) => self.leave_environment(enis, former),
+            Origin::ServiceVpc(nat) => self.leave_service_vpc(nat),
             Origin::Instance(interface) => self.leave_instance(interface),
             Origin::Internet(ip) => self.come_from_internet(ip),
             Origin::Service(service) => self.come_from_service(service),
@@ -146,28 +149,40 @@ impl<'a, R: Recorder> Walk<'a, R> {
     }
 
     fn leave_environment(&mut self, enis: &'a [Arc<Interface>], former: &'a [EniSet]) -> End<'a> {
-        let choice = self.options.choices[V2N];
-        let view = self.judge.view;
+        let (choice, view) = (self.options.choices[V2N], self.judge.view);
         let before = former.iter().find_map(|set| choice.held_among(view.enis(*set)));
-        let Some(eni) = before.or_else(|| choice.of(enis)) else {
-            // The inventory keeps an ENI for every environment.
-            return Err(Reason::AttachmentDown);
-        };
-        self.path.choices[V2N] = u16::try_from(open(enis).count()).unwrap_or(u16::MAX);
+        // The inventory keeps an ENI for every environment.
+        let eni = self.choose_v2n(enis).ok_or(Reason::AttachmentDown)?;
+        let eni = before.unwrap_or(eni);
         self.source = Some(eni);
-        self.sender_is(ENVIRONMENT_ADDRESS)?;
+        self.leave_function(eni)?;
+        self.leave_interface(eni)?;
+        self.translate_v2n(eni)?;
+        self.route_from(Node::Source, eni.subnet)
+    }
 
+    /// Which of several translators a function leaves the service VPC by.
+    pub(super) fn choose_v2n(&mut self, among: &'a [Arc<Interface>]) -> Option<&'a Arc<Interface>> {
+        self.source = self.options.choices[V2N].of(among);
+        self.path.choices[V2N] = u16::try_from(open(among).count()).unwrap_or(u16::MAX);
+        self.source
+    }
+
+    /// What is asked of every function's packets: whose they are, what they speak, and whether they
+    /// are for one of the link's services.
+    pub(super) fn leave_function(&mut self, interface: &Interface) -> Result<(), Reason> {
+        self.sender_is(ENVIRONMENT_ADDRESS)?;
         let protocol = self.header.flow.protocol;
         let spoken = matches!(protocol, TCP | UDP);
         let verdict = if spoken { Ok(()) } else { Err(Reason::ProtocolRestriction) };
         self.step(Step::FunctionProtocol, verdict)?;
-        self.not_a_service(eni)?;
-        self.leave_interface(eni)?;
+        self.not_a_service(interface)
+    }
 
+    pub(super) fn translate_v2n(&mut self, interface: &Interface) -> Result<(), Reason> {
         let before = self.header;
-        self.header = sent_by(before, eni);
-        self.judge.translation(&before, &self.header, Step::V2n { interface: eni }, Ok(()))?;
-        self.route_from(Node::Source, eni.subnet)
+        self.header = sent_by(before, interface);
+        self.judge.translation(&before, &self.header, Step::V2n { interface }, Ok(()))
     }
 
     fn leave_instance(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
@@ -188,7 +203,8 @@ impl<'a, R: Recorder> Walk<'a, R> {
 
     fn come_from_internet(&mut self, ip: Ipv4Addr) -> End<'a> {
         // Toward a VPC, a private source is the internet gateway's to refuse (IGW-06).
-        let into_vpc = self.judge.view.by_public_ip(self.destination()).is_some();
+        let holder = self.judge.view.by_public_ip(self.destination());
+        let into_vpc = holder.is_some_and(|holder| holder.owner != Owner::ServiceVpc);
         if private(self.header.flow.source).is_none() || !into_vpc {
             self.sender_is(ip)?;
         }
@@ -402,7 +418,9 @@ impl<'a, R: Recorder> Walk<'a, R> {
             Owner::Functions(_) => return Err(self.end(step, Reason::V2nOneWay)),
             Owner::NatGateway(_) => return Err(self.end(step, Reason::NatGatewayUnsolicited)),
             // In a VPC, nothing has its address.
-            Owner::ServiceSide(_) => return Err(self.end(step, Reason::NoPossibleDestination)),
+            Owner::ServiceSide(_) | Owner::ServiceVpc => {
+                return Err(self.end(step, Reason::NoPossibleDestination));
+            }
             Owner::Instance { .. } | Owner::VpcEndpoint(_) => {
                 let refused = interface.refuses(self.destination());
                 let reason = Reason::EniSourceDestCheckRestriction;

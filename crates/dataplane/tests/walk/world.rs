@@ -170,7 +170,7 @@ impl World {
     pub(crate) fn first_packet(&self, query: &Query, source_port: u16) -> (AttachmentId, Flow) {
         let id = match &query.from {
             Sender::Attachment(id) => *id,
-            Sender::Eni { name, .. } => self.attachment(name),
+            Sender::Eni { name, .. } | Sender::ServiceVpc { name } => self.attachment(name),
         };
         let source = match self.inventory.attachment(id).unwrap().place {
             Place::Environment { .. } => ENVIRONMENT_ADDRESS,

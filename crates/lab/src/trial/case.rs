@@ -26,7 +26,8 @@ pub(super) struct Case {
 }
 
 /// The flows of an expectation. A function without a number stands for one environment in each of
-/// its subnets, as that is where its flows can differ; as a destination, for each of its ENIs.
+/// its subnets, as that is where its flows can differ; as a destination, for each of its ENIs. Without
+/// a VPC it is one environment, and as a destination what the internet sees of it.
 pub(super) fn cases(topology: &Topology, plan: &Plan, expectation: &Expectation) -> Vec<Case> {
     let view = View { topology, plan };
     let mut cases = Vec::new();
@@ -95,6 +96,11 @@ impl<'a> View<'a> {
         from: Option<&Eni>,
     ) -> Vec<(Ipv4Addr, Option<String>)> {
         let addresses: Vec<(IpAddr, Option<String>)> = match endpoint {
+            Endpoint::Function(function, _) if self.topology.function_vpc(*function).is_none() => {
+                let nat = |eni: &&Eni| eni.owner == EniOwner::ServiceVpc;
+                let addresses = self.plan.enis.iter().filter(nat).map(|eni| eni.private_ip);
+                addresses.min().map(|address| (address, None)).into_iter().collect()
+            }
             Endpoint::Function(function, number) => {
                 self.enis_of(*function, *number).map(|eni| (eni.private_ip, None)).collect()
             }

@@ -10,8 +10,8 @@ use crate::{
     model::{
         AclAction, AclRule, ConnectionTracking, EndpointSubnet, Function, Instance,
         InternetGateway, InternetHost, Lifecycle, NatGateway, NatTimeouts, NetworkAcl, PrefixList,
-        Route, RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer, SgRule, Subnet,
-        Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
+        Route, RouteTable, RouteTarget, SecurityGroup, Service, ServiceVpc, Settings, SgPeer,
+        SgRule, Subnet, Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
     },
     path::Resource,
 };
@@ -41,6 +41,7 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
     // A kind that is added to the model is to be described here.
     let Topology {
         settings: _,
+        service_vpc: _,
         prefix_lists: _,
         vpcs: _,
         subnets: _,
@@ -61,7 +62,7 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
         order: 0,
         identity: "settings".to_owned(),
         path: "settings".to_owned(),
-        fields: settings(&topology.settings),
+        fields: settings(&topology.settings, &topology.service_vpc),
     }];
     all.extend(topology.vpcs.values().map(|it| Described {
         order: 1,
@@ -100,7 +101,7 @@ fn add<R: Resource>(
     }));
 }
 
-fn settings(settings: &Settings) -> Fields {
+fn settings(settings: &Settings, ServiceVpc { public_ips }: &ServiceVpc) -> Fields {
     let Settings {
         profile,
         eni_connections,
@@ -136,6 +137,7 @@ fn settings(settings: &Settings) -> Fields {
         one("fragment_bytes", fragment_bytes),
         one("fragment_datagrams", fragment_datagrams),
         one("fragment_timeout", fragment_timeout),
+        one("service_vpc_public_ips", in_order(public_ips)),
     ];
     fields.extend(tracking_timeouts(connection_tracking));
     fields.extend(nat_timeouts(nat));

@@ -7,6 +7,7 @@ use super::{
     context::Context,
     names::Miss,
     security_group::{self, Limits},
+    service_vpc,
 };
 use crate::{
     arena::Handle,
@@ -27,11 +28,22 @@ const MOST_ENVIRONMENTS: u32 = 10_000;
 /// Builds a function.
 pub(super) fn build(context: &mut Context, spec: &spec::Function) {
     let noun = format!("function `{}`", spec.name.value);
-    let subnets = context.report.require(&spec.subnets, "subnets", &noun, spec.name.span);
+    if is_without_vpc(spec) {
+        service_vpc::check_function(context, &spec.name.value, spec.name.span);
+        let function = Function {
+            name: spec.name.value.clone(),
+            account: account::of_function(context, spec, None),
+            subnets: Vec::new(),
+            security_groups: Vec::new(),
+            environments: environments(context, spec),
+        };
+        context.topology.functions.push(function);
+        return;
+    }
+    let subnets = half(context, &spec.subnets, "subnets", &noun, spec);
     let subnets = subnets.map_or(Vec::new(), |given| self::subnets(context, &noun, given));
     let vpc = subnets.first().map(|subnet| context.topology.subnets[*subnet].vpc);
-    let groups =
-        context.report.require(&spec.security_groups, "security_groups", &noun, spec.name.span);
+    let groups = half(context, &spec.security_groups, "security_groups", &noun, spec);
     let groups = groups.map_or(Vec::new(), |given| self::groups(context, &noun, given, vpc));
     let function = Function {
         name: spec.name.value.clone(),
@@ -44,14 +56,40 @@ pub(super) fn build(context: &mut Context, spec: &spec::Function) {
     context.topology.functions.push(function);
 }
 
+/// Whether it is of no VPC: it names neither subnets nor groups (LAM-16).
+fn is_without_vpc(spec: &spec::Function) -> bool {
+    [&spec.subnets, &spec.security_groups].into_iter().all(|field| match field {
+        Field::Missing => true,
+        Field::Given(given) => given.value.is_empty(),
+        Field::Unreadable => false,
+    })
+}
+
+/// What a function of a VPC must have, because it has the other half of it.
+fn half<'f>(
+    context: &mut Context,
+    field: &'f Field<References>,
+    key: &str,
+    noun: &str,
+    spec: &spec::Function,
+) -> Option<&'f Spanned<References>> {
+    if *field == Field::Missing {
+        context
+            .report
+            .error(spec.name.span, format!("{noun} has no `{key}`"))
+            .help("Lambda takes subnets and groups together; without both it is of no VPC");
+        return None;
+    }
+    context.report.require(field, key, noun, spec.name.span)
+}
+
 /// The subnets, without repetition and of one VPC (LAM-16).
 fn subnets(context: &mut Context, noun: &str, given: &Spanned<References>) -> Vec<Handle<Subnet>> {
     let count = given.value.len();
     if count == 0 || count > MOST_SUBNETS {
-        context
-            .report
-            .error(given.span, format!("{noun} has {count} subnets"))
-            .help(format!("it has at least one and at most {MOST_SUBNETS}"));
+        context.report.error(given.span, format!("{noun} has {count} subnets")).help(format!(
+            "it has at least one and at most {MOST_SUBNETS}, unless it is of no VPC"
+        ));
     }
     let mut subnets: Vec<Handle<Subnet>> = Vec::with_capacity(count);
     for reference in &given.value {

@@ -180,6 +180,11 @@ impl Place {
         Self { block, noun: noun.to_owned(), span: ip.span, of_service: false }
     }
 
+    /// Whether an address is one of these.
+    pub(super) fn covers(&self, ip: IpAddr) -> bool {
+        self.block.contains(&ip)
+    }
+
     /// That it has an address of another.
     fn clash_with(&self, other: &Self) -> String {
         if self.block == other.block {

@@ -224,7 +224,7 @@ fn destination(
 ) -> (Ipv4Addr, u16) {
     let port = port(dice, topology);
     let own = match &from.host {
-        Host::Environment { enis, .. } => Some(&enis[0]),
+        Host::Environment { enis, .. } => enis.first(),
         Host::Instance { eni } => Some(eni),
         _ => None,
     };
@@ -245,8 +245,15 @@ fn destination(
     let internet: Vec<Ipv4Addr> =
         topology.internet_hosts.values().map(|host| v4(host.ip)).collect();
 
+    let without_vpc = matches!(&from.host, Host::Environment { enis, .. } if enis.is_empty());
     let mut pool: Vec<Ipv4Addr> = match (vpc, dice.below(100)) {
         (_, 97..) => Vec::new(),
+        // For functions without a VPC there is the internet, and what is not to be reached (LAM-12).
+        (None, 0..50) if without_vpc => internet,
+        (None, 50..70) if without_vpc && !topology.services.is_empty() => {
+            topology.services.values().map(|service| v4(service.ip)).collect()
+        }
+        (None, 70..80) if without_vpc => plan.enis.iter().map(|eni| v4(eni.private_ip)).collect(),
         (Some(vpc), 82..97) if !topology.services.is_empty() => services(dice, topology, plan, vpc),
         // What a service has of a VPC, and may not open a connection to (EP-10).
         (None, 90..97) => plan

@@ -15,6 +15,9 @@ use super::{
 /// has.
 const INTERNET: [&str; 4] = ["198.51.100.7", "198.51.100.8", "8.8.8.8", "192.0.2.20"];
 
+/// What functions without a VPC are seen as: beside hosts of the internet, and far away.
+const SERVICE_VPC: [&str; 3] = ["198.51.100.9", "192.0.2.21", "9.9.9.9"];
+
 /// Of a hundred objects, how many a change rewrites.
 const CHANGED: usize = 12;
 
@@ -89,6 +92,11 @@ impl File {
             settings.push(format!("eni_connections_per_second: {}", dice.between(1, 8)));
         }
         settings.extend(self.timers());
+        let mut dice = self.dice("service_vpc");
+        if dice.percent(30) {
+            let address = dice.one(&SERVICE_VPC);
+            settings.push(format!("service_vpc_public_ips: [{address}]"));
+        }
         if !settings.is_empty() {
             self.line(&format!("settings: {{ {} }}", settings.join(", ")));
         }
@@ -342,6 +350,12 @@ impl File {
         self.line("functions:");
         for index in 0..shape.functions {
             let mut dice = self.dice(&format!("function/{index}"));
+            if self.dice(&format!("function/{index}/vpc")).percent(15) {
+                // In no VPC (LAM-12).
+                let environments = dice.between(1, 2);
+                self.line(&format!("  f{index}: {{ environments: {environments} }}"));
+                continue;
+            }
             let vpc = &shape.vpcs[dice.below(shape.vpcs.len())];
             let path = |name: &String| format!("{}/{name}", vpc.name);
             let mut subnets: Vec<String> =

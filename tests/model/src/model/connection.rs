@@ -222,6 +222,9 @@ impl<'t> Network<'t> {
         if matches!(host, Some(Host::Internet { .. })) {
             crossed.push("internet host");
         }
+        if way.leaves_service_vpc() {
+            crossed.push("service VPC's NAT");
+        }
         if matches!(host, Some(Host::Service { .. })) && way.endpoint.is_none() {
             crossed.push("service at its public address");
         }

@@ -36,7 +36,8 @@ pub(super) struct Way<'t> {
     pub(super) links: Vec<Link<'t>>,
     /// The sender's interface; a host of the internet has none.
     pub(super) sender: Option<&'t Eni>,
-    /// The sender's interface again, if it is a Hyperplane ENI.
+    /// The sender's interface again, if it is a Hyperplane ENI; the service VPC's NAT, if the sender is
+    /// a function without a VPC, which has no interface.
     pub(super) v2n: Option<&'t Eni>,
     /// The NAT gateway's interface.
     pub(super) nat: Option<&'t Eni>,
@@ -64,10 +65,18 @@ impl<'t> Way<'t> {
     /// The largest packet that the gateways on the way let through (MTU-01).
     pub(super) fn mtu(&self) -> u16 {
         let internet = |end: End<'_>| matches!(end, End::InternetGateway(_));
+        if self.leaves_service_vpc() {
+            return 1500;
+        }
         if self.links.iter().any(|link| internet(link.from) || internet(link.to)) {
             return 1500;
         }
         if self.nat.is_some() || self.endpoint.is_some() { 8500 } else { u16::MAX }
+    }
+
+    /// Whether a function without a VPC sends by it.
+    pub(super) fn leaves_service_vpc(&self) -> bool {
+        self.v2n.is_some_and(|eni| eni.owner == EniOwner::ServiceVpc)
     }
 
     /// Whether it leads through an interface endpoint, about which nobody is told how much fits
@@ -212,8 +221,6 @@ impl<'t> Traveller<'_, 't> {
     fn leave(&mut self, from: &'t Attachment) -> Result<AttachmentId, Reason> {
         match &from.host {
             Host::Environment { enis, .. } => {
-                let eni = self.network.eni(&enis[0]);
-                self.v2n = Some(eni);
                 if self.packet.source != ENVIRONMENT_ADDRESS {
                     self.hear(Err(Reason::SpoofedSource));
                 }
@@ -221,6 +228,9 @@ impl<'t> Traveller<'_, 't> {
                 if !matches!(self.packet.protocol, TCP | UDP) {
                     self.hear(Err(Reason::ProtocolRestriction));
                 }
+                let Some(eni) = enis.first() else { return self.leave_service_vpc() };
+                let eni = self.network.eni(eni);
+                self.v2n = Some(eni);
                 self.leave_interface(eni)
             }
             Host::Instance { eni } => {
@@ -273,7 +283,9 @@ impl<'t> Traveller<'_, 't> {
     fn edge(&mut self, own: Ipv4Addr) {
         let Packet { source, destination, .. } = self.packet;
         let mut interfaces = self.network.enis.iter();
-        let gateway = interfaces.any(|eni| eni.public_ip.map(v4) == Some(destination));
+        let gateway = interfaces.any(|eni| {
+            eni.public_ip.map(v4) == Some(destination) && eni.owner != EniOwner::ServiceVpc
+        });
         if gateway && rfc1918(source) {
             self.hear(Err(Reason::IgwSourceAddressNotInRfc1918Ingress));
         } else if gateway && rfc6598(source) {
@@ -281,6 +293,32 @@ impl<'t> Traveller<'_, 't> {
         } else if source != own {
             self.hear(Err(Reason::SpoofedSource));
         }
+    }
+
+    /// From a function without a VPC: to the internet, under the address of the service VPC's NAT, and
+    /// nowhere else (LAM-12).
+    fn leave_service_vpc(&mut self) -> Result<AttachmentId, Reason> {
+        let destination = self.packet.destination;
+        if service(destination) {
+            return Err(Reason::ServiceNotProvided);
+        }
+        let network = self.network;
+        let mut enis = network.plan.enis.iter();
+        let nat = enis.find(|eni| eni.owner == EniOwner::ServiceVpc).expect("it has an address");
+        self.v2n = Some(nat);
+        self.packet.source = v4(nat.private_ip);
+        self.port = PortOf::Hyperplane;
+        if link_services(destination) || no_host(destination) {
+            return Err(Reason::VpcLocalRouteCidrRestriction);
+        }
+        // IGW-06.
+        if rfc1918(destination) {
+            return Err(Reason::IgwDestinationAddressNotInRfc1918Egress);
+        }
+        if rfc6598(destination) {
+            return Err(Reason::IgwDestinationAddressNotInRfc6598Egress);
+        }
+        self.internet()
     }
 
     /// Out of a host's interface.
@@ -562,7 +600,10 @@ impl<'t> Traveller<'_, 't> {
         }
         for eni in network.enis.iter().copied() {
             if eni.public_ip.map(v4) == Some(destination) {
-                return self.enter_vpc(eni);
+                return match eni.owner {
+                    EniOwner::ServiceVpc => Err(Reason::NatGatewayUnsolicited),
+                    _ => self.enter_vpc(eni),
+                };
             }
         }
         Err(Reason::NoPossibleDestination)

@@ -169,8 +169,10 @@ impl<'t> Network<'t> {
             let destination = translator.destination(connection);
             // LAM-07: all protocols together.
             let all = match translator {
-                Translator::Hyperplane => settings.eni_connections as usize,
-                Translator::Nat | Translator::Endpoint => usize::MAX,
+                Translator::Hyperplane if !connection.way.leaves_service_vpc() => {
+                    settings.eni_connections as usize
+                }
+                _ => usize::MAX,
             };
             // NAT-05, NAT-09.
             let to_one = match translator {
@@ -241,7 +243,8 @@ impl<'t> Network<'t> {
             }
             passed.push(desk);
         }
-        if connection.way.v2n.is_some_and(|eni| !self.rate_allows(eni)) {
+        let eni = connection.way.v2n.filter(|_| !connection.way.leaves_service_vpc());
+        if eni.is_some_and(|eni| !self.rate_allows(eni)) {
             want.before = passed;
             want.surely = Some((Reason::RateLimited, None));
         }

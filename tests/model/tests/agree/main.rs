@@ -87,7 +87,7 @@ const NOT_MET: [(Reason, &str); 3] = [
 ];
 
 /// What ways lead through.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "appliance",
     "gateway endpoint",
     "interface endpoint",
@@ -98,6 +98,7 @@ const TARGETS: [&str; 10] = [
     "NAT gateway",
     "peering connection",
     "service at its public address",
+    "service VPC's NAT",
 ];
 
 /// Agreement is worth something only if the flows were worth trying.
