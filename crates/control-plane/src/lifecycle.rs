@@ -53,6 +53,7 @@
 //! ordered set in which each follows from a record ([`Delays`] has their lengths).
 
 mod command;
+mod conditions;
 mod configuration;
 mod declaration;
 mod eni;
