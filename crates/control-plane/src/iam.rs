@@ -47,11 +47,12 @@ mod pattern;
 mod principal;
 
 pub use viaduct_topology::iam::{
-    Comparison, Condition, Effect, Operator, Patterns, Policy, Quantifier, Statement,
+    Comparison, Condition, Effect, Operator, Patterns, Policy, Quantifier, SECURITY_GROUP_IDS,
+    SUBNET_IDS, Statement, VPC_IDS,
 };
 
 pub use self::{
-    context::{Context, SECURITY_GROUP_IDS, SUBNET_IDS, VPC_IDS},
+    context::Context,
     decision::{Deciding, Decision, decide},
     principal::{Denied, Principal, authorize},
 };

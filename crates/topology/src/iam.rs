@@ -14,6 +14,19 @@ use serde::{Deserialize, Serialize};
 
 pub use self::operator::{Comparison, Operator, Quantifier};
 
+/// The condition key of the VPC of a function that is to be made or changed (LAM-72); one at most.
+pub const VPC_IDS: &str = "lambda:VpcIds";
+
+/// The condition key of its subnets.
+pub const SUBNET_IDS: &str = "lambda:SubnetIds";
+
+/// The condition key of its groups.
+pub const SECURITY_GROUP_IDS: &str = "lambda:SecurityGroupIds";
+
+/// The condition key of the function whose code makes a request of its own, which none here has: a
+/// role that denies its code what Lambda may do with it uses it (LAM-77).
+pub const SOURCE_FUNCTION_ARN: &str = "lambda:SourceFunctionArn";
+
 /// A policy of a role or of somebody who calls the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {

@@ -2,16 +2,9 @@
 
 use std::collections::BTreeMap;
 
-/// The VPC of a function that is to be made or changed (LAM-72); one at most.
-pub const VPC_IDS: &str = "lambda:VpcIds";
+use viaduct_topology::iam::{SECURITY_GROUP_IDS, SUBNET_IDS, VPC_IDS};
 
-/// Its subnets.
-pub const SUBNET_IDS: &str = "lambda:SubnetIds";
-
-/// Its groups.
-pub const SECURITY_GROUP_IDS: &str = "lambda:SecurityGroupIds";
-
-/// The actions that have them (LAM-72).
+/// The actions whose requests have the keys about VPCs (LAM-72).
 const OF_VPC: [&str; 2] = ["lambda:CreateFunction", "lambda:UpdateFunctionConfiguration"];
 
 /// Condition keys of a request and their values. A key without values is not there.
