@@ -1,12 +1,11 @@
 //! What the machine is told: commands, and reports from the dataplane.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use viaduct_topology::ResourceId;
+use viaduct_topology::{ResourceId, iam::Policy};
 
-use super::{
-    configuration::{Configuration, ConfigurationChange, FunctionName, Qualifier, VersionId},
-    role::{Permission, RoleName},
+use super::configuration::{
+    Configuration, ConfigurationChange, FunctionName, Qualifier, RoleName, VersionId,
 };
 
 /// Who made a function. What a file made, only a file takes away when it is applied.
@@ -76,7 +75,7 @@ pub enum Command {
         /// Its name.
         role: RoleName,
         /// What it permits.
-        permissions: BTreeSet<Permission>,
+        policies: Vec<Policy>,
     },
     /// `DeleteRole`
     DeleteRole(RoleName),
