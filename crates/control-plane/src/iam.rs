@@ -54,5 +54,5 @@ pub use viaduct_topology::iam::{
 pub use self::{
     context::Context,
     decision::{Deciding, Decision, decide},
-    principal::{Denied, Principal, authorize},
+    principal::{Denied, Principal, Principals, authorize},
 };

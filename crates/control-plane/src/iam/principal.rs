@@ -1,8 +1,8 @@
 //! Who calls the API, and what they may.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
-use viaduct_topology::iam::Policy;
+use viaduct_topology::{Topology, iam::Policy, model::DEFAULT_ACCOUNT};
 
 use super::{
     context::Context,
@@ -18,6 +18,13 @@ pub struct Principal {
     pub access_key_id: Arc<str>,
     /// What they may.
     pub policies: Vec<Policy>,
+}
+
+/// Who may call the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Principals {
+    /// By access key id. Without any, everybody may do everything.
+    known: HashMap<String, Principal>,
 }
 
 /// Why somebody may not do something; Lambda's `AccessDeniedException` (403), with its text as far as
@@ -49,6 +56,31 @@ impl Principal {
     #[must_use]
     pub fn arn(&self) -> String {
         format!("arn:aws:iam::{}:user/{}", self.account, self.access_key_id)
+    }
+}
+
+impl Principals {
+    /// Those whom a topology names.
+    #[must_use]
+    pub fn of(topology: &Topology) -> Self {
+        let named = topology.principals.iter().map(|it| {
+            let principal = Principal::new(&it.account, &it.access_key_id, it.policies.clone());
+            (it.access_key_id.clone(), principal)
+        });
+        Self { known: named.collect() }
+    }
+
+    /// Who has this access key id. If nobody is named, whoever calls, with whatever key, is somebody
+    /// in the default account who may do everything.
+    ///
+    /// None if others are named: Lambda's `UnrecognizedClientException` (403, from memory).
+    #[must_use]
+    pub fn find(&self, access_key_id: &str) -> Option<Cow<'_, Principal>> {
+        if self.known.is_empty() {
+            let everything = Policy::managed("AdministratorAccess").into_iter().collect();
+            return Some(Cow::Owned(Principal::new(DEFAULT_ACCOUNT, access_key_id, everything)));
+        }
+        self.known.get(access_key_id).map(Cow::Borrowed)
     }
 }
 
