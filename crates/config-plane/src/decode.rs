@@ -70,8 +70,12 @@ fn function(report: &mut Report, name: Name, node: &Node) -> Function {
 }
 
 fn role(report: &mut Report, name: Name, node: &Node) -> Role {
-    let [policies] = fields(report, node, &keys::ROLE);
-    Role { name, policies: self::policies(report, policies) }
+    let [account, policies] = fields(report, node, &keys::ROLE);
+    Role {
+        name,
+        account: optional(report, account, scalar::text),
+        policies: self::policies(report, policies),
+    }
 }
 
 fn principal(report: &mut Report, name: Name, node: &Node) -> Principal {

@@ -59,7 +59,10 @@ const POLICY: &str = "{ Id: ENIs, Statement: { Sid: Enis, Effect: Allow, NotActi
 fn every_kind_of_object_and_field_is_told() {
     let mut after = BEFORE.to_owned();
     for (was, is) in [
-        ("vpcs:\n", "settings: { eni_connections: 100, nat: { udp_timeout: 10 } }\nvpcs:\n"),
+        (
+            "vpcs:\n",
+            "settings: { eni_connections: 100, nat: { udp_timeout: 10 }, lifecycle: { idle: 60 }, lifecycle_scale: 2 }\nvpcs:\n",
+        ),
         ("[10.0.0.0/16]", "[10.0.0.0/16, 10.1.0.0/16]"),
         (
             "availability_zone: a }\n    route",
@@ -87,6 +90,8 @@ fn every_kind_of_object_and_field_is_told() {
     eni_connections: 65000 → 100
     environment_connections: 32500 → 50
     nat.udp_timeout: 350 → 10
+    lifecycle.idle: 1209600 → 60
+    lifecycle_scale: 1 → 2
 ~ vpc/main
     cidr_blocks: 10.0.0.0/16 → 10.0.0.0/16, 10.1.0.0/16
 ~ main/subnet/private

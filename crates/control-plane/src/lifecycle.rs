@@ -15,7 +15,7 @@
 //! | operation | Pending | Active | update in progress | Inactive | Failed |
 //! |---|---|---|---|---|---|
 //! | invoke | 409 | allowed | allowed, with the old ENIs | 502, and restores | 409 |
-//! | update configuration or code, publish, tag | 409 | done | 409 | done | 409 |
+//! | update configuration or code, publish, tag or untag | 409 | done | 409 | done | 409 |
 //! | delete | done | done | done | done | done |
 //!
 //! Facts name the refusals while creation is pending (LAM-46) and during an update (LAM-48), and that
@@ -178,17 +178,18 @@ impl Lifecycle {
     pub fn command(&mut self, command: Command, by: Owner, now: Time) -> Result<Answer, Refusal> {
         self.advance(now);
         let answer = match command {
-            Command::CreateFunction { function, configuration } => {
-                self.create(function, configuration, by)
+            Command::CreateFunction { function, configuration, tags, publish } => {
+                self.create_for(function, configuration, tags, publish, by)
             }
             Command::UpdateFunctionConfiguration { function, change, revision } => {
                 self.update_configuration(&function, change, revision)
             }
-            Command::UpdateFunctionCode { function, code, revision } => {
-                self.update_code(&function, code, revision)
+            Command::UpdateFunctionCode { function, code, revision, publish } => {
+                self.update_code(&function, code, revision, publish)
             }
             Command::PublishVersion { function, revision } => self.publish(&function, revision),
             Command::TagResource { function, tags } => self.tag(&function, tags),
+            Command::UntagResource { function, keys } => self.untag(&function, &keys),
             Command::DeleteFunction { function, version } => self.delete(function, version),
             Command::Invoke(version) => self.invoke(&version),
             Command::DeleteNetworkInterface(eni) => self.delete_by_hand(&eni),
@@ -222,6 +223,19 @@ impl Lifecycle {
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
         self.timers.next()
+    }
+
+    /// Takes other delays. What is idle or empty counts from when it became so; what is being made or
+    /// deleted is due when it was.
+    pub fn set_delays(&mut self, delays: Delays) {
+        if delays == self.delays {
+            return;
+        }
+        for set in self.sets.values() {
+            self.timers.clear_all(set, &self.delays);
+            self.timers.set_all(set, &delays);
+        }
+        self.delays = delays;
     }
 
     /// The moment up to which everything is done.
@@ -262,6 +276,18 @@ impl Lifecycle {
     pub fn eni(&self, id: &ResourceId) -> Option<(&EniSet, u32)> {
         let (key, ordinal) = self.by_id.get(id)?;
         Some((self.sets.get(key)?, *ordinal))
+    }
+
+    /// What a role permits, if there is one of this name.
+    #[must_use]
+    pub fn role(&self, name: &RoleName) -> Option<&Role> {
+        self.roles.0.get(name)
+    }
+
+    /// The VPC of a subnet.
+    #[must_use]
+    pub fn vpc_of(&self, subnet: &ResourceId) -> Option<&ResourceId> {
+        self.places.vpc_of(subnet)
     }
 
     /// The zones that have failed.

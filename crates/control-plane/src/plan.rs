@@ -30,7 +30,9 @@ use crate::{
     error::PlanError,
     host::{HostPlan, HostsFiles, Private},
     hyperplane,
-    lifecycle::{Configuration, DeclarationError, EniSet, FunctionName, Key, Lifecycle, VpcConfig},
+    lifecycle::{
+        Configuration, DeclarationError, Delays, EniSet, FunctionName, Key, Lifecycle, VpcConfig,
+    },
     memory::Memory,
 };
 
@@ -311,14 +313,14 @@ impl Planner<'_> {
             let groups = groups.map(|it| topology.security_groups[*it].id.clone());
             let vpc = VpcConfig::new(subnets, groups)?;
             let name = FunctionName::new(&function.account, &function.name);
-            let role = function.role.map(|it| topology.roles[it].name.as_str().into());
+            let role = function.role.map(|it| topology.roles[it].arn().into());
             declared.push((name, Configuration { vpc, role, ..Configuration::default() }));
         }
         let roles = topology.roles.values();
-        let roles: Vec<_> =
-            roles.map(|it| (it.name.as_str().into(), it.policies.clone())).collect();
+        let roles: Vec<_> = roles.map(|it| (it.arn().into(), it.policies.clone())).collect();
         let places = self.addresses.places();
         let lifecycle = &mut self.plan.lifecycle;
+        lifecycle.set_delays(Delays::of(&topology.settings));
         lifecycle
             .declare(places, homeless, &roles, &declared)
             .map_err(|error| in_words(topology, error))?;

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::topology;
 use viaduct_control_plane::{
     Plan, PlanError, changes,
@@ -39,7 +41,7 @@ fn made_over_api(lifecycle: &mut Lifecycle, name: &str, subnet: &str) -> Version
     let function = FunctionName::new("111111111111", name);
     let vpc = VpcConfig::new([ResourceId::named(subnet)], [ResourceId::named("sg-one")]).unwrap();
     let configuration = Configuration { vpc, ..Configuration::default() };
-    let command = Command::CreateFunction { function: function.clone(), configuration };
+    let command = Command::create(function.clone(), configuration);
     lifecycle.command(command, Owner::Api, lifecycle.now()).unwrap();
     lifecycle.advance(lifecycle.now().after(Delays::default().creation));
     VersionId::latest(function)
@@ -78,7 +80,7 @@ fn lam_70_a_files_role_must_permit_making_enis_before_and_after() {
         assert_eq!(
             refused.unwrap_err().to_string(),
             "the function api cannot be declared: Lambda cannot make network interfaces: the \
-             execution role lambda does not permit ec2:CreateNetworkInterface."
+             execution role arn:aws:iam::123456789012:role/lambda does not permit ec2:CreateNetworkInterface."
         );
     }
     let same = next(&first, &with_role("AdministratorAccess")).unwrap();
@@ -92,6 +94,7 @@ fn lam_70_a_files_role_must_permit_making_enis_before_and_after() {
 #[test]
 fn a_files_roles_and_the_apis_are_apart() {
     let mut present = plan(&topology(&text("", API))).unwrap();
+    let arn = "arn:aws:iam::123456789012:role/lambda";
     let put = |name: &str| Command::PutRole { role: name.into(), policies: Vec::new() };
     let now = present.lifecycle.now();
     present.lifecycle.command(put("other"), Owner::Api, now).unwrap();
@@ -99,19 +102,20 @@ fn a_files_roles_and_the_apis_are_apart() {
     let roles = |plan: &Plan| -> Vec<String> {
         plan.lifecycle.records().roles.keys().map(ToString::to_string).collect()
     };
-    assert_eq!(roles(&both), ["lambda", "other"]);
+    assert_eq!(roles(&both), [arn, "other"]);
     assert_eq!(roles(&next(&both, &text("", API)).unwrap()), ["other"]);
 
     // Whoever changes a file's role does not take it over: the next file says what it is.
     let mut changed = both.clone();
-    changed.lifecycle.command(put("lambda"), Owner::Api, now).unwrap();
+    changed.lifecycle.command(put(arn), Owner::Api, now).unwrap();
     assert_eq!(roles(&next(&changed, &text("", API)).unwrap()), ["other"]);
 
-    present.lifecycle.command(put("lambda"), Owner::Api, now).unwrap();
+    present.lifecycle.command(put(arn), Owner::Api, now).unwrap();
     let error = next(&present, &with_role("AdministratorAccess")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the role lambda was made over the API: delete it there, or call the file's another name"
+        "the role arn:aws:iam::123456789012:role/lambda was made over the API: delete it there, or \
+         call the file's another name"
     );
 }
 
@@ -172,7 +176,7 @@ fn nobody_takes_a_name_that_the_other_has() {
     let account = account.lifecycle.functions().next().unwrap().name.account.clone();
     let function = FunctionName::new(&account, "api");
     let configuration = Configuration::default();
-    let command = Command::CreateFunction { function, configuration };
+    let command = Command::create(function, configuration);
     lifecycle.command(command, Owner::Api, Time::ZERO).unwrap();
     let error = next(&first.with_lifecycle(lifecycle), &text("", API)).unwrap_err();
     let expected = "the function api was made over the API: delete it there, or call the file's \
@@ -218,4 +222,29 @@ fn a_file_is_not_idle_after_two_weeks() {
     assert_eq!(addresses(&first.with_lifecycle(first.lifecycle.clone())), ["10.0.1.4"]);
     let second = next(&first, &text("", API)).unwrap();
     assert_eq!(changes(&first, &second), []);
+}
+
+#[test]
+fn other_delays_count_for_what_waits_already() {
+    let mut first = plan(&topology(&text("", ""))).unwrap();
+    let id = made_over_api(&mut first.lifecycle, "other", "subnet-a");
+    let state = |lifecycle: &Lifecycle| lifecycle.function(&id.function).unwrap().latest.state;
+    let day = Duration::from_secs(24 * 60 * 60);
+    first.lifecycle.advance(first.lifecycle.now().after(day));
+    assert_eq!(state(&first.lifecycle), State::Active);
+
+    // Two days, twice as fast: it was idle for long enough.
+    let settings = "settings: { lifecycle: { creation: 60, idle: 172800 }, lifecycle_scale: 2 }";
+    let mut second = next(&first, &format!("{settings}{}", text("", ""))).unwrap();
+    let soon = second.lifecycle.now().after(Duration::from_millis(1));
+    second.lifecycle.advance(soon);
+    assert_eq!(state(&second.lifecycle), State::Inactive);
+
+    // What is being made is due when it was, in either direction.
+    let invoke = Command::Invoke(id.clone());
+    second.lifecycle.command(invoke, Owner::Api, soon).unwrap_err();
+    let due = second.lifecycle.next_due().unwrap();
+    assert_eq!(due, soon.after(Duration::from_secs(30)));
+    let third = next(&second, &text("", "")).unwrap();
+    assert_eq!(third.lifecycle.next_due(), Some(due));
 }

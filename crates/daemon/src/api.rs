@@ -1,9 +1,15 @@
-//! `control.sock`: questions about the running network, and another topology for it.
+//! `control.sock`: questions about the running network, another topology for it, and AWS's own APIs.
 //!
-//! `apply` changes something, everything else reads. The shapes are `viaduct-client`'s, so that both ends agree.
+//! What begins with `/v1` is viaduct's own: `apply` changes something, everything else reads. The
+//! shapes are `viaduct-client`'s, so that both ends agree. Paths that begin with a date are Lambda's
+//! ([`lambda`]), which may have a TCP port of their own as well ([`listeners`]).
 
 mod answers;
+mod caller;
+mod lambda;
+mod listeners;
 mod metrics;
+mod query;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,7 +19,7 @@ use axum::{
         DefaultBodyLimit, Query, State,
         rejection::{QueryRejection, StringRejection},
     },
-    http::{StatusCode, Uri, header},
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -24,11 +30,12 @@ use viaduct_client::{
 use viaduct_config_plane::{LONGEST_SOURCE, LoadError};
 use viaduct_dataplane::Engine;
 
+pub(crate) use self::listeners::{listen, serve};
 use crate::{
     clock::Clock,
     drops::DropLog,
     error::Error,
-    fleet::Fleet,
+    fleet::{Fleet, random},
     functions::Functions,
     registry::{Refusal, Registry},
     reload::{Reloader, Source},
@@ -56,26 +63,17 @@ pub(crate) struct Running {
 
 type App = State<Arc<Running>>;
 
-/// Answers until the daemon ends.
-pub(crate) async fn serve(
-    listener: tokio::net::UnixListener,
-    running: Arc<Running>,
-) -> Result<(), Error> {
-    let ended = ended(running.ending.clone());
-    axum::serve(listener, router(running))
-        .with_graceful_shutdown(ended)
-        .await
-        .map_err(|source| Error::System { what: "serve the control socket", source })
-}
-
 /// Ready when the daemon ends.
 async fn ended(mut ending: watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
+/// All questions: for the owner.
 fn router(running: Arc<Running>) -> Router {
     Router::new()
+        .merge(lambda::router())
+        .merge(query::router())
         .route("/v1/status", get(status))
         .route("/v1/functions", get(functions))
         .route("/v1/versions", get(versions))
@@ -207,8 +205,11 @@ async fn metrics(State(running): App) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-async fn unknown(uri: Uri) -> Refused {
-    Refused {
+async fn unknown(method: Method, uri: Uri) -> Response {
+    if lambda::is_like(uri.path()) {
+        return lambda::unknown(method, uri).await.into_response();
+    }
+    let refused = Refused {
         status: StatusCode::NOT_FOUND,
         error: format!("there is no {}", uri.path()),
         help: Some(
@@ -217,7 +218,22 @@ async fn unknown(uri: Uri) -> Refused {
              or post to /v1/apply"
                 .to_owned(),
         ),
-    }
+    };
+    refused.into_response()
+}
+
+/// The number of a request to one of AWS's APIs, as clients log it: a UUID of version 4.
+fn request_id() -> String {
+    // The number only tells requests apart: without randomness all have the same.
+    let digits = u128::from_ne_bytes(random().unwrap_or_default());
+    let (head, tail) = (digits >> 80, digits & 0xffff_ffff_ffff);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{tail:012x}",
+        head & 0xffff_ffff,
+        head >> 32 & 0xffff,
+        digits >> 48 & 0xfff,
+        digits >> 60 & 0xfff,
+    )
 }
 
 /// A question that is not answered.

@@ -1,6 +1,6 @@
 //! Why a daemon cannot run.
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use viaduct_config_plane::LoadError;
 use viaduct_control_plane::PlanError;
@@ -49,6 +49,24 @@ pub enum Error {
         what: &'static str,
         /// On what.
         path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The port of AWS's APIs would be for everybody.
+    #[error(
+        "AWS's APIs cannot be served at {address}: their signatures are not checked, so that only \
+         this machine may reach them; choose a loopback address, such as 127.0.0.1:{}",
+        address.port()
+    )]
+    NotLoopback {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The port of AWS's APIs cannot be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Port {
+        /// The address.
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },

@@ -141,10 +141,20 @@ impl Functions {
 
     /// Carries a command out for somebody over the API.
     pub(crate) async fn command(&self, command: Command) -> Result<Answer, Refusal> {
+        self.decide(|_| Ok(command)).await
+    }
+
+    /// Carries out the command that somebody makes of how things are, if it does make one.
+    pub(crate) async fn decide<E: From<Refusal>>(
+        &self,
+        make: impl FnOnce(&Lifecycle) -> Result<Command, E>,
+    ) -> Result<Answer, E> {
         let _turn = self.turn().await;
         let (answer, output) = {
             let mut machine = self.machine();
-            let answer = machine.command(command, Owner::Api, self.now());
+            machine.advance(self.now());
+            let answer = make(&machine)
+                .and_then(|command| Ok(machine.command(command, Owner::Api, self.now())?));
             (answer, machine.take_output())
         };
         self.carry_out(output);

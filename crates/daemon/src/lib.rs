@@ -33,7 +33,7 @@ mod session;
 mod supervisor;
 mod worker;
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
@@ -71,6 +71,8 @@ pub struct Ready {
     pub attach_socket: PathBuf,
     /// Where questions are answered.
     pub control_socket: PathBuf,
+    /// Where AWS's APIs are served over TCP.
+    pub lambda_api: Option<SocketAddr>,
     /// Packet threads.
     pub workers: usize,
     /// Hosts in the topology.
@@ -136,6 +138,10 @@ async fn serve(
     let stamp = Stamp::of(&options.topology).await;
     let (topology, mut plan) = load(options)?;
     raise_descriptor_limit();
+    let port = match options.lambda_api {
+        Some(address) => Some(api::listen(address).await?),
+        None => None,
+    };
     let directory = RuntimeDir::take(&options.runtime_dir)?;
     let workers = match options.workers {
         Some(workers) => workers.get(),
@@ -150,6 +156,7 @@ async fn serve(
     let ready = Ready {
         attach_socket: directory.attach_socket(),
         control_socket: directory.control_socket(),
+        lambda_api: port.as_ref().and_then(|port| port.local_addr().ok()),
         workers,
         hosts: plan.attachments.len(),
     };
@@ -183,11 +190,12 @@ async fn serve(
         workers,
         device = %options.device,
         hosts = ready.hosts,
+        lambda_api = ready.lambda_api.map(tracing::field::display),
         runtime_dir = %options.runtime_dir.display(),
         "ready"
     );
     tokio::select! {
-        ended = api::serve(control, running) => ended,
+        ended = api::serve(control, port, running) => ended,
         ended = session::serve(attach, Arc::clone(&registry), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},

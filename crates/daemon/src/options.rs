@@ -1,6 +1,6 @@
 //! How a daemon is started.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use viaduct_tun::DeviceKind;
 
@@ -23,6 +23,8 @@ pub struct Options {
     pub grace: Duration,
     /// Whether the file is read again when it changes. SIGHUP has it read again in any case.
     pub watch: bool,
+    /// Where AWS's APIs are served over TCP too: a loopback address; 0 is any free port.
+    pub lambda_api: Option<SocketAddr>,
 }
 
 impl Options {
@@ -37,6 +39,7 @@ impl Options {
             connections: 1_000_000,
             grace: Duration::from_secs(2),
             watch: false,
+            lambda_api: None,
         }
     }
 }

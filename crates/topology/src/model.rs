@@ -9,7 +9,7 @@ use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
-pub use self::settings::{ConnectionTracking, NatTimeouts, Profile, Settings};
+pub use self::settings::{ConnectionTracking, Lifecycle, NatTimeouts, Profile, Settings};
 use crate::{
     arena::{Arena, Handle},
     iam::Policy,
@@ -17,9 +17,6 @@ use crate::{
     reason::Reason,
     spec::Span,
 };
-
-/// The account of whatever names none: the one of AWS's own examples.
-pub const DEFAULT_ACCOUNT: &str = "123456789012";
 
 /// Everything a file declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -478,8 +475,18 @@ pub struct Function {
 pub struct Role {
     /// The key in the file.
     pub name: String,
+    /// The account that owns it.
+    pub account: String,
     /// What it permits.
     pub policies: Vec<Policy>,
+}
+
+impl Role {
+    /// The name that is unique everywhere.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:role/{}", self.account, self.name)
+    }
 }
 
 /// Somebody who calls the API.

@@ -37,6 +37,7 @@ mod settings;
 mod subnet;
 mod vpc;
 
+pub use account::DEFAULT as DEFAULT_ACCOUNT;
 pub use report::{Problem, Report, Severity};
 
 use crate::{model::Topology, spec::Spec};

@@ -131,6 +131,10 @@ pub struct Settings {
     pub connection_tracking: ConnectionTracking,
     /// Timers of translations.
     pub nat: NatTimeouts,
+    /// How long the control plane takes.
+    pub lifecycle: Lifecycle,
+    /// How many times as fast it is.
+    pub lifecycle_scale: Option<Spanned<u32>>,
 }
 
 /// A number, or none: the limit does not hold.
@@ -168,6 +172,19 @@ pub struct NatTimeouts {
     pub udp_timeout: Option<Spanned<u32>>,
     /// Of ICMP.
     pub icmp_timeout: Option<Spanned<u32>>,
+}
+
+/// How long the control plane takes, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// Until a Hyperplane ENI is there.
+    pub creation: Option<Spanned<u32>>,
+    /// Until one without users is deleted.
+    pub deletion: Option<Spanned<u32>>,
+    /// Until an idle one is reclaimed.
+    pub idle: Option<Spanned<u32>>,
+    /// Until a further one without connections goes.
+    pub shrinking: Option<Spanned<u32>>,
 }
 
 /// A named set of blocks.
@@ -441,6 +458,8 @@ pub struct Function {
 pub struct Role {
     /// The key.
     pub name: Spanned<String>,
+    /// The account that owns it, 12 digits.
+    pub account: Option<Spanned<String>>,
     /// What it permits.
     pub policies: Vec<Policy>,
 }

@@ -1,6 +1,6 @@
 //! `viaduct run`: the daemon, in the foreground.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use viaduct_daemon::Options;
@@ -44,6 +44,11 @@ pub(crate) struct Run {
     #[arg(long)]
     watch: bool,
 
+    /// Answer AWS's APIs (Lambda's, and parts of EC2's) on this loopback address too, for clients
+    /// that speak no Unix sockets; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    lambda_api: Option<SocketAddr>,
+
     /// A process of a lab: claim the lock on standard input first
     #[arg(long, hide = true)]
     lab_child: bool,
@@ -83,6 +88,7 @@ impl Run {
             workers: self.workers,
             connections: self.connections,
             watch: self.watch,
+            lambda_api: self.lambda_api,
             ..Options::new(self.file)
         };
         viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;

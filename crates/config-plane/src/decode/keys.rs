@@ -51,6 +51,8 @@ objects! {
         "fragment_timeout",
         "connection_tracking",
         "nat",
+        "lifecycle",
+        "lifecycle_scale",
     ];
     CONNECTION_TRACKING "connection_tracking" "the section `connection_tracking`" [
         "tcp_opening_timeout",
@@ -68,6 +70,7 @@ objects! {
         "udp_timeout",
         "icmp_timeout",
     ];
+    LIFECYCLE "lifecycle" "the section `lifecycle`" ["creation", "deletion", "idle", "shrinking"];
     PREFIX_LIST "prefix_list" "a prefix list" ["id", "entries", "max_entries"];
     VPC "vpc" "a VPC" [
         "id",
@@ -150,7 +153,7 @@ objects! {
         "environments",
         "role",
     ];
-    ROLE "role" "a role" ["policies"];
+    ROLE "role" "a role" ["account", "policies"];
     PRINCIPAL "principal" "a principal" ["account", "policies"];
     POLICY "policy" "a policy" ["Version", "Id", "Statement"];
     STATEMENT "statement" "a statement" [

@@ -3,7 +3,7 @@
 use viaduct_topology::{
     Report,
     model::Profile,
-    spec::{ConnectionTracking, NatTimeouts, Settings},
+    spec::{ConnectionTracking, Lifecycle, NatTimeouts, Settings},
 };
 
 use super::{
@@ -30,6 +30,8 @@ pub(super) fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
         fragment_timeout,
         connection_tracking,
         nat,
+        lifecycle,
+        lifecycle_scale,
     ] = fields(report, node, &keys::SETTINGS);
     Settings {
         profile: optional(report, profile, |report, node| {
@@ -59,6 +61,8 @@ pub(super) fn settings(report: &mut Report, entry: Entry<'_>) -> Settings {
         fragment_timeout: optional(report, fragment_timeout, scalar::number),
         connection_tracking: self::connection_tracking(report, connection_tracking),
         nat: self::nat(report, nat),
+        lifecycle: self::lifecycle(report, lifecycle),
+        lifecycle_scale: optional(report, lifecycle_scale, scalar::number),
     }
 }
 
@@ -86,5 +90,16 @@ fn nat(report: &mut Report, entry: Entry<'_>) -> NatTimeouts {
         tcp_closing_timeout: optional(report, closing, scalar::number),
         udp_timeout: optional(report, udp, scalar::number),
         icmp_timeout: optional(report, icmp, scalar::number),
+    }
+}
+
+fn lifecycle(report: &mut Report, entry: Entry<'_>) -> Lifecycle {
+    let Entry::Present(node) = entry else { return Lifecycle::default() };
+    let [creation, deletion, idle, shrinking] = fields(report, node, &keys::LIFECYCLE);
+    Lifecycle {
+        creation: optional(report, creation, scalar::number),
+        deletion: optional(report, deletion, scalar::number),
+        idle: optional(report, idle, scalar::number),
+        shrinking: optional(report, shrinking, scalar::number),
     }
 }

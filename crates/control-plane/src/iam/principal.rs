@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
-use viaduct_topology::{Topology, iam::Policy, model::DEFAULT_ACCOUNT};
+use viaduct_topology::{DEFAULT_ACCOUNT, Topology, iam::Policy};
 
 use super::{
     context::Context,

@@ -1,6 +1,6 @@
 //! What the machine is told: commands, and reports from the dataplane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use viaduct_topology::{ResourceId, iam::Policy};
 
@@ -26,6 +26,10 @@ pub enum Command {
         function: FunctionName,
         /// What it is to be.
         configuration: Configuration,
+        /// Its tags.
+        tags: BTreeMap<String, String>,
+        /// Whether it is published as version 1, too.
+        publish: bool,
     },
     /// `UpdateFunctionConfiguration`
     UpdateFunctionConfiguration {
@@ -44,6 +48,8 @@ pub enum Command {
         code: BTreeMap<String, String>,
         /// Only if this is its revision.
         revision: Option<u64>,
+        /// Whether it is published then.
+        publish: bool,
     },
     /// `PublishVersion`: freezes `$LATEST` (LAM-54).
     PublishVersion {
@@ -58,6 +64,13 @@ pub enum Command {
         function: FunctionName,
         /// Tags to set.
         tags: BTreeMap<String, String>,
+    },
+    /// `UntagResource`
+    UntagResource {
+        /// Its name.
+        function: FunctionName,
+        /// Tags to take away; those that it does not have count as taken away.
+        keys: BTreeSet<String>,
     },
     /// `DeleteFunction`: all of it, or one version.
     DeleteFunction {
@@ -86,6 +99,14 @@ pub enum Command {
         /// Whether it is to fail.
         failed: bool,
     },
+}
+
+impl Command {
+    /// The creation of a function without tags, of which nothing is published.
+    #[must_use]
+    pub const fn create(function: FunctionName, configuration: Configuration) -> Self {
+        Self::CreateFunction { function, configuration, tags: BTreeMap::new(), publish: false }
+    }
 }
 
 /// What a command that was carried out has to say.

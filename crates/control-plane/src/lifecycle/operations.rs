@@ -1,6 +1,6 @@
 //! What is done with functions: create, update, publish, tag, delete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Lifecycle,
@@ -38,6 +38,23 @@ impl Lifecycle {
         self.set_state(&latest, State::Pending, Some(Reason::creating()));
         self.begin(&latest);
         Ok(Answer::Done)
+    }
+
+    /// Creates a function as a client asks for it.
+    pub(super) fn create_for(
+        &mut self,
+        name: FunctionName,
+        configuration: Configuration,
+        tags: BTreeMap<String, String>,
+        publish: bool,
+        owner: Owner,
+    ) -> Result<Answer, Refusal> {
+        self.create(name.clone(), configuration, owner)?;
+        self.existing(&name)?.tags = tags;
+        match publish {
+            true => self.freeze(&name),
+            false => Ok(Answer::Done),
+        }
     }
 
     pub(super) fn update_configuration(
@@ -80,13 +97,17 @@ impl Lifecycle {
         name: &FunctionName,
         code: BTreeMap<String, String>,
         revision: Option<u64>,
+        publish: bool,
     ) -> Result<Answer, Refusal> {
         self.changeable(name, revision)?;
         let function = self.existing(name)?;
         function.latest.configuration.carried.extend(code);
         function.latest.revision += 1;
         self.set_update(name, UpdateStatus::Successful, None);
-        Ok(Answer::Done)
+        match publish {
+            true => self.freeze(name),
+            false => Ok(Answer::Done),
+        }
     }
 
     pub(super) fn publish(
@@ -95,6 +116,12 @@ impl Lifecycle {
         revision: Option<u64>,
     ) -> Result<Answer, Refusal> {
         self.changeable(name, revision)?;
+        self.freeze(name)
+    }
+
+    /// Makes a version of `$LATEST` as it is. Of a function that is being created the version waits
+    /// for the same ENIs.
+    fn freeze(&mut self, name: &FunctionName) -> Result<Answer, Refusal> {
         let function = self.existing(name)?;
         let latest = &function.latest;
         // Lambda publishes nothing if nothing has changed since the last time.
@@ -112,7 +139,7 @@ impl Lifecycle {
         function.published.insert(number, version);
         let id = VersionId { function: name.clone(), version: Qualifier::Version(number) };
         self.set_state(&id, state, reason);
-        if state == State::Active {
+        if matches!(state, State::Pending | State::Active) {
             // The ENIs are those of `$LATEST`: nothing is made, so no right is needed.
             self.join(&id, &configuration);
         }
@@ -126,6 +153,17 @@ impl Lifecycle {
     ) -> Result<Answer, Refusal> {
         self.changeable(name, None)?;
         self.existing(name)?.tags.extend(tags);
+        self.output.functions.insert(name.clone());
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn untag(
+        &mut self,
+        name: &FunctionName,
+        keys: &BTreeSet<String>,
+    ) -> Result<Answer, Refusal> {
+        self.changeable(name, None)?;
+        self.existing(name)?.tags.retain(|key, _| !keys.contains(key));
         self.output.functions.insert(name.clone());
         Ok(Answer::Done)
     }

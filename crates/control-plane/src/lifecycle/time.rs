@@ -4,7 +4,9 @@
 //! beginning that stays the same. Delays are the control plane's alone. `lifecycle_scale` divides
 //! them, so that two weeks pass in a minute; no packet timer is ever scaled.
 
-use std::{fmt, num::NonZeroU32, time::Duration};
+use std::{fmt, time::Duration};
+
+use viaduct_topology::model::{self, Settings};
 
 /// A moment: milliseconds since a beginning that whoever runs the machine has chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +56,20 @@ pub struct Delays {
 }
 
 impl Delays {
+    /// Those of a topology.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let model::Lifecycle { creation, deletion, idle, shrinking } = settings.lifecycle;
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let delays = Self {
+            creation: seconds(creation),
+            deletion: seconds(deletion),
+            idle: seconds(idle),
+            shrinking: seconds(shrinking),
+        };
+        delays.scaled(settings.lifecycle_scale)
+    }
+
     /// No delay at all before an ENI is there and after it is needed: for what a file declares, which
     /// must be usable as soon as the daemon is.
     #[must_use]
@@ -63,10 +79,9 @@ impl Delays {
 
     /// Delays so many times as short, rounded up to whole milliseconds: what takes time takes some
     /// even then, so that the order of things stays.
-    #[must_use]
-    pub fn scaled(self, scale: NonZeroU32) -> Self {
+    fn scaled(self, scale: u32) -> Self {
         let divide = |delay: Duration| {
-            let millis = delay.as_millis().div_ceil(u128::from(scale.get()));
+            let millis = delay.as_millis().div_ceil(u128::from(scale.max(1)));
             Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
         };
         Self {
@@ -80,12 +95,7 @@ impl Delays {
 
 impl Default for Delays {
     fn default() -> Self {
-        Self {
-            creation: Duration::from_secs(90),
-            deletion: Duration::from_secs(20 * 60),
-            idle: Duration::from_secs(14 * 24 * 60 * 60),
-            shrinking: Duration::from_secs(10 * 60),
-        }
+        Self::of(&Settings::default())
     }
 }
 
@@ -95,12 +105,13 @@ mod tests {
 
     #[test]
     fn two_weeks_pass_in_a_minute_and_nothing_takes_no_time() {
-        let delays = Delays::default().scaled(NonZeroU32::new(14 * 24 * 60).unwrap());
-        assert_eq!(delays.idle, Duration::from_secs(60));
-        assert_eq!(delays.creation, Duration::from_millis(5));
-        let delays = Delays::default().scaled(NonZeroU32::MAX);
-        assert!(delays.creation >= Duration::from_millis(1));
-        assert_eq!(delays.at_once().scaled(NonZeroU32::MIN).creation, Duration::ZERO);
+        let scaled =
+            |lifecycle_scale| Delays::of(&Settings { lifecycle_scale, ..Settings::default() });
+        assert_eq!(scaled(1).deletion, Duration::from_secs(20 * 60));
+        assert_eq!(scaled(14 * 24 * 60).idle, Duration::from_secs(60));
+        assert_eq!(scaled(14 * 24 * 60).creation, Duration::from_millis(5));
+        assert!(scaled(u32::MAX).creation >= Duration::from_millis(1));
+        assert_eq!(scaled(1).at_once().scaled(1).creation, Duration::ZERO);
     }
 
     #[test]

@@ -152,6 +152,8 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
                 role: role(dice),
                 carried: BTreeMap::new(),
             },
+            tags: BTreeMap::new(),
+            publish: dice.percent(20),
         },
         20..35 => Command::UpdateFunctionConfiguration {
             function,
@@ -162,7 +164,12 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
             },
             revision,
         },
-        35..38 => Command::UpdateFunctionCode { function, code: BTreeMap::new(), revision },
+        35..38 => Command::UpdateFunctionCode {
+            function,
+            code: BTreeMap::new(),
+            revision,
+            publish: dice.percent(30),
+        },
         38..46 => Command::PublishVersion { function, revision },
         46..47 => Command::TagResource { function, tags: BTreeMap::new() },
         47..55 => {

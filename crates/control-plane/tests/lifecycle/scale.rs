@@ -32,10 +32,8 @@ vpcs:
 fn create(number: u32, groups: &[ResourceId]) -> Command {
     let group = groups[(number % KEYS) as usize].clone();
     let vpc = VpcConfig::new([ResourceId::named("subnet-a")], [group]).unwrap();
-    Command::CreateFunction {
-        function: FunctionName::new("111111111111", &format!("f{number}")),
-        configuration: Configuration { vpc, ..Configuration::default() },
-    }
+    let function = FunctionName::new("111111111111", &format!("f{number}"));
+    Command::create(function, Configuration { vpc, ..Configuration::default() })
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The table of states: every operation in every state, its outcome and the exact exception.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use viaduct_control_plane::lifecycle::{
     Command, Configuration, ConfigurationChange, Exception, Owner, Qualifier, ReasonCode, Refusal,
@@ -20,7 +20,7 @@ const STATES: [&str; 7] = [
     "Failed",
 ];
 
-const OPERATIONS: [&str; 9] = [
+const OPERATIONS: [&str; 10] = [
     "GetFunction",
     "CreateFunction",
     "Invoke",
@@ -28,6 +28,7 @@ const OPERATIONS: [&str; 9] = [
     "UpdateFunctionCode",
     "PublishVersion",
     "TagResource",
+    "UntagResource",
     "DeleteFunction:1",
     "DeleteFunction",
 ];
@@ -90,20 +91,21 @@ fn operation(world: &mut World, operation: &str) -> Result<(), Refusal> {
                 None => Err(Refusal::FunctionNotFound { function: f, version }),
             };
         }
-        "CreateFunction" => Command::CreateFunction {
-            function: f,
-            configuration: configuration(&["subnet-a"], &["sg-one"]),
-        },
+        "CreateFunction" => Command::create(f, configuration(&["subnet-a"], &["sg-one"])),
         "Invoke" => Command::Invoke(version("f")),
         "UpdateFunctionConfiguration" => {
             let vpc = Some(vpc(&["subnet-b"], &["sg-two"]));
             update("f", ConfigurationChange { vpc, ..Default::default() })
         }
-        "UpdateFunctionCode" => {
-            Command::UpdateFunctionCode { function: f, code: BTreeMap::new(), revision: None }
-        }
+        "UpdateFunctionCode" => Command::UpdateFunctionCode {
+            function: f,
+            code: BTreeMap::new(),
+            revision: None,
+            publish: false,
+        },
         "PublishVersion" => Command::PublishVersion { function: f, revision: None },
         "TagResource" => Command::TagResource { function: f, tags: BTreeMap::new() },
+        "UntagResource" => Command::UntagResource { function: f, keys: BTreeSet::new() },
         "DeleteFunction:1" => {
             Command::DeleteFunction { function: f, version: Some(Qualifier::Version(1)) }
         }
@@ -319,13 +321,13 @@ fn what_is_not_there_fails_and_what_contradicts_itself_is_refused() {
         [(&["subnet-a", "subnet-c"][..], &["sg-one"][..]), (&["subnet-a"], &["sg-three"])]
     {
         let configuration = configuration(subnets, groups);
-        let command = Command::CreateFunction { function: function("two"), configuration };
+        let command = Command::create(function("two"), configuration);
         let refusal = world.command(command).unwrap_err();
         assert_eq!(refusal.exception(), Exception::InvalidParameterValue, "{refusal}");
         assert!(world.machine.function(&function("two")).is_none());
     }
     let configuration = Configuration { role: Some("nobody".into()), ..Configuration::default() };
-    let command = Command::CreateFunction { function: function("two"), configuration };
+    let command = Command::create(function("two"), configuration);
     let refusal = world.command(command).unwrap_err();
     assert_eq!(refusal.exception(), Exception::InvalidParameterValue, "{refusal}");
 }

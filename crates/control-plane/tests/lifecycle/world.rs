@@ -133,7 +133,7 @@ impl World {
     }
 
     pub(crate) fn create_as(&mut self, name: &str, configuration: Configuration, by: Owner) {
-        let command = Command::CreateFunction { function: function(name), configuration };
+        let command = Command::create(function(name), configuration);
         assert_eq!(self.command_by(command, by), Ok(Answer::Done));
     }
 

@@ -8,7 +8,7 @@ use viaduct_control_plane::{
         Command, Configuration, Delays, FunctionName, Lifecycle, Owner, Places, Time, VpcConfig,
     },
 };
-use viaduct_topology::{ResourceId, model::DEFAULT_ACCOUNT};
+use viaduct_topology::{DEFAULT_ACCOUNT, ResourceId};
 
 use crate::common::topology;
 
@@ -69,7 +69,7 @@ fn machine() -> Lifecycle {
     let mut machine = Lifecycle::new(places, Delays::default().at_once(), Time::ZERO);
     for (function, place) in [("inside", A), ("outside", NO_VPC)] {
         let configuration = Configuration { vpc: vpc(place), ..Configuration::default() };
-        let command = Command::CreateFunction { function: name(function), configuration };
+        let command = Command::create(name(function), configuration);
         machine.command(command, Owner::Api, Time::ZERO).unwrap();
     }
     machine

@@ -9,9 +9,9 @@ use crate::{
     arena::Handle,
     model::{
         AclAction, AclRule, ConnectionTracking, EndpointSubnet, Function, Instance,
-        InternetGateway, InternetHost, NatGateway, NatTimeouts, NetworkAcl, PrefixList, Principal,
-        Role, Route, RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer, SgRule,
-        Subnet, Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
+        InternetGateway, InternetHost, Lifecycle, NatGateway, NatTimeouts, NetworkAcl, PrefixList,
+        Principal, Role, Route, RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer,
+        SgRule, Subnet, Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
     },
     path::Resource,
 };
@@ -125,6 +125,8 @@ fn settings(settings: &Settings) -> Fields {
         fragment_timeout,
         connection_tracking,
         nat,
+        lifecycle,
+        lifecycle_scale,
     } = settings;
     let mut fields = vec![
         one("profile", profile),
@@ -144,7 +146,19 @@ fn settings(settings: &Settings) -> Fields {
     ];
     fields.extend(tracking_timeouts(connection_tracking));
     fields.extend(nat_timeouts(nat));
+    fields.extend(lifecycle_delays(lifecycle));
+    fields.push(one("lifecycle_scale", lifecycle_scale));
     fields
+}
+
+fn lifecycle_delays(lifecycle: &Lifecycle) -> Fields {
+    let Lifecycle { creation, deletion, idle, shrinking } = lifecycle;
+    vec![
+        one("lifecycle.creation", creation),
+        one("lifecycle.deletion", deletion),
+        one("lifecycle.idle", idle),
+        one("lifecycle.shrinking", shrinking),
+    ]
 }
 
 fn tracking_timeouts(timeouts: &ConnectionTracking) -> Fields {
@@ -340,8 +354,8 @@ fn function(topology: &Topology, function: &Function) -> Fields {
 }
 
 fn role(_: &Topology, role: &Role) -> Fields {
-    let Role { name: _, policies } = role;
-    vec![("policies", lines(policies))]
+    let Role { name: _, account, policies } = role;
+    vec![one("account", account), ("policies", lines(policies))]
 }
 
 fn principal(principal: &Principal) -> Fields {

@@ -78,6 +78,11 @@ pub struct Settings {
     pub connection_tracking: ConnectionTracking,
     /// How long Hyperplane ENIs and NAT gateways keep a translation that is idle (NAT-10).
     pub nat: NatTimeouts,
+    /// How long the control plane takes to make and to delete Hyperplane ENIs.
+    pub lifecycle: Lifecycle,
+    /// By how much its times are divided, so that two weeks pass in a minute; packet timers never
+    /// are. 1..=1,000,000.
+    pub lifecycle_scale: u32,
 }
 
 impl Settings {
@@ -102,6 +107,8 @@ impl Settings {
             fragment_timeout: 30,
             connection_tracking: ConnectionTracking::of(profile),
             nat: NatTimeouts::of(profile),
+            lifecycle: Lifecycle::DEFAULT,
+            lifecycle_scale: 1,
         }
     }
 
@@ -208,6 +215,28 @@ impl NatTimeouts {
             icmp_timeout,
         }
     }
+}
+
+/// How long the control plane takes, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// Until a new ENI can be used. AWS says "about a minute" and "minutes" (LAM-45). 0..=86,400.
+    pub creation: u32,
+    /// From the moment when an ENI has no user any more until it is deleted. AWS says up to 20
+    /// minutes (LAM-55); it is all of them here, because that is what one must be prepared for.
+    /// 0..=86,400.
+    pub deletion: u32,
+    /// How long an ENI is unused by any function until it is reclaimed (LAM-51, D-07).
+    /// 1..=31,536,000.
+    pub idle: u32,
+    /// How long a further ENI of a key has no connections until it goes. AWS names no time.
+    /// 0..=86,400.
+    pub shrinking: u32,
+}
+
+impl Lifecycle {
+    const DEFAULT: Self =
+        Self { creation: 90, deletion: 20 * 60, idle: 14 * 24 * 60 * 60, shrinking: 10 * 60 };
 }
 
 #[cfg(test)]

@@ -3,18 +3,21 @@
 use super::{Report, context::Context};
 use crate::{
     arena::Handle,
-    model::{DEFAULT_ACCOUNT, Vpc},
+    model::Vpc,
     spec::{self, Spanned},
 };
+
+/// The account of whatever names none: the one of AWS's own examples.
+pub const DEFAULT: &str = "123456789012";
 
 /// The account of a VPC or a caller.
 pub(super) fn or_default(report: &mut Report, given: Option<&Spanned<String>>) -> String {
     match given {
         Some(account) => {
-            check(report, account, DEFAULT_ACCOUNT);
+            check(report, account, DEFAULT);
             account.value.clone()
         }
-        None => DEFAULT_ACCOUNT.to_owned(),
+        None => DEFAULT.to_owned(),
     }
 }
 
@@ -26,7 +29,7 @@ pub(super) fn of_function(
 ) -> String {
     let Context { topology, report, .. } = context;
     let vpc = vpc.map(|vpc| &topology.vpcs[vpc]);
-    let of_vpc = vpc.map_or(DEFAULT_ACCOUNT, |vpc| &vpc.account);
+    let of_vpc = vpc.map_or(DEFAULT, |vpc| &vpc.account);
     let Some(account) = &spec.account else { return of_vpc.to_owned() };
     let valid = check(report, account, "its VPC's");
     if let Some(vpc) = vpc.filter(|vpc| valid && vpc.account != account.value) {
@@ -44,8 +47,13 @@ pub(super) fn of_function(
 }
 
 /// Whether it can be an account.
+pub(super) fn is_valid(account: &str) -> bool {
+    account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit())
+}
+
+/// The same, and reports it if not.
 fn check(report: &mut Report, account: &Spanned<String>, default: &str) -> bool {
-    let valid = account.value.len() == 12 && account.value.bytes().all(|it| it.is_ascii_digit());
+    let valid = is_valid(&account.value);
     if !valid {
         report
             .error(account.span, format!("`{}` is not an account", account.value))

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     arena::Handle,
-    model::{Function, SecurityGroup, Subnet, Vpc},
+    model::{Function, Role, SecurityGroup, Subnet, Vpc},
     path::Kind,
     spec::{self, Field, References, Spanned},
 };
@@ -33,13 +33,14 @@ pub(super) fn build(context: &mut Context, spec: &spec::Function) {
     let groups =
         context.report.require(&spec.security_groups, "security_groups", &noun, spec.name.span);
     let groups = groups.map_or(Vec::new(), |given| self::groups(context, &noun, given, vpc));
+    let account = account::of_function(context, spec, vpc);
     let function = Function {
         name: spec.name.value.clone(),
-        account: account::of_function(context, spec, vpc),
+        role: spec.role.as_ref().and_then(|role| self::role(context, &noun, &account, role)),
+        account,
         subnets,
         security_groups: groups,
         environments: environments(context, spec),
-        role: spec.role.as_ref().and_then(|role| context.find_role(role)),
     };
     context.plan_interfaces(&function, spec);
     context.topology.functions.push(function);
@@ -128,6 +129,27 @@ fn group(
         context.miss(reference.span, miss);
     }
     Some(group)
+}
+
+/// The execution role, of the function's account (from memory).
+fn role(
+    context: &mut Context,
+    noun: &str,
+    account: &str,
+    reference: &Spanned<String>,
+) -> Option<Handle<Role>> {
+    let role = context.find_role(reference)?;
+    let of = context.topology.roles[role].account.as_str();
+    // What is no account has been reported where it stands.
+    if of != account && [of, account].into_iter().all(account::is_valid) {
+        let message =
+            format!("role `{}` is of account {of} and {noun} of {account}", reference.value);
+        context
+            .report
+            .error(reference.span, message)
+            .help("a function has a role of its own account; give the role this `account`");
+    }
+    Some(role)
 }
 
 fn environments(context: &mut Context, spec: &spec::Function) -> u32 {

@@ -11,8 +11,10 @@ const LONGEST_KEY: usize = 128;
 
 /// Builds an execution role.
 pub(super) fn build_role(context: &mut Context, spec: &spec::Role) {
-    let spec::Role { name, policies } = spec;
-    context.topology.roles.push(Role { name: name.value.clone(), policies: policies.clone() });
+    let spec::Role { name, account, policies } = spec;
+    let account = account::or_default(&mut context.report, account.as_ref());
+    let (name, policies) = (name.value.clone(), policies.clone());
+    context.topology.roles.push(Role { name, account, policies });
 }
 
 /// Builds somebody who calls the API.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::Report;
 use crate::{
-    model::{ConnectionTracking, NatTimeouts, PortRange, Profile, Settings},
+    model::{ConnectionTracking, Lifecycle, NatTimeouts, PortRange, Profile, Settings},
     spec::{self, Limit, Spanned},
 };
 
@@ -35,6 +35,8 @@ pub(super) fn resolve(spec: &spec::Settings, report: &mut Report) -> Settings {
     );
     let fragment_timeout =
         number("fragment_timeout", &spec.fragment_timeout, 1..=3600, default.fragment_timeout);
+    let lifecycle_scale =
+        number("lifecycle_scale", &spec.lifecycle_scale, 1..=1_000_000, default.lifecycle_scale);
 
     let mut limit = |key, given: &Option<Spanned<Limit>>, most, default| {
         limit(report, key, given.as_ref(), most, default)
@@ -86,6 +88,8 @@ pub(super) fn resolve(spec: &spec::Settings, report: &mut Report) -> Settings {
         source_ports: source_ports(report, spec.source_ports.as_ref(), default.source_ports),
         connection_tracking: tracking(report, &spec.connection_tracking, &default),
         nat: nat(report, &spec.nat, &default),
+        lifecycle: lifecycle(report, &spec.lifecycle, default.lifecycle),
+        lifecycle_scale,
     };
 
     // A port carries one connection to a destination (NAT-05), so fewer ports mean fewer
@@ -275,5 +279,19 @@ fn nat(report: &mut Report, spec: &spec::NatTimeouts, default: &Settings) -> Nat
         ),
         udp_timeout: read(UDP, &spec.udp_timeout, default.udp_timeout),
         icmp_timeout: read(ICMP, &spec.icmp_timeout, default.icmp_timeout),
+    }
+}
+
+fn lifecycle(report: &mut Report, spec: &spec::Lifecycle, default: Lifecycle) -> Lifecycle {
+    const DAY: u32 = 86_400;
+    let mut read = |key, given: &Option<Spanned<u32>>, range, default| {
+        in_range(report, key, given.as_ref(), range, default)
+    };
+    Lifecycle {
+        creation: read("creation", &spec.creation, 0..=DAY, default.creation),
+        deletion: read("deletion", &spec.deletion, 0..=DAY, default.deletion),
+        // Idle at once would be never there.
+        idle: read("idle", &spec.idle, 1..=365 * DAY, default.idle),
+        shrinking: read("shrinking", &spec.shrinking, 0..=DAY, default.shrinking),
     }
 }

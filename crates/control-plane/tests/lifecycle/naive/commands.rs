@@ -7,7 +7,7 @@ use super::*;
 impl Naive {
     pub(super) fn command(&mut self, command: &Command, by: Owner) -> Result<String, &'static str> {
         match command {
-            Command::CreateFunction { function, configuration } => {
+            Command::CreateFunction { function, configuration, publish, .. } => {
                 if self.latest(function).is_ok() {
                     return Err("ResourceConflictException");
                 }
@@ -26,6 +26,9 @@ impl Naive {
                     newest: (0, 0),
                 });
                 self.get(&who);
+                if *publish {
+                    return self.publish(function);
+                }
             }
             Command::UpdateFunctionConfiguration { function, change, revision } => {
                 self.may_change(function, *revision)?;
@@ -55,32 +58,23 @@ impl Naive {
                     self.get(&(function.clone(), 0));
                 }
             }
-            Command::UpdateFunctionCode { function, code, revision } => {
+            Command::UpdateFunctionCode { function, code, revision, publish } => {
                 self.may_change(function, *revision)?;
                 let found = self.latest(function)?;
                 found.configuration.carried.extend(code.clone());
                 found.revision += 1;
                 (found.update, found.update_code) = ("Successful", None);
+                if *publish {
+                    return self.publish(function);
+                }
             }
             Command::PublishVersion { function, revision } => {
                 self.may_change(function, *revision)?;
-                let latest = self.latest(function)?.clone();
-                let (number, frozen) = latest.newest;
-                let newest = (function.clone(), number);
-                if number > 0 && frozen == latest.revision && self.version(&newest).is_some() {
-                    return Ok(format!("version {number}"));
-                }
-                let number = number + 1;
-                self.latest(function)?.newest = (number, latest.revision);
-                let keys = Self::held(&latest);
-                let who = (function.clone(), number);
-                let update = ("Successful", None);
-                let (update, update_code) = update;
-                self.versions.push(Version { who, update, update_code, ..latest });
-                self.uses(&keys);
-                return Ok(format!("version {number}"));
+                return self.publish(function);
             }
-            Command::TagResource { function, .. } => self.may_change(function, None)?,
+            Command::TagResource { function, .. } | Command::UntagResource { function, .. } => {
+                self.may_change(function, None)?;
+            }
             Command::DeleteFunction { function, version } => {
                 self.latest(function)?;
                 let number = match version {
@@ -177,6 +171,23 @@ impl Naive {
             }
         }
         Ok("done".to_owned())
+    }
+
+    fn publish(&mut self, function: &FunctionName) -> Result<String, &'static str> {
+        let latest = self.latest(function)?.clone();
+        let (number, frozen) = latest.newest;
+        let newest = (function.clone(), number);
+        if number > 0 && frozen == latest.revision && self.version(&newest).is_some() {
+            return Ok(format!("version {number}"));
+        }
+        let number = number + 1;
+        self.latest(function)?.newest = (number, latest.revision);
+        let keys = Self::held(&latest);
+        let who = (function.clone(), number);
+        let (update, update_code) = ("Successful", None);
+        self.versions.push(Version { who, update, update_code, ..latest });
+        self.uses(&keys);
+        Ok(format!("version {number}"))
     }
 
     fn by_id(&self, id: &ResourceId) -> Option<&Eni> {

@@ -1,0 +1,145 @@
+//! Lambda's own REST API, version 2015-03-31: the life of functions for clients that know nothing of
+//! viaduct.
+//!
+//! # Theory of operation
+//!
+//! A request is taken apart in this order, and the first thing wrong with it is what is answered: who
+//! asks ([`caller`](super::caller)), which function it is about (`target`), how long its body is and
+//! whether it is JSON (`input`), whether its members keep the rules of their shape (`shape`), whether
+//! they make sense together. Only then is the machine told, which carries the command out whole or
+//! refuses it; and its refusals have Lambda's names already (`failure`).
+//!
+//! The machine looks at role, subnets and groups. Whatever else a function has is carried and given
+//! back (`members`). An answer is read from the machine after the command was carried out: what
+//! it shows is the state of that moment.
+
+mod configuration;
+mod failure;
+mod functions;
+mod input;
+mod invoke;
+mod members;
+mod shape;
+mod tags;
+mod target;
+mod versions;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, Request},
+    http::{HeaderName, HeaderValue, Method, Uri, request::Parts},
+    middleware::{Next, from_fn},
+    response::Response,
+    routing::{get, post, put},
+};
+use viaduct_control_plane::lifecycle::{Answer, Command, FunctionName, Lifecycle, Owner, Refusal};
+
+use self::failure::Failure;
+use super::{Running, caller::Caller, request_id};
+use crate::functions::Functions;
+
+/// The header that tells one request from another.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// The operations of the API.
+pub(super) fn router() -> Router<Arc<Running>> {
+    let all = get(functions::list).post(functions::create);
+    let function = get(functions::function).delete(functions::delete);
+    let configuration = get(functions::configuration).put(functions::update_configuration);
+    Router::new()
+        .route("/2015-03-31/functions", all.clone())
+        .route("/2015-03-31/functions/", all)
+        .route("/2015-03-31/functions/{function}", function)
+        .route("/2015-03-31/functions/{function}/configuration", configuration)
+        .route("/2015-03-31/functions/{function}/code", put(functions::update_code))
+        .route(
+            "/2015-03-31/functions/{function}/versions",
+            get(versions::list).post(versions::publish),
+        )
+        .route("/2015-03-31/functions/{function}/invocations", post(invoke::invoke))
+        .route("/2017-03-31/tags/{arn}", get(tags::list).post(tags::tag).delete(tags::untag))
+        .method_not_allowed_fallback(unknown)
+        .layer(from_fn(numbered))
+}
+
+/// Whether a path is in the style of this API, whose operations each begin with a date.
+pub(super) fn is_like(path: &str) -> bool {
+    let date = path.strip_prefix('/').and_then(|path| path.split('/').next()).unwrap_or_default();
+    date.len() == 10
+        && date.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+}
+
+/// What is no operation of this API.
+pub(super) async fn unknown(method: Method, uri: Uri) -> Failure {
+    let path = uri.path();
+    Failure::unknown_operation(format!(
+        "{method} {path} is no operation that viaduct knows: docs/lambda-api.md lists them"
+    ))
+}
+
+/// The answer to a request that nobody has signed.
+pub(super) fn unsigned() -> Failure {
+    Failure::missing_token()
+}
+
+/// Gives each answer a number of its own, as clients log it.
+async fn numbered(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Ok(id) = HeaderValue::try_from(request_id()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Ok(Self::of(&parts.headers)?)
+    }
+}
+
+/// Has a command carried out.
+async fn command(functions: &Functions, command: Command, region: &str) -> Result<Answer, Failure> {
+    functions.command(command).await.map_err(|refusal| Failure::refused(&refusal, region))
+}
+
+/// Has a command carried out that changes a function: not one that the topology file declares, whose
+/// changes the next reload would undo.
+async fn change(
+    functions: &Functions,
+    name: &FunctionName,
+    command: Command,
+    region: &str,
+) -> Result<Answer, Failure> {
+    let declared = |machine: &Lifecycle| {
+        machine.function(name).is_some_and(|function| function.owner == Owner::File)
+    };
+    let make = |machine: &Lifecycle| match declared(machine) {
+        true => Err(Unchanged::Declared),
+        false => Ok(command),
+    };
+    functions.decide(make).await.map_err(|unchanged| match unchanged {
+        Unchanged::Declared => Failure::conflict(format!(
+            "the function {name} is declared by the topology file: change it there"
+        )),
+        Unchanged::Refused(refusal) => Failure::refused(&refusal, region),
+    })
+}
+
+/// Why a function was not changed.
+enum Unchanged {
+    Declared,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unchanged {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

@@ -1,0 +1,78 @@
+//! Tags: carried, and given back.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{RawQuery, Request, State},
+    http::StatusCode,
+};
+use serde_json::{Value, json};
+use viaduct_control_plane::lifecycle::{Command, Qualifier, Refusal};
+
+use super::{
+    command,
+    failure::Failure,
+    functions::LIMIT,
+    input::{Input, Operation},
+    shape::{Member, Shape},
+    target::Target,
+};
+use crate::api::Running;
+
+/// Tags by their keys.
+pub(super) const TAGS: Shape = Shape::Texts(&Shape::Text(1..=128), &Shape::Text(0..=256));
+
+static TAG: Operation =
+    Operation { name: "TagResource", limit: LIMIT, members: &[&[Member::required("Tags", TAGS)]] };
+
+/// The tags that a request gives.
+pub(super) fn given(input: &Input) -> BTreeMap<String, String> {
+    let tags = input.object("Tags");
+    let tags = tags.iter().flat_map(Input::texts);
+    tags.map(|(key, tag)| (key.to_owned(), tag.to_owned())).collect()
+}
+
+/// `ListTags`
+pub(super) async fn list(
+    State(running): State<Arc<Running>>,
+    target: Target,
+) -> Result<Json<Value>, Failure> {
+    let machine = running.functions.machine();
+    match machine.function(&target.function) {
+        Some(function) => Ok(Json(json!({ "Tags": function.tags }))),
+        None => {
+            let (function, version) = (target.function, Qualifier::Latest);
+            let refusal = Refusal::FunctionNotFound { function, version };
+            Err(Failure::refused(&refusal, &target.region))
+        }
+    }
+}
+
+/// `TagResource`
+pub(super) async fn tag(
+    State(running): State<Arc<Running>>,
+    target: Target,
+    request: Request,
+) -> Result<StatusCode, Failure> {
+    let input = Input::read(request, &TAG).await?;
+    let region = target.region.clone();
+    let tag = Command::TagResource { function: target.changeable()?, tags: given(&input) };
+    command(&running.functions, tag, &region).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `UntagResource`
+pub(super) async fn untag(
+    State(running): State<Arc<Running>>,
+    target: Target,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, Failure> {
+    let query = query.unwrap_or_default();
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let keys = pairs.filter(|(name, _)| name == "tagKeys").map(|(_, key)| key.into_owned());
+    let region = target.region.clone();
+    let untag = Command::UntagResource { function: target.changeable()?, keys: keys.collect() };
+    command(&running.functions, untag, &region).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

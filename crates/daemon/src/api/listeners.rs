@@ -1,0 +1,66 @@
+//! Where questions come in: the control socket, and a TCP port on loopback if somebody wants one.
+//!
+//! The control socket is its owner's, and answers everything. The port is for clients of AWS, which
+//! speak no Unix sockets: it answers AWS's APIs and nothing of viaduct's own. Every user of the
+//! machine reaches it, and so does every web page that one of them opens; a page can send a request
+//! but not make its headers, so that what has no credentials is turned away.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::header::AUTHORIZATION,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::{Running, ended, lambda, query, router};
+use crate::error::Error;
+
+/// Opens the port.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback { address });
+    }
+    TcpListener::bind(address).await.map_err(|source| Error::Port { address, source })
+}
+
+/// Answers until the daemon ends.
+pub(crate) async fn serve(
+    control: UnixListener,
+    port: Option<TcpListener>,
+    running: Arc<Running>,
+) -> Result<(), Error> {
+    let ending = || ended(running.ending.clone());
+    let control = axum::serve(control, router(Arc::clone(&running)));
+    let control = async {
+        let served = control.with_graceful_shutdown(ending()).await;
+        served.map_err(|source| Error::System { what: "serve the control socket", source })
+    };
+    let port = async {
+        let Some(port) = port else { return Ok(()) };
+        let served = axum::serve(port, of_aws(Arc::clone(&running)));
+        let served = served.with_graceful_shutdown(ending()).await;
+        served.map_err(|source| Error::System { what: "serve the port of Lambda's API", source })
+    };
+    tokio::try_join!(control, port).map(|((), ())| ())
+}
+
+/// AWS's APIs: for whoever has credentials, whichever they are.
+fn of_aws(running: Arc<Running>) -> Router {
+    Router::new()
+        .merge(lambda::router())
+        .merge(query::router())
+        .fallback(lambda::unknown)
+        .layer(from_fn(with_credentials))
+        .with_state(running)
+}
+
+async fn with_credentials(request: Request, next: Next) -> Response {
+    match request.headers().contains_key(AUTHORIZATION) {
+        true => next.run(request).await,
+        false => lambda::unsigned().into_response(),
+    }
+}

@@ -1,0 +1,104 @@
+//! AWS's Query protocol: forms come in and XML goes out. EC2's and IAM's APIs speak it, at one address.
+//!
+//! Which of the two is meant is what the credentials say, and if there are none the form's `Version`.
+
+mod form;
+mod iam;
+mod xml;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::to_bytes,
+    extract::{Request, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use self::{form::Form, xml::Element};
+use super::{Running, caller::Caller};
+
+/// Bytes of a form.
+const LIMIT: usize = 1 << 20;
+
+/// The version of IAM's API, there is one.
+const IAM_VERSION: &str = "2010-05-08";
+
+/// Forms are posted; a `GET` has the same in its query.
+pub(super) fn router() -> Router<Arc<Running>> {
+    Router::new().route("/", get(answer).post(answer))
+}
+
+/// Why a request is not carried out, by the API's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code, message: message.into() }
+    }
+}
+
+async fn answer(State(running): State<Arc<Running>>, request: Request) -> Response {
+    let caller = Caller::of(request.headers());
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let body = to_bytes(request.into_body(), LIMIT).await;
+    let form = match &body {
+        Ok(body) if body.is_empty() => Form::read(query.as_bytes()),
+        Ok(body) => Form::read(body),
+        Err(_) => Form::default(),
+    };
+    let service = caller.as_ref().ok().and_then(|caller| caller.service.clone());
+    let is_iam = match service.as_deref() {
+        Some(service) => service == "iam",
+        None => form.text("Version") == Some(IAM_VERSION),
+    };
+    let answered = async {
+        if let Err(error) = body {
+            let message = format!("a form has at most {LIMIT} bytes: {error}");
+            return Err(Failure::new("RequestEntityTooLarge", message));
+        }
+        let caller = caller.map_err(|error| Failure {
+            status: StatusCode::FORBIDDEN,
+            ..Failure::new("IncompleteSignature", error.to_string())
+        })?;
+        let action = form.required("Action")?;
+        match is_iam {
+            true => iam::answer(&running, &caller, action, &form).await,
+            false => Err(unknown(action)),
+        }
+    };
+    let id = super::request_id();
+    match answered.await {
+        Ok(answer) => reply(StatusCode::OK, &answer),
+        Err(failure) if is_iam => reply(failure.status, &iam::error(&failure, &id)),
+        Err(failure) => reply(failure.status, &ec2_error(&failure, &id)),
+    }
+}
+
+fn unknown(action: &str) -> Failure {
+    let message = format!(
+        "The action {action} is not valid for this web service: docs/lambda-api.md lists those that \
+         viaduct knows"
+    );
+    Failure::new("InvalidAction", message)
+}
+
+fn ec2_error(failure: &Failure, id: &str) -> Element {
+    let error = Element::parent("Error")
+        .with(Element::text("Code", failure.code))
+        .with(Element::text("Message", &failure.message));
+    Element::parent("Response")
+        .with(Element::parent("Errors").with(error))
+        .with(Element::text("RequestID", id))
+}
+
+fn reply(status: StatusCode, answer: &Element) -> Response {
+    (status, [(CONTENT_TYPE, "text/xml;charset=UTF-8")], answer.document()).into_response()
+}
