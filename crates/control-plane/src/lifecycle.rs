@@ -284,6 +284,12 @@ impl Lifecycle {
         self.roles.0.get(name)
     }
 
+    /// What has come of the inputs and was not taken yet.
+    #[must_use]
+    pub const fn output(&self) -> &Output {
+        &self.output
+    }
+
     /// The VPC of a subnet.
     #[must_use]
     pub fn vpc_of(&self, subnet: &ResourceId) -> Option<&ResourceId> {

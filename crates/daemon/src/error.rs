@@ -52,6 +52,65 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Another daemon has the state file.
+    #[error("another daemon uses {}: stop it, or choose another --state", path.display())]
+    StateInUse {
+        /// The state file.
+        path: PathBuf,
+    },
+    /// The state file holds nothing that can be read.
+    #[error(
+        "{} holds no state that can be read: {what}; put a copy of it in its place, or have \
+         --forget-state put it aside and begin anew",
+        path.display()
+    )]
+    StateDamaged {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The state file was written by another viaduct.
+    #[error(
+        "{} is of format {found}, and this viaduct knows format {known}: run the one that wrote it, \
+         or have --forget-state put it aside and begin anew",
+        path.display()
+    )]
+    StateFormat {
+        /// The state file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format that this program reads and writes.
+        known: u64,
+    },
+    /// What is remembered does not fit into the topology.
+    #[error(
+        "{} does not fit what {} remembers: {source}; run the topology of before and delete what is \
+         in the way, or have --forget-state put the state aside and begin anew",
+        path.display(),
+        state.display()
+    )]
+    StateUnfitting {
+        /// The topology file.
+        path: PathBuf,
+        /// The state file.
+        state: PathBuf,
+        /// What does not fit.
+        source: Box<PlanError>,
+    },
+    /// The state file cannot be written.
+    #[error(
+        "cannot write {}: {source}; functions stay as they are until it can be written, and packets \
+         are forwarded",
+        path.display()
+    )]
+    StateUnwritten {
+        /// The state file.
+        path: PathBuf,
+        /// What the database said.
+        source: Box<redb::Error>,
+    },
     /// The port of AWS's APIs would be for everybody.
     #[error(
         "AWS's APIs cannot be served at {address}: their signatures are not checked, so that only \
@@ -106,5 +165,10 @@ impl From<LoadError> for Error {
 impl Error {
     pub(crate) fn system(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
         move |errno| Self::System { what, source: errno.into() }
+    }
+
+    /// A thread or task that was to do something has panicked.
+    pub(crate) fn thread(what: &'static str) -> impl FnOnce(tokio::task::JoinError) -> Self {
+        move |error| Self::System { what, source: io::Error::other(error) }
     }
 }

@@ -4,14 +4,25 @@
 //!
 //! The machine ([`Lifecycle`]) decides; here it is told the time and what the engine has seen, and
 //! what it decides is done: ENIs are added to the engine or taken out of it, one at a time, with no new
-//! policy. It is looked after every [`LOOK_EVERY`], which is also how soon growth answers load: a
+//! policy. Before that it is made to last ([`Store`]): nothing is in force, or answered, that a daemon
+//! that dies now would not hand to the next one. A reader may see it a moment earlier. While it cannot
+//! be made to last, the machine stands still and commands are refused.
+//!
+//! The machine is looked after every [`LOOK_EVERY`], which is also how soon growth answers load: a
 //! Hyperplane ENI that is three quarters full counts as near its capacity, so that the next one is there
 //! before connections are refused (LAM-07).
 //!
 //! Whoever changes something has its `turn`: a reload from its first look at the machine to its end,
 //! which may take seconds, and this. Readers wait for neither.
 //!
-//! The machine's time is the daemon's clock: what waits goes on waiting while the daemon is stopped.
+//! What was begun is finished, even if whoever asked for it has gone.
+//!
+//! The machine's time is the daemon's clock: what waits goes on waiting while the daemon is stopped. It
+//! goes on from daemon to daemon, and is written each [`NOTE_TIME_EVERY`] while something waits; a
+//! daemon that dies loses at most that much of the waiting.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -27,7 +38,10 @@ use viaduct_topology::{ResourceId, inventory::Change};
 
 use crate::{
     clock::Clock,
+    error::Error,
+    fail_point::{self, Point},
     history::{After, History},
+    store::{Batch, Store},
 };
 
 /// How often the machine is told the time and what its ENIs carry.
@@ -35,6 +49,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often it is told again what has not changed.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// How often the machine's time is written while something waits.
+const NOTE_TIME_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the machine stands still after its state could not be written.
+const STAND_STILL: Duration = Duration::from_secs(1);
 
 /// Events that are remembered.
 const REMEMBERED: usize = 10_000;
@@ -44,12 +64,20 @@ const REMEMBERED: usize = 10_000;
 pub(crate) struct Functions {
     engine: Arc<Engine>,
     clock: Arc<Clock>,
+    /// The machine's time at the beginning of the clock.
+    beginning: Time,
     machine: Mutex<Lifecycle>,
+    store: Arc<Store>,
+    /// The machine's time that is in the store.
+    noted: Mutex<Time>,
     /// What the machine was told of each ENI last, and when.
     told: Mutex<HashMap<ResourceId, (Load, Time)>>,
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     events: History<Event>,
 }
+
+/// The right to change something. Whoever has it is alone.
+pub(crate) type Turn = tokio::sync::OwnedMutexGuard<()>;
 
 /// How much an ENI carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +89,22 @@ enum Load {
 }
 
 impl Functions {
-    /// Looks after a machine whose ENIs the engine has.
-    pub(crate) fn new(engine: Arc<Engine>, clock: Arc<Clock>, machine: Lifecycle) -> Self {
+    /// Looks after a machine whose ENIs the engine has, and which is as the store has it.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        clock: Arc<Clock>,
+        machine: Lifecycle,
+        store: Store,
+    ) -> Self {
         let functions = Self {
             engine,
             clock,
+            beginning: machine.now(),
             machine: Mutex::default(),
+            store: Arc::new(store),
+            noted: Mutex::new(machine.now()),
             told: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             events: History::new(REMEMBERED),
         };
         functions.install(machine);
@@ -76,8 +112,8 @@ impl Functions {
     }
 
     /// The right to change something.
-    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    pub(crate) async fn turn(&self) -> Turn {
+        Arc::clone(&self.turn).lock_owned().await
     }
 
     /// The machine, to be read; nothing may wait meanwhile.
@@ -85,7 +121,19 @@ impl Functions {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a machine in the place of the present one. The engine has its ENIs already.
+    /// Makes a machine last that is to take the place of the present one. Only with the turn.
+    pub(crate) async fn prepare(&self, next: &Lifecycle) -> Result<(), Error> {
+        self.write(Batch::of(next.output(), next)).await
+    }
+
+    /// The present machine is to last after all, not the one that was prepared. Only with the turn.
+    pub(crate) async fn keep(&self, instead_of: &Lifecycle) -> Result<(), Error> {
+        let batch = Batch::of(instead_of.output(), &self.machine());
+        self.write(batch).await
+    }
+
+    /// Puts a machine in the place of the present one. It was prepared, and the engine has its ENIs
+    /// already.
     pub(crate) fn install(&self, mut next: Lifecycle) {
         let events = next.take_output().events;
         *self.machine() = next;
@@ -93,22 +141,36 @@ impl Functions {
     }
 
     /// Looks after the machine until it is dropped.
-    pub(crate) async fn look_after(&self) {
+    pub(crate) async fn look_after(self: &Arc<Self>) {
         let mut interval = tokio::time::interval(LOOK_EVERY);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut said = None;
         loop {
             interval.tick().await;
-            let _turn = self.turn().await;
-            self.look();
+            let looked = self.look(self.turn().await).await;
+            let error = looked.err().map(|error| error.to_string());
+            match &error {
+                Some(error) if said.as_ref() != Some(error) => tracing::error!("{error}"),
+                None if said.is_some() => tracing::info!("functions live on"),
+                _ => {}
+            }
+            if error.is_some() {
+                tokio::time::sleep(STAND_STILL).await;
+            }
+            said = error;
         }
     }
 
-    /// Tells the machine what the engine has seen, and does what it decides. Only with the turn.
-    pub(crate) fn look(&self) {
-        let now = self.now();
+    /// Tells the machine what the engine has seen, and does what it decides.
+    pub(crate) async fn look(self: &Arc<Self>, turn: Turn) -> Result<Turn, Error> {
+        let ((), turn) = self.have(turn, |machine| self.tell(machine, self.now())).await?;
+        Ok(turn)
+    }
+
+    /// Tells a machine what the engine has seen.
+    fn tell(&self, machine: &mut Lifecycle, now: Time) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *told);
-        let mut machine = self.machine();
         for eni in self.engine.enis() {
             // Nothing but functions' ENIs have both.
             let (Some(connections), Some(capacity)) = (eni.connections, eni.capacity) else {
@@ -132,42 +194,80 @@ impl Functions {
             };
             machine.report(&report, now);
         }
-        drop(told);
         machine.advance(now);
-        let output = machine.take_output();
-        drop(machine);
-        self.carry_out(output);
     }
 
     /// Carries a command out for somebody over the API.
-    pub(crate) async fn command(&self, command: Command) -> Result<Answer, Refusal> {
+    pub(crate) async fn command(self: &Arc<Self>, command: Command) -> Result<Answer, Refusal> {
         self.decide(|_| Ok(command)).await
     }
 
     /// Carries out the command that somebody makes of how things are, if it does make one.
     pub(crate) async fn decide<E: From<Refusal>>(
-        &self,
+        self: &Arc<Self>,
         make: impl FnOnce(&Lifecycle) -> Result<Command, E>,
     ) -> Result<Answer, E> {
-        let _turn = self.turn().await;
-        let (answer, output) = {
-            let mut machine = self.machine();
-            machine.advance(self.now());
-            let answer = make(&machine)
-                .and_then(|command| Ok(machine.command(command, Owner::Api, self.now())?));
-            (answer, machine.take_output())
-        };
-        self.carry_out(output);
-        answer
+        let turn = self.turn().await;
+        let now = self.now();
+        let done = self.have(turn, |machine| {
+            machine.advance(now);
+            make(machine).and_then(|command| Ok(machine.command(command, Owner::Api, now)?))
+        });
+        match done.await {
+            Ok((answer, _)) => answer,
+            Err(error) => Err(Refusal::Service(error.to_string()).into()),
+        }
     }
 
     /// The machine's time.
     pub(crate) fn now(&self) -> Time {
-        Time::from_millis(self.clock.now().as_millis())
+        self.beginning.after(Duration::from_millis(self.clock.now().as_millis()))
     }
 
-    /// Does what the machine has decided.
-    fn carry_out(&self, output: Output) {
+    /// Has the machine do something, and does what it decides.
+    ///
+    /// An error says that the machine has done nothing, or that what it has decided waits until it
+    /// can be made to last.
+    pub(crate) async fn have<T>(
+        self: &Arc<Self>,
+        turn: Turn,
+        act: impl FnOnce(&mut Lifecycle) -> T,
+    ) -> Result<(T, Turn), Error> {
+        // What could not be written when it was decided.
+        let turn = self.finish(turn).await?;
+        let done = act(&mut self.machine());
+        fail_point::pass(Point::Decided);
+        let turn = self.finish(turn).await?;
+        fail_point::pass(Point::Done);
+        Ok((done, turn))
+    }
+
+    /// Carries out what the machine has decided, even if whoever waits for it goes away.
+    async fn finish(self: &Arc<Self>, turn: Turn) -> Result<Turn, Error> {
+        if *self.machine().output() == Output::default() && self.is_noted() {
+            return Ok(turn);
+        }
+        let this = Arc::clone(self);
+        let finished = tokio::spawn(async move { this.carry_out().await.map(|()| turn) });
+        finished.await.map_err(Error::thread("finish a command"))?
+    }
+
+    /// Whether the machine's time need not be written now.
+    fn is_noted(&self) -> bool {
+        let machine = self.machine();
+        machine.next_due().is_none() || machine.now() < self.noted().after(NOTE_TIME_EVERY)
+    }
+
+    /// Makes last what the machine has decided, and then does it. Only with the turn.
+    async fn carry_out(&self) -> Result<(), Error> {
+        let batch = {
+            let machine = self.machine();
+            Batch::of(machine.output(), &machine)
+        };
+        if !batch.is_empty() || !self.is_noted() {
+            self.write(batch).await?;
+        }
+        let output = self.machine().take_output();
         for change in output.changes {
             let done = match &change {
                 Change::AddEni(eni) => self.engine.add_eni(eni),
@@ -177,8 +277,23 @@ impl Functions {
             if let Err(error) = done {
                 tracing::error!(%error, ?change, "the engine does not do what was decided");
             }
+            fail_point::pass(Point::Changed);
         }
         self.note(output.events);
+        Ok(())
+    }
+
+    /// Writes to the store, on a thread that may wait for the disk.
+    async fn write(&self, batch: Batch) -> Result<(), Error> {
+        let (store, now) = (Arc::clone(&self.store), batch.now());
+        let written = tokio::task::spawn_blocking(move || store.write(&batch));
+        written.await.map_err(Error::thread("write the state"))??;
+        *self.noted() = now;
+        Ok(())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Time> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, events: Vec<Event>) {

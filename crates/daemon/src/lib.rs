@@ -7,7 +7,8 @@
 //! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
 //!   `registry`), questions are answered over `control.sock` (`api`), drops are collected (`drops`),
 //!   functions and their ENIs live (`functions`), another topology takes the place of the one in force
-//!   (`reload`).
+//!   (`reload`). What functions are is in a file before it is true (`store`), so that the next daemon
+//!   goes on with it (`start`).
 //!   Whatever waits in the kernel goes to tokio's threads for that.
 //!
 //! From the control side to the workers lead bounded inboxes (`fleet`), from the workers back a
@@ -19,8 +20,11 @@
 
 mod api;
 mod clock;
+#[cfg(all(test, debug_assertions))]
+mod deaths;
 mod drops;
 mod error;
+mod fail_point;
 mod fleet;
 mod functions;
 mod history;
@@ -30,6 +34,8 @@ mod registry;
 mod reload;
 mod runtime_dir;
 mod session;
+mod start;
+mod store;
 mod supervisor;
 mod worker;
 
@@ -56,6 +62,7 @@ use crate::{
     registry::Registry,
     reload::{Reloader, Stamp},
     runtime_dir::RuntimeDir,
+    start::Begun,
 };
 
 /// How long answers that are being written may take when the daemon ends.
@@ -136,13 +143,14 @@ async fn serve(
 ) -> Result<(), Error> {
     // Before it is read: what changes after that is another version.
     let stamp = Stamp::of(&options.topology).await;
-    let (topology, mut plan) = load(options)?;
+    let topology = load(options)?;
     raise_descriptor_limit();
     let port = match options.lambda_api {
         Some(address) => Some(api::listen(address).await?),
         None => None,
     };
     let directory = RuntimeDir::take(&options.runtime_dir)?;
+    let Begun { mut plan, store } = start::begin(options, &directory, &topology)?;
     let workers = match options.workers {
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -161,7 +169,8 @@ async fn serve(
         hosts: plan.attachments.len(),
     };
     let lifecycle = std::mem::take(&mut plan.lifecycle);
-    let functions = Arc::new(Functions::new(Arc::clone(&engine), Arc::clone(&clock), lifecycle));
+    let (for_functions, with) = (Arc::clone(&engine), Arc::clone(&clock));
+    let functions = Arc::new(Functions::new(for_functions, with, lifecycle, store));
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
     let reloader = Arc::new(Reloader::new(
@@ -216,16 +225,12 @@ async fn trim_forever(engine: &Engine, clock: &Clock) {
     }
 }
 
-fn load(options: &Options) -> Result<(Topology, Plan), Error> {
+fn load(options: &Options) -> Result<Topology, Error> {
     let loaded = viaduct_config_plane::load_file(&options.topology)?;
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);
     }
-    let plan = viaduct_control_plane::plan(&loaded.topology).map_err(|source| Error::Plan {
-        path: options.topology.clone(),
-        source: Box::new(source),
-    })?;
-    Ok((loaded.topology, plan))
+    Ok(loaded.topology)
 }
 
 fn start_engine(options: &Options, topology: &Topology, plan: &Plan) -> Result<Engine, Error> {

@@ -25,10 +25,19 @@ pub struct Options {
     pub watch: bool,
     /// Where AWS's APIs are served over TCP too: a loopback address; 0 is any free port.
     pub lambda_api: Option<SocketAddr>,
+    /// Where functions and their ENIs are remembered; `state.redb` in the runtime directory if not
+    /// given.
+    pub state: Option<PathBuf>,
+    /// Whether what is remembered survives the death of the machine, not of the process alone. Every
+    /// command then waits for the disk.
+    pub sync: bool,
+    /// Whether what is remembered is put aside first, and everything begins anew.
+    pub forget_state: bool,
 }
 
 impl Options {
-    /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds.
+    /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds, a
+    /// state that outlives the process.
     #[must_use]
     pub fn new(topology: impl Into<PathBuf>) -> Self {
         Self {
@@ -40,6 +49,9 @@ impl Options {
             grace: Duration::from_secs(2),
             watch: false,
             lambda_api: None,
+            state: None,
+            sync: false,
+            forget_state: false,
         }
     }
 }

@@ -8,9 +8,11 @@
 //! 1. The text is loaded and checked, and planned after the plan in force, with the functions and
 //!    ENIs as they are by now; they wait until the reload is over. Anything wrong with it
 //!    ends the reload here, and nothing has changed.
-//! 2. The engine takes policy and inventory at one moment ([`Engine::reload`]). From then on every
+//! 2. What becomes of the functions is written to the state file. From then on the next daemon goes on
+//!    from there, should this one die.
+//! 3. The engine takes policy and inventory at one moment ([`Engine::reload`]). From then on every
 //!    packet is judged by the new topology.
-//! 3. The registry answers from the new network, and hosts that are gone, or are to have another
+//! 4. The registry answers from the new network, and hosts that are gone, or are to have another
 //!    address, are detached: their holders are told why.
 //!
 //! New hosts are known to the engine before they can be attached, and old ones unknown to it before
@@ -39,6 +41,9 @@ use crate::{
 /// How often a watched file is looked at. It is read when it was the same twice, so that one that
 /// is being written is not read half.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a thread that panics did not do.
+const FINISH: &str = "finish a reload";
 
 /// Carries reloads out, one at a time.
 #[derive(Debug)]
@@ -93,9 +98,19 @@ impl Reloader {
     }
 
     /// Puts a topology in force, or says what that would do.
-    pub(crate) async fn apply(&self, source: Source, dry_run: bool) -> Result<Report, Error> {
-        let _turn = self.functions.turn().await;
-        self.functions.look();
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        source: Source,
+        dry_run: bool,
+    ) -> Result<Report, Error> {
+        let this = Arc::clone(self);
+        // On a task of its own: whoever asks may go away, and half a reload is none.
+        let applied = tokio::spawn(async move { this.carry_out(source, dry_run).await });
+        applied.await.map_err(Error::thread(FINISH))?
+    }
+
+    async fn carry_out(&self, source: Source, dry_run: bool) -> Result<Report, Error> {
+        let _turn = self.functions.look(self.functions.turn().await).await?;
         let before = self.registry.network();
         let lifecycle = self.functions.machine().clone();
         let Prepared { network, lifecycle, changes, differences, warnings } =
@@ -107,20 +122,26 @@ impl Reloader {
             let detached = ending.map(|(id, _)| present.name(id)).collect();
             return Ok(Report { generation, differences, detached, warnings });
         }
+        self.functions.prepare(&lifecycle).await?;
         let (engine, now) = (Arc::clone(&self.engine), self.clock.now());
-        let (generation, network) = at_leisure(move || {
+        let reloaded = at_leisure(move || {
             let reloaded = engine.reload(&network.topology, &changes, now);
             reloaded.map(|generation| (generation, network)).map_err(Box::new)
-        })
-        .await?
-        .map_err(|source| Error::Engine { path: self.file.clone(), source })?;
+        });
+        let (generation, network) = match reloaded.await? {
+            Ok(reloaded) => reloaded,
+            Err(source) => {
+                self.functions.keep(&lifecycle).await?;
+                return Err(Error::Engine { path: self.file.clone(), source });
+            }
+        };
         self.functions.install(lifecycle);
         let detached = self.registry.install(network).await;
         Ok(Report { generation, differences, detached, warnings })
     }
 
     /// Reads the daemon's own file again. What comes of it is for the log: nobody waits for it.
-    async fn reread(&self, why: &'static str) {
+    async fn reread(self: &Arc<Self>, why: &'static str) {
         let file = self.file.display().to_string();
         match self.apply(Source::File(self.file.clone()), false).await {
             Ok(report) => {
@@ -224,8 +245,5 @@ fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Pre
 async fn at_leisure<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::System {
-        what: "finish a reload",
-        source: std::io::Error::other(error),
-    })
+    tokio::task::spawn_blocking(work).await.map_err(Error::thread(FINISH))
 }

@@ -3,7 +3,7 @@
 //! Whoever holds the lock on `daemon.lock` owns the sockets beside it, so sockets that are found
 //! there belong to a daemon that is dead, and are replaced. The lock is the kernel's (`flock`): it
 //! ends with the process, however that ends. Nothing is left behind by a daemon that ends by
-//! itself.
+//! itself, but for the state that lasts, if that is here (`store`).
 
 use std::{
     fs::{self, File},
@@ -56,6 +56,11 @@ impl RuntimeDir {
     /// The path of the control socket.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.path.join("control.sock")
+    }
+
+    /// Where the state that lasts is, unless somebody says otherwise.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path.join("state.redb")
     }
 
     /// Opens the control socket, for the owner only.
@@ -135,7 +140,8 @@ fn take_lock(directory: &Path) -> Result<File, Error> {
     }
 }
 
-fn still_named(lock: &File, path: &Path) -> bool {
+/// Whether a file that is open is the one that has this name now.
+pub(crate) fn still_named(lock: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     match (lock.metadata(), fs::metadata(path)) {
         (Ok(held), Ok(named)) => identity(held) == identity(named),

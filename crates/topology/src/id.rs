@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A resource's id, such as `subnet-0a1b2c3d4e5f60718`: the one name that survives reloads.
 ///
 /// Where a file names none, it is the prefix of the resource's kind and 17 hex digits derived from
 /// its path, so that two loads of one file agree.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ResourceId(Arc<str>);
 
 impl ResourceId {

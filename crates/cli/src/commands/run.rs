@@ -49,6 +49,20 @@ pub(crate) struct Run {
     #[arg(long, value_name = "ADDRESS:PORT")]
     lambda_api: Option<SocketAddr>,
 
+    /// Where functions and their ENIs are remembered; `state.redb` in the runtime directory, if not
+    /// given. The directory in which sockets go is often emptied at boot: a host of its own wants
+    /// `/var/lib/viaduct/state.redb`
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// Have what is remembered survive the death of the machine too: every command waits for the disk
+    #[arg(long)]
+    sync: bool,
+
+    /// Put aside what is remembered, and begin anew
+    #[arg(long)]
+    forget_state: bool,
+
     /// A process of a lab: claim the lock on standard input first
     #[arg(long, hide = true)]
     lab_child: bool,
@@ -89,6 +103,9 @@ impl Run {
             connections: self.connections,
             watch: self.watch,
             lambda_api: self.lambda_api,
+            state: self.state,
+            sync: self.sync,
+            forget_state: self.forget_state,
             ..Options::new(self.file)
         };
         viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use viaduct_topology::{ResourceId, iam::Policy};
 
 use super::configuration::{
@@ -9,7 +10,7 @@ use super::configuration::{
 };
 
 /// Who made a function. What a file made, only a file takes away when it is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Owner {
     /// Somebody over the API.
     Api,

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use viaduct_topology::ResourceId;
 
 use super::{key::Key, refusal::Refusal};
@@ -19,7 +20,8 @@ pub const MOST_GROUPS: usize = 5;
 pub type RoleName = Arc<str>;
 
 /// A function's name, in its account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FunctionName {
     /// The account that owns it.
     pub account: Arc<str>,
@@ -100,7 +102,8 @@ impl fmt::Display for VersionId {
 }
 
 /// Where a function's ENIs are: subnets and groups, or no VPC at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Named")]
 pub struct VpcConfig {
     /// In the order in which they were named, without repetition.
     subnets: Vec<ResourceId>,
@@ -165,8 +168,25 @@ impl VpcConfig {
     }
 }
 
+/// Subnets and groups as somebody has named them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    subnets: Vec<ResourceId>,
+    security_groups: Vec<ResourceId>,
+}
+
+impl TryFrom<Named> for VpcConfig {
+    type Error = Refusal;
+
+    fn try_from(Named { subnets, security_groups }: Named) -> Result<Self, Refusal> {
+        Self::new(subnets, security_groups)
+    }
+}
+
 /// What is configured of a function.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// Where its ENIs are.
     pub vpc: VpcConfig,

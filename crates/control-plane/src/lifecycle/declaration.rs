@@ -64,6 +64,14 @@ pub enum DeclarationError {
         /// By whom they are held.
         by: String,
     },
+    /// A group goes, or goes to another VPC, that functions of the API have.
+    #[error("the security group {group} cannot go: the ENIs that carry it are {by}")]
+    GroupInUse {
+        /// Which group.
+        group: ResourceId,
+        /// By whom they are held.
+        by: String,
+    },
 }
 
 impl Lifecycle {
@@ -83,8 +91,8 @@ impl Lifecycle {
     ///
     /// # Errors
     ///
-    /// When the file's functions cannot all be there, or a subnet is gone that others use. The
-    /// machine is then between two states: use a copy.
+    /// When the file's functions cannot all be there, or a subnet or group is gone that others use.
+    /// The machine is then between two states: use a copy.
     pub fn declare(
         &mut self,
         places: Places,
@@ -253,19 +261,31 @@ impl Lifecycle {
         }
     }
 
-    /// Takes away what stands in subnets that are gone, unless somebody uses it.
+    /// Takes away what stands in subnets or has groups that are gone, unless somebody uses it.
     fn evict(&mut self) -> Result<(), DeclarationError> {
-        let gone = |key: &&Key| self.places.zone(key.subnet()).is_none();
-        let gone: Vec<Key> = self.sets.keys().filter(gone).cloned().collect();
-        for key in gone {
-            let Some(set) = self.sets.get(&key) else { continue };
-            if !set.users.is_empty() {
-                let by = set.held_by().unwrap_or_default();
-                return Err(DeclarationError::SubnetInUse { subnet: key.subnet().clone(), by });
+        let mut gone = Vec::new();
+        for (key, set) in &self.sets {
+            let without_place = self.places.zone(key.subnet()).is_none();
+            let group = key.security_groups().iter();
+            let mut group = group.filter(|group| !self.places.has_group(&set.vpc, group));
+            let group = group.next().filter(|_| !without_place);
+            if !without_place && group.is_none() {
+                continue;
             }
-            let ordinals: Vec<u32> = set.enis.keys().copied().collect();
+            if set.users.is_empty() {
+                let why = if without_place { "its subnet is gone" } else { "its group is gone" };
+                gone.push((key.clone(), set.enis.keys().copied().collect::<Vec<u32>>(), why));
+                continue;
+            }
+            let by = set.held_by().unwrap_or_default();
+            return Err(match group {
+                Some(group) => DeclarationError::GroupInUse { group: group.clone(), by },
+                None => DeclarationError::SubnetInUse { subnet: key.subnet().clone(), by },
+            });
+        }
+        for (key, ordinals, why) in gone {
             for ordinal in ordinals {
-                self.take_away(&key, ordinal, "its subnet is gone");
+                self.take_away(&key, ordinal, why);
             }
         }
         Ok(())

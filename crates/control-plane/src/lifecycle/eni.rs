@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use serde::{Deserialize, Serialize};
 use viaduct_topology::{
     ResourceId,
     inventory::{self, EniOwner},
@@ -17,7 +18,8 @@ use super::{
 };
 
 /// The ENIs of one key: all of its users use all of them, so they live and end together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EniSet {
     /// What the users have in common.
     pub key: Key,
@@ -25,7 +27,8 @@ pub struct EniSet {
     pub vpc: ResourceId,
     /// By ordinal. INVARIANT: never empty.
     pub enis: BTreeMap<u32, Eni>,
-    /// Functions and versions that use them, or wait for them.
+    /// Functions and versions that use them, or wait for them. Who they are follows from the functions.
+    #[serde(skip)]
     pub users: BTreeSet<VersionId>,
     /// When a user last did something with them.
     pub last_used: Time,
@@ -34,7 +37,8 @@ pub struct EniSet {
 }
 
 /// How far the life of a set of ENIs is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Phase {
     /// It has users.
     InUse,
@@ -53,7 +57,8 @@ pub enum Phase {
 }
 
 /// One Hyperplane ENI.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Eni {
     /// `eni-…`
     pub id: ResourceId,
@@ -70,7 +75,8 @@ pub struct Eni {
 }
 
 /// Whether an ENI is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum EniState {
     /// It is being made.
     Pending {

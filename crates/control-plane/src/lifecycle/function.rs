@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     command::Owner,
     configuration::{Configuration, FunctionName, Qualifier},
@@ -10,7 +12,8 @@ use super::{
 };
 
 /// A function with its published versions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Function {
     /// Its name.
     pub name: FunctionName,
@@ -52,7 +55,8 @@ impl Function {
 
 /// A configuration and how far it is: `$LATEST`, or a version that was published and stays as it is
 /// (LAM-54).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Version {
     /// What is in force.
     pub configuration: Configuration,

@@ -2,18 +2,35 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use viaduct_topology::{ResourceId, inventory::HyperplaneKey};
 
 use crate::hyperplane;
 
 /// Account, subnet and set of groups: functions and versions with the same key share ENIs (LAM-03),
 /// and never with another account (LAM-05).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Named")]
 pub struct Key {
     account: Arc<str>,
     subnet: ResourceId,
     /// A set: sorted, without repetition.
     security_groups: Arc<[ResourceId]>,
+}
+
+/// What a key was made of.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    account: Arc<str>,
+    subnet: ResourceId,
+    security_groups: Vec<ResourceId>,
+}
+
+impl From<Named> for Key {
+    fn from(Named { account, subnet, security_groups }: Named) -> Self {
+        Self::new(account, subnet, &security_groups)
+    }
 }
 
 impl Key {

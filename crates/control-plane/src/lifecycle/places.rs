@@ -94,6 +94,11 @@ impl Places {
         self.subnets.values().any(|place| place.zone == zone)
     }
 
+    /// Whether a VPC has this group.
+    pub(super) fn has_group(&self, vpc: &ResourceId, group: &ResourceId) -> bool {
+        self.security_groups.get(group) == Some(vpc)
+    }
+
     /// Whether a subnet has a free address.
     pub(super) fn has_room(&self, subnet: &ResourceId) -> bool {
         self.subnets.get(subnet).is_some_and(|place| place.pool.free() > 0)

@@ -2,16 +2,22 @@
 //!
 //! Functions, sets of ENIs, roles and failed zones, and the time. Everything else (who uses which
 //! set, which address is taken, what is due) follows from them, and is made anew.
+//!
+//! The records can be serialized; a name that is not known is refused, not passed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use viaduct_topology::ResourceId;
 
 use super::{
     Lifecycle,
     configuration::{RoleName, VersionId},
-    eni::EniSet,
+    eni::{EniSet, Phase},
     function::Function,
+    key::Key,
     places::Places,
     role::{Role, Roles},
     time::{Delays, Time},
@@ -46,6 +52,14 @@ pub enum RestoreError {
         /// The subnet.
         subnet: ResourceId,
     },
+    /// A set of ENIs is none that a machine would have.
+    #[error("the records of the ENIs of {key} make no sense: {what}")]
+    Set {
+        /// Whose ENIs.
+        key: Key,
+        /// What is wrong with them.
+        what: &'static str,
+    },
     /// A function uses ENIs that there are not.
     #[error(
         "the records of {version} and of the ENIs it uses do not agree: they are not of one moment"
@@ -70,24 +84,44 @@ impl Lifecycle {
         }
     }
 
-    /// A machine that goes on where another stood. Nothing is due before its time because of that,
-    /// and what was due is done with the next input.
+    /// A machine that goes on where another stood, in the same places.
     ///
     /// # Errors
     ///
     /// When the places have no room for what is remembered, or the records contradict each other.
     pub fn restore(places: Places, delays: Delays, records: Records) -> Result<Self, RestoreError> {
-        let Records { functions, sets, roles, failed_zones, now } = records;
-        let mut machine = Self::new(places, delays, now);
-        machine.roles = Roles(roles);
-        machine.failed_zones = failed_zones;
-        for mut set in sets {
-            set.users.clear();
-            for (ordinal, eni) in &set.enis {
+        let mut machine = Self::remember(delays, records)?;
+        machine.places = places;
+        for set in machine.sets.values() {
+            for eni in set.enis.values() {
                 if !machine.places.take(set.key.subnet(), eni.private_ip) {
                     let (eni, subnet) = (eni.id.clone(), set.key.subnet().clone());
                     return Err(RestoreError::Address { eni, subnet });
                 }
+            }
+        }
+        Ok(machine)
+    }
+
+    /// A machine that goes on where another stood, in no place yet: to be told by
+    /// [`declare`](Self::declare) where it is, before anything else. Nothing is due before its time
+    /// because of that, and what was due is done with the next input.
+    ///
+    /// # Errors
+    ///
+    /// When the records contradict each other.
+    pub fn remember(delays: Delays, records: Records) -> Result<Self, RestoreError> {
+        let Records { functions, sets, roles, failed_zones, now } = records;
+        let mut machine = Self::new(Places::default(), delays, now);
+        machine.roles = Roles(roles);
+        machine.failed_zones = failed_zones;
+        let mut addresses = HashSet::new();
+        for mut set in sets {
+            set.users.clear();
+            if let Err(what) = makes_sense(&set, &mut addresses) {
+                return Err(RestoreError::Set { key: set.key, what });
+            }
+            for (ordinal, eni) in &set.enis {
                 machine.by_id.insert(eni.id.clone(), (set.key.clone(), *ordinal));
                 *machine.in_vpc.entry(set.vpc.clone()).or_default() += 1;
             }
@@ -106,7 +140,14 @@ impl Lifecycle {
             }
             machine.functions.insert(function.name.clone(), function);
         }
-        Ok(machine)
+        let astray = |set: &&EniSet| (set.phase == Phase::InUse) == set.users.is_empty();
+        match machine.sets.values().find(astray) {
+            Some(set) => {
+                let what = "whether they have users and how far their life is do not agree";
+                Err(RestoreError::Set { key: set.key.clone(), what })
+            }
+            None => Ok(machine),
+        }
     }
 
     /// Whether everything that follows from the records is what would be made of them anew, in these
@@ -147,4 +188,23 @@ impl Lifecycle {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a set is one by itself, and has no address that is among these; adds its own.
+fn makes_sense(
+    set: &EniSet,
+    addresses: &mut HashSet<(ResourceId, IpAddr)>,
+) -> Result<(), &'static str> {
+    if set.enis.is_empty() {
+        return Err("there are none");
+    }
+    for (ordinal, eni) in &set.enis {
+        if eni.id != set.key.eni_id(*ordinal) {
+            return Err("an id is not that of its key and ordinal");
+        }
+        if !addresses.insert((set.key.subnet().clone(), eni.private_ip)) {
+            return Err("an address is held twice");
+        }
+    }
+    Ok(())
 }

@@ -37,6 +37,8 @@ pub enum Exception {
     Ec2AccessDenied,
     /// Lambda, invoking: EC2 failed (LAM-60).
     Ec2Unexpected,
+    /// Lambda: the service itself is at fault (LAM-61).
+    Service,
     /// EC2: there is no such ENI.
     NetworkInterfaceNotFound,
     /// EC2: the ENI is in use (from memory).
@@ -47,7 +49,7 @@ pub enum Exception {
 
 impl Exception {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidParameterValue,
         Self::ResourceNotFound,
         Self::ResourceConflict,
@@ -60,6 +62,7 @@ impl Exception {
         Self::InvalidSecurityGroupId,
         Self::Ec2AccessDenied,
         Self::Ec2Unexpected,
+        Self::Service,
         Self::NetworkInterfaceNotFound,
         Self::NetworkInterfaceInUse,
         Self::NoSuchEntity,
@@ -81,6 +84,7 @@ impl Exception {
             Self::InvalidSecurityGroupId => "InvalidSecurityGroupIDException",
             Self::Ec2AccessDenied => "EC2AccessDeniedException",
             Self::Ec2Unexpected => "EC2UnexpectedException",
+            Self::Service => "ServiceException",
             Self::NetworkInterfaceNotFound => "InvalidNetworkInterfaceID.NotFound",
             Self::NetworkInterfaceInUse => "InvalidNetworkInterface.InUse",
             Self::NoSuchEntity => "NoSuchEntity",
@@ -97,6 +101,7 @@ impl Exception {
             Self::ResourceNotFound | Self::NoSuchEntity => 404,
             Self::ResourceConflict => 409,
             Self::PreconditionFailed => 412,
+            Self::Service => 500,
             Self::ResourceNotReady
             | Self::EniNotReady
             | Self::EniLimitReached
@@ -216,6 +221,9 @@ pub enum Refusal {
     /// There is no such role.
     #[error("The role with name {0} cannot be found")]
     RoleNotFound(RoleName),
+    /// Whoever runs the machine cannot make last what it decides. The machine never says this.
+    #[error("The service cannot remember what it is told: {0}")]
+    Service(String),
 }
 
 impl Refusal {
@@ -252,6 +260,7 @@ impl Refusal {
             Self::EniNotFound(_) => Exception::NetworkInterfaceNotFound,
             Self::EniInUse { .. } => Exception::NetworkInterfaceInUse,
             Self::RoleNotFound(_) => Exception::NoSuchEntity,
+            Self::Service(_) => Exception::Service,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use serde::{Deserialize, Serialize};
 use viaduct_topology::iam::Policy;
 
 use super::{
@@ -81,7 +82,7 @@ const TO_DELETE: [Permission; 2] =
 const EVERYTHING: &str = "*";
 
 /// An execution role.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Role {
     /// Who made it. What a file made goes when a file without it is applied.
     pub owner: Owner,

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The state of a function or published version (LAM-40).
 ///
 /// The API knows four more, `Deactivating`, `Deactivated`, `ActiveNonInvocable` and `Deleting`, which
 /// belong to capacity that viaduct does not have: no function here is ever in one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum State {
     /// Its ENIs are being made.
     Pending,
@@ -41,7 +43,7 @@ impl fmt::Display for State {
 }
 
 /// How the last update of a function's configuration went (LAM-41).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum UpdateStatus {
     /// The configuration is in force. So it is after creation too (LAM-45).
     Successful,
@@ -78,7 +80,7 @@ impl fmt::Display for UpdateStatus {
 /// `Idle`, `Creating` and `Restoring` are never the reason of an update (LAM-44). Of the other codes
 /// about networks, `EC2RequestLimitExceeded` and `DisallowedByVpcEncryptionControl` are about what
 /// viaduct has not, and `InvalidConfiguration` is refused before it can become a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ReasonCode {
     /// Its ENIs were unused for too long (LAM-51).
     Idle,
@@ -138,7 +140,8 @@ impl fmt::Display for ReasonCode {
 }
 
 /// A reason as the API gives it: a code for programs and a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reason {
     /// `StateReasonCode`, or `LastUpdateStatusReasonCode`.
     pub code: ReasonCode,

@@ -8,8 +8,12 @@ use std::{fmt, time::Duration};
 
 use viaduct_topology::model::{self, Settings};
 
+use serde::{Deserialize, Serialize};
+
 /// A moment: milliseconds since a beginning that whoever runs the machine has chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct Time(u64);
 
 impl Time {

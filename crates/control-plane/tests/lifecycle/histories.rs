@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use serde::{Serialize, de::DeserializeOwned};
 use viaduct_control_plane::lifecycle::{
     Answer, Command, Configuration, ConfigurationChange, EniState, FunctionName, Happening,
     Lifecycle, Owner, Permission, Phase, Places, Qualifier, Records, Report, Time, VersionId,
@@ -253,6 +254,22 @@ fn store(
     assert_eq!(*store, records, "what changed was not all said");
 }
 
+/// Records after a way through text.
+fn written_and_read(records: &Records) -> Records {
+    fn again<T: Serialize + DeserializeOwned>(value: &T) -> T {
+        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+    }
+    let read = Records {
+        functions: records.functions.iter().map(again).collect(),
+        sets: records.sets.iter().map(again).collect(),
+        roles: again(&records.roles),
+        failed_zones: again(&records.failed_zones),
+        now: again(&records.now),
+    };
+    assert_eq!(read, *records);
+    read
+}
+
 fn history(seed: u64, tally: &mut Tally) {
     let dice = &mut Dice(seed);
     let mut machine = Lifecycle::new(places(), DELAYS, Time::ZERO);
@@ -312,11 +329,14 @@ fn history(seed: u64, tally: &mut Tally) {
             let (one, other) = (naive.seen(), seen(&machine));
             assert!(one == other, "history {seed}\n{}\nmodel\n{one}\nmachine\n{other}", story());
             assert_eq!(naive.inventory(), inventory, "history {seed}");
-            assert_eq!(naive.eni_ids().len(), machine.sets().map(|it| it.enis.len()).sum());
+            assert_eq!(
+                naive.eni_ids().len(),
+                machine.sets().map(|it| it.enis.len()).sum::<usize>()
+            );
         }
         // The process dies now and then; another goes on.
         if dice.percent(5) {
-            machine = Lifecycle::restore(places(), DELAYS, disk.clone()).unwrap();
+            machine = Lifecycle::restore(places(), DELAYS, written_and_read(&disk)).unwrap();
         }
     }
 }

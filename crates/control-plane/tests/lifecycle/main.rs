@@ -10,6 +10,7 @@ mod growth;
 mod histories;
 mod idle;
 mod naive;
+mod records;
 mod release;
 mod scale;
 mod table;

@@ -105,14 +105,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// Has a command carried out.
-async fn command(functions: &Functions, command: Command, region: &str) -> Result<Answer, Failure> {
+async fn command(
+    functions: &Arc<Functions>,
+    command: Command,
+    region: &str,
+) -> Result<Answer, Failure> {
     functions.command(command).await.map_err(|refusal| Failure::refused(&refusal, region))
 }
 
 /// Has a command carried out that changes a function: not one that the topology file declares, whose
 /// changes the next reload would undo.
 async fn change(
-    functions: &Functions,
+    functions: &Arc<Functions>,
     name: &FunctionName,
     command: Command,
     region: &str,
