@@ -8,8 +8,8 @@
 //! from the one to the other. [`lifecycle`] is what happens between reloads: functions and their
 //! ENIs come and go, by commands and as time passes. A file's functions are made in it by the plan,
 //! with no delay; what the API has made lives on in it when another file is applied. [`environments`]
-//! are where functions of the API run, one at a time. Nothing here does
-//! I/O, reads a clock or draws a random number.
+//! are where functions of the API run, one at a time. [`iam`] judges what callers and execution roles
+//! may. Nothing here does I/O, reads a clock or draws a random number.
 #![forbid(unsafe_code)]
 
 mod address_pool;
@@ -20,6 +20,7 @@ pub mod environments;
 mod error;
 mod host;
 mod hyperplane;
+pub mod iam;
 pub mod lifecycle;
 mod memory;
 mod plan;

@@ -23,6 +23,7 @@ use viaduct_control_plane::lifecycle::{
 use viaduct_model::generate::Dice;
 use viaduct_topology::{
     ResourceId, Topology,
+    iam::Policy,
     inventory::{Eni, EniOwner},
 };
 
@@ -123,8 +124,9 @@ fn input(seed: u64, step: u64, machine: &Lifecycle) -> (Input, Duration) {
             Command::DeleteNetworkInterface(eni)
         }
         76..82 => {
-            let permissions = Permission::ALL.into_iter().filter(|_| !dice.percent(5)).collect();
-            Command::PutRole { role: dice.one(&["r", "s"]).into(), permissions }
+            let permitted = Permission::ALL.into_iter().filter(|_| !dice.percent(5));
+            let policies = vec![Policy::allowing(permitted.map(Permission::action))];
+            Command::PutRole { role: dice.one(&["r", "s"]).into(), policies }
         }
         82..84 => Command::DeleteRole(dice.one(&["r", "s"]).into()),
         84..87 => Command::FailZone { zone: "b".to_owned(), failed: dice.percent(40) },

@@ -50,7 +50,7 @@ use redb::{
     TableHandle,
 };
 use serde::de::DeserializeOwned;
-use viaduct_control_plane::lifecycle::{EniSet, Function, Permission, Records, RoleName, Time};
+use viaduct_control_plane::lifecycle::{EniSet, Function, Records, Role, RoleName, Time};
 
 pub(crate) use self::batch::Batch;
 use self::file::StateFile;
@@ -230,15 +230,13 @@ fn read(database: &Database) -> Result<Records, Unreadable> {
     Ok(Records {
         functions: rows(&transaction, FUNCTIONS, |it: &Function| batch::key(&it.name))?,
         sets: rows(&transaction, SETS, |it: &EniSet| batch::key(&it.key))?,
-        roles: rows(&transaction, ROLES, |(name, _): &Role| batch::key(name))?
+        roles: rows(&transaction, ROLES, |(name, _): &(RoleName, Role)| batch::key(name))?
             .into_iter()
             .collect(),
         failed_zones,
         now: Time::from_millis(number("now")?),
     })
 }
-
-type Role = (RoleName, BTreeSet<Permission>);
 
 /// All records of a table, each under the key that it must have.
 fn rows<T: DeserializeOwned>(

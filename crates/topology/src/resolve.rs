@@ -27,6 +27,7 @@ mod internet;
 mod naming;
 mod peering;
 mod prefix_list;
+mod principal;
 mod quotas;
 mod report;
 mod routes;
@@ -81,6 +82,12 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
         internet::build(&mut context, host);
     }
     service_vpc::complete(&mut context, service_vpc.is_some());
+    for role in &spec.roles {
+        principal::build_role(&mut context, role);
+    }
+    for principal in &spec.principals {
+        principal::build(&mut context, principal);
+    }
     for function in &spec.functions {
         function::build(&mut context, function);
     }

@@ -14,12 +14,12 @@ use viaduct_topology::ResourceId;
 
 use super::{
     Lifecycle,
-    configuration::VersionId,
+    configuration::{RoleName, VersionId},
     eni::{EniSet, Phase},
     function::Function,
     key::Key,
     places::Places,
-    role::{Permission, RoleName, Roles},
+    role::{Role, Roles},
     time::{Delays, Time},
 };
 
@@ -31,7 +31,7 @@ pub struct Records {
     /// All sets of ENIs; their users are not looked at.
     pub sets: Vec<EniSet>,
     /// All roles.
-    pub roles: BTreeMap<RoleName, BTreeSet<Permission>>,
+    pub roles: BTreeMap<RoleName, Role>,
     /// The zones that have failed.
     pub failed_zones: BTreeSet<String>,
     /// The time up to which everything was done.

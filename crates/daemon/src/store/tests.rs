@@ -3,11 +3,10 @@ use std::fs::{self, File};
 use redb::Database;
 use tempfile::TempDir;
 use viaduct_control_plane::lifecycle::{
-    Command, Configuration, Delays, FunctionName, Lifecycle, Owner, Permission, Places, Time,
-    VpcConfig,
+    Command, Configuration, Delays, FunctionName, Lifecycle, Owner, Places, Time, VpcConfig,
 };
 use viaduct_model::generate::Dice;
-use viaduct_topology::ResourceId;
+use viaduct_topology::{ResourceId, iam::Policy};
 
 use super::*;
 
@@ -28,7 +27,7 @@ vpcs:
         Lifecycle::new(Places::of(&topology, []), Delays::default(), Time::from_millis(5));
     let put = Command::PutRole {
         role: "role/with \"quotes\"".into(),
-        permissions: Permission::ALL.into(),
+        policies: Policy::managed("AWSLambdaVPCAccessExecutionRole").into_iter().collect(),
     };
     told(&mut machine, put, 10);
     told(&mut machine, create("one", &["subnet-a", "subnet-b"]), 20);
@@ -197,16 +196,14 @@ fn what_cannot_be_read_is_refused_with_what_to_do() {
         }
     };
     assert_eq!(
-        spoilt(&row("\"r\"", "[\"r\",[\"FlyToTheMoon\"]]")),
+        spoilt(&row("\"r\"", "[\"r\",{\"owner\":\"Moon\",\"policies\":[]}]")),
         because(
-            "\"r\" of table `roles`: unknown variant `FlyToTheMoon`, expected one of \
-             `CreateNetworkInterface`, `DescribeNetworkInterfaces`, `DescribeSubnets`, \
-             `DeleteNetworkInterface`, `AssignPrivateIpAddresses`, `UnassignPrivateIpAddresses` at \
-             line 1 column 20"
+            "\"r\" of table `roles`: unknown variant `Moon`, expected `Api` or `File` at line 1 \
+             column 20"
         )
     );
     assert_eq!(
-        spoilt(&row("\"r\"", "[\"s\",[]]")),
+        spoilt(&row("\"r\"", "[\"s\",{\"owner\":\"Api\",\"policies\":[]}]")),
         because("\"r\" of table `roles` has the record of \"s\"")
     );
 }

@@ -1,4 +1,4 @@
-//! Accounts: who owns a VPC, and a function in it.
+//! Accounts: who owns a VPC and a function in it, and where somebody acts.
 
 use super::{Report, context::Context};
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     spec::{self, Spanned},
 };
 
-/// The account of a VPC that names none: the one of AWS's own examples.
+/// The account of whatever names none: the one of AWS's own examples.
 pub const DEFAULT: &str = "123456789012";
 
-/// The account of a VPC.
-pub(super) fn of_vpc(report: &mut Report, given: Option<&Spanned<String>>) -> String {
+/// The account of a VPC or a caller.
+pub(super) fn or_default(report: &mut Report, given: Option<&Spanned<String>>) -> String {
     match given {
         Some(account) => {
             check(report, account, DEFAULT);
@@ -47,8 +47,13 @@ pub(super) fn of_function(
 }
 
 /// Whether it can be an account.
+pub(super) fn is_valid(account: &str) -> bool {
+    account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit())
+}
+
+/// The same, and reports it if not.
 fn check(report: &mut Report, account: &Spanned<String>, default: &str) -> bool {
-    let valid = account.value.len() == 12 && account.value.bytes().all(|it| it.is_ascii_digit());
+    let valid = is_valid(&account.value);
     if !valid {
         report
             .error(account.span, format!("`{}` is not an account", account.value))

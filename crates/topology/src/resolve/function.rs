@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     arena::Handle,
-    model::{Function, SecurityGroup, Subnet, Vpc},
+    model::{Function, Role, SecurityGroup, Subnet, Vpc},
     path::Kind,
     spec::{self, Field, References, Spanned},
 };
@@ -28,32 +28,41 @@ const MOST_ENVIRONMENTS: u32 = 10_000;
 /// Builds a function.
 pub(super) fn build(context: &mut Context, spec: &spec::Function) {
     let noun = format!("function `{}`", spec.name.value);
+    let mut places = Places::default();
     if is_without_vpc(spec) {
         service_vpc::check_function(context, &spec.name.value, spec.name.span);
-        let function = Function {
-            name: spec.name.value.clone(),
-            account: account::of_function(context, spec, None),
-            subnets: Vec::new(),
-            security_groups: Vec::new(),
-            environments: environments(context, spec),
-        };
-        context.topology.functions.push(function);
-        return;
+    } else {
+        places = self::places(context, &noun, spec);
     }
-    let subnets = half(context, &spec.subnets, "subnets", &noun, spec);
-    let subnets = subnets.map_or(Vec::new(), |given| self::subnets(context, &noun, given));
-    let vpc = subnets.first().map(|subnet| context.topology.subnets[*subnet].vpc);
-    let groups = half(context, &spec.security_groups, "security_groups", &noun, spec);
-    let groups = groups.map_or(Vec::new(), |given| self::groups(context, &noun, given, vpc));
+    let Places { subnets, security_groups, vpc } = places;
+    let account = account::of_function(context, spec, vpc);
     let function = Function {
         name: spec.name.value.clone(),
-        account: account::of_function(context, spec, vpc),
+        role: spec.role.as_ref().and_then(|role| self::role(context, &noun, &account, role)),
+        account,
         subnets,
-        security_groups: groups,
+        security_groups,
         environments: environments(context, spec),
     };
     context.plan_interfaces(&function, spec);
     context.topology.functions.push(function);
+}
+
+/// Where a function's ENIs are.
+#[derive(Debug, Default)]
+struct Places {
+    subnets: Vec<Handle<Subnet>>,
+    security_groups: Vec<Handle<SecurityGroup>>,
+    vpc: Option<Handle<Vpc>>,
+}
+
+fn places(context: &mut Context, noun: &str, spec: &spec::Function) -> Places {
+    let subnets = half(context, &spec.subnets, "subnets", noun, spec);
+    let subnets = subnets.map_or(Vec::new(), |given| self::subnets(context, noun, given));
+    let vpc = subnets.first().map(|subnet| context.topology.subnets[*subnet].vpc);
+    let groups = half(context, &spec.security_groups, "security_groups", noun, spec);
+    let security_groups = groups.map_or(Vec::new(), |given| groups_of(context, noun, given, vpc));
+    Places { subnets, security_groups, vpc }
 }
 
 /// Whether it is of no VPC: it names neither subnets nor groups (LAM-16).
@@ -118,7 +127,7 @@ fn subnets(context: &mut Context, noun: &str, given: &Spanned<References>) -> Ve
 }
 
 /// The groups, sorted and of the subnets' VPC (LAM-03, LAM-16).
-fn groups(
+fn groups_of(
     context: &mut Context,
     noun: &str,
     given: &Spanned<References>,
@@ -165,6 +174,27 @@ fn group(
         context.miss(reference.span, miss);
     }
     Some(group)
+}
+
+/// The execution role, of the function's account (from memory).
+fn role(
+    context: &mut Context,
+    noun: &str,
+    account: &str,
+    reference: &Spanned<String>,
+) -> Option<Handle<Role>> {
+    let role = context.find_role(reference)?;
+    let of = context.topology.roles[role].account.as_str();
+    // What is no account has been reported where it stands.
+    if of != account && [of, account].into_iter().all(account::is_valid) {
+        let message =
+            format!("role `{}` is of account {of} and {noun} of {account}", reference.value);
+        context
+            .report
+            .error(reference.span, message)
+            .help("a function has a role of its own account; give the role this `account`");
+    }
+    Some(role)
 }
 
 fn environments(context: &mut Context, spec: &spec::Function) -> u32 {

@@ -2,18 +2,18 @@
 //!
 //! A role is known to the machine by its ARN.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
-use viaduct_control_plane::lifecycle::{Command, Lifecycle, Permission, Refusal, RoleName};
+use viaduct_control_plane::{
+    iam::Policy,
+    lifecycle::{Command, Lifecycle, Refusal, RoleName},
+};
 
 use super::{Failure, form::Form, unknown, xml::Element};
 use crate::api::{Running, caller::Caller};
 
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
-
-/// What permits everything that ENIs need.
-const MANAGED: &str = "arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole";
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
@@ -37,7 +37,7 @@ pub(super) async fn answer(
             let role = arn(caller, path, form.required("RoleName")?);
             form.required("AssumeRolePolicyDocument")?;
             let create = |machine: &Lifecycle| match machine.role(&role) {
-                None => Ok(Command::PutRole { role: role.clone(), permissions: BTreeSet::new() }),
+                None => Ok(Command::PutRole { role: role.clone(), policies: Vec::new() }),
                 Some(_) => Err(Failure {
                     status: StatusCode::CONFLICT,
                     ..Failure::new("EntityAlreadyExists", format!("Role {role} already exists."))
@@ -57,16 +57,15 @@ pub(super) async fn answer(
             None
         }
         "AttachRolePolicy" | "DetachRolePolicy" => {
-            let (role, policy) = (name()?, form.required("PolicyArn")?);
+            // A managed policy that is not known here permits nothing that is asked for here.
+            let (role, policy) = (name()?, Policy::managed(form.required("PolicyArn")?));
             let attach = |machine: &Lifecycle| {
-                let permissions = match existing(machine, &role)? {
-                    _ if policy == MANAGED && action == "AttachRolePolicy" => {
-                        Permission::ALL.into()
-                    }
-                    _ if policy == MANAGED => BTreeSet::new(),
-                    same => same.clone(),
-                };
-                Ok::<_, Failure>(Command::PutRole { role: role.clone(), permissions })
+                let mut policies = existing(machine, &role)?.to_vec();
+                if let Some(policy) = &policy {
+                    policies.retain(|other| other != policy);
+                    policies.extend((action == "AttachRolePolicy").then(|| policy.clone()));
+                }
+                Ok::<_, Failure>(Command::PutRole { role: role.clone(), policies })
             };
             running.functions.decide(attach).await?;
             None
@@ -90,11 +89,10 @@ pub(super) fn error(failure: &Failure, id: &str) -> Element {
     Element::parent("ErrorResponse").of(NAMESPACE).with(error).with(Element::text("RequestId", id))
 }
 
-fn existing<'m>(
-    machine: &'m Lifecycle,
-    role: &RoleName,
-) -> Result<&'m BTreeSet<Permission>, Failure> {
-    machine.role(role).ok_or_else(|| Refusal::RoleNotFound(role.clone()).into())
+/// The policies of a role.
+fn existing<'m>(machine: &'m Lifecycle, role: &RoleName) -> Result<&'m [Policy], Failure> {
+    let existing = machine.role(role).map(|role| role.policies.as_slice());
+    existing.ok_or_else(|| Refusal::RoleNotFound(role.clone()).into())
 }
 
 fn arn(caller: &Caller, path: &str, name: &str) -> RoleName {
