@@ -36,6 +36,7 @@ use viaduct_topology::{diff::Difference, inventory::Change};
 
 use crate::{
     clock::Clock, error::Error, functions::Functions, network::Network, registry::Registry,
+    store::Batch,
 };
 
 /// How often a watched file is looked at. It is read when it was the same twice, so that one that
@@ -81,6 +82,8 @@ pub(crate) struct Report {
 struct Prepared {
     network: Network,
     lifecycle: Lifecycle,
+    /// What is to last of it.
+    batch: Batch,
     changes: Vec<Change>,
     differences: Vec<Difference>,
     warnings: String,
@@ -113,7 +116,7 @@ impl Reloader {
         let _turn = self.functions.look(self.functions.turn().await).await?;
         let before = self.registry.network();
         let lifecycle = self.functions.machine().clone();
-        let Prepared { network, lifecycle, changes, differences, warnings } =
+        let Prepared { network, lifecycle, batch, changes, differences, warnings } =
             at_leisure(move || prepare(&before, lifecycle, source)).await??;
         if dry_run {
             let generation = self.engine.generation();
@@ -122,7 +125,7 @@ impl Reloader {
             let detached = ending.map(|(id, _)| present.name(id)).collect();
             return Ok(Report { generation, differences, detached, warnings });
         }
-        self.functions.prepare(&lifecycle).await?;
+        self.functions.write(batch).await?;
         let (engine, now) = (Arc::clone(&self.engine), self.clock.now());
         let reloaded = at_leisure(move || {
             let reloaded = engine.reload(&network.topology, &changes, now);
@@ -236,6 +239,7 @@ fn prepare(before: &Network, lifecycle: Lifecycle, source: Source) -> Result<Pre
         changes: changes(&present, &plan),
         differences: topology.difference(&before.topology),
         warnings: if warnings.is_empty() { String::new() } else { warnings.to_string() },
+        batch: Batch::of(plan.lifecycle.output(), &plan.lifecycle),
         lifecycle: std::mem::take(&mut plan.lifecycle),
         network: Network::new(file, topology, plan),
     })
