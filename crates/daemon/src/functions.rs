@@ -181,18 +181,13 @@ impl Functions {
         &self.registry
     }
 
-    /// Makes a machine last that is to take the place of the present one. Only with the turn.
-    pub(crate) async fn prepare(&self, next: &Lifecycle) -> Result<(), Error> {
-        self.write(Batch::of(next.output(), next)).await
-    }
-
-    /// The present machine is to last after all, not the one that was prepared. Only with the turn.
+    /// The present machine is to last after all, not the one that was written. Only with the turn.
     pub(crate) async fn keep(&self, instead_of: &Lifecycle) -> Result<(), Error> {
         let batch = Batch::of(instead_of.output(), &self.machine());
         self.write(batch).await
     }
 
-    /// Puts a machine in the place of the present one. It was prepared, and the engine has its ENIs
+    /// Puts a machine in the place of the present one. It was written, and the engine has its ENIs
     /// already.
     pub(crate) fn install(&self, mut next: Lifecycle) {
         let events = next.take_output().events;
@@ -350,8 +345,8 @@ impl Functions {
         Ok(())
     }
 
-    /// Writes to the store, on a thread that may wait for the disk.
-    async fn write(&self, batch: Batch) -> Result<(), Error> {
+    /// Writes to the store, on a thread that may wait for the disk. Only with the turn.
+    pub(crate) async fn write(&self, batch: Batch) -> Result<(), Error> {
         let (store, now) = (Arc::clone(&self.store), batch.now());
         let written = tokio::task::spawn_blocking(move || store.write(&batch));
         written.await.map_err(Error::thread("write the state"))??;

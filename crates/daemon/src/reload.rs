@@ -39,7 +39,7 @@ use viaduct_topology::{diff::Difference, inventory::Change};
 
 use crate::{
     clock::Clock, error::Error, functions::Functions, hosts::Hosts, network::Network,
-    registry::Registry,
+    registry::Registry, store::Batch,
 };
 
 /// How often a watched file is looked at. It is read when it was the same twice, so that one that
@@ -85,6 +85,8 @@ pub(crate) struct Report {
 struct Prepared {
     hosts: Hosts,
     lifecycle: Lifecycle,
+    /// What is to last of it.
+    batch: Batch,
     changes: Vec<Change>,
     differences: Vec<Difference>,
     warnings: String,
@@ -118,7 +120,7 @@ impl Reloader {
         let before = self.registry.network();
         let environments = self.registry.hosts().environments.clone();
         let lifecycle = self.functions.machine().clone();
-        let Prepared { hosts, lifecycle, changes, differences, warnings } =
+        let Prepared { hosts, lifecycle, batch, changes, differences, warnings } =
             at_leisure(move || prepare(&before, environments, lifecycle, source)).await??;
         if dry_run {
             let generation = self.engine.generation();
@@ -127,7 +129,7 @@ impl Reloader {
             let detached = ending.map(|(id, _)| present.name(id)).collect();
             return Ok(Report { generation, differences, detached, warnings });
         }
-        self.functions.prepare(&lifecycle).await?;
+        self.functions.write(batch).await?;
         let (engine, now) = (Arc::clone(&self.engine), self.clock.now());
         let reloaded = at_leisure(move || {
             let reloaded = engine.reload(&hosts.network.topology, &changes, now);
@@ -252,6 +254,7 @@ fn prepare(
         changes: changes(&present, &plan.clone().with_environments(&environments)),
         differences: topology.difference(&before.topology),
         warnings: if warnings.is_empty() { String::new() } else { warnings.to_string() },
+        batch: Batch::of(plan.lifecycle.output(), &plan.lifecycle),
         lifecycle: std::mem::take(&mut plan.lifecycle),
         hosts: Hosts { network: Arc::new(Network::new(file, topology, plan)), environments },
     })

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use viaduct_control_plane::{
-    Plan,
+    Plan, PlanError,
     lifecycle::{Delays, Lifecycle},
     plan, plan_after,
 };
@@ -38,7 +38,7 @@ pub(crate) fn begin(
     if options.forget_state
         && let Some(aside) = Store::forget(&state)?
     {
-        tracing::warn!(state = %state.display(), aside = %aside.display(), "forgotten");
+        tracing::warn!(state = %state.display(), aside = %aside.display(), "what was remembered is put aside");
     }
     let unplanned =
         |source| Error::Plan { path: options.topology.clone(), source: Box::new(source) };
@@ -61,6 +61,6 @@ pub(crate) fn begin(
     Ok(Begun { plan, store })
 }
 
-fn unfitting(options: &Options, state: PathBuf, source: viaduct_control_plane::PlanError) -> Error {
+fn unfitting(options: &Options, state: PathBuf, source: PlanError) -> Error {
     Error::StateUnfitting { path: options.topology.clone(), state, source: Box::new(source) }
 }
