@@ -191,6 +191,10 @@ impl Functions {
                 tracing::error!(%error, ?change, "the engine does not do what was decided");
             }
         }
+        if output.zones {
+            let failed = self.machine().failed_zones().map(str::to_owned).collect();
+            self.engine.fail_zones(&failed);
+        }
         self.note(output.events);
     }
 

@@ -1,5 +1,7 @@
 //! What changes under the engine: policy and inventory, and what is attached.
 
+use std::collections::BTreeSet;
+
 use viaduct_topology::{
     ResourceId, Topology,
     inventory::{Attachment, AttachmentId, Change, Eni, Host},
@@ -72,6 +74,17 @@ impl Engine {
             }
         }
         Ok(generation)
+    }
+
+    /// Lets these availability zones fail, and no others: what stands in their subnets neither sends nor
+    /// gets (LAM-18, NAT-02). Connections are judged anew and stay, so that those that have not timed
+    /// out go on when their zone is back.
+    pub fn fail_zones(&self, zones: &BTreeSet<String>) {
+        let _changing = self.changing.lock();
+        let changed = self.policy.lock().with_failed_zones(zones);
+        if let Some(policy) = changed {
+            self.enforce(policy);
+        }
     }
 
     /// Adds an interface, with the limits of the topology loaded last.
