@@ -192,7 +192,14 @@ impl Functions {
     pub(crate) fn install(&self, mut next: Lifecycle) {
         let events = next.take_output().events;
         *self.machine() = next;
+        self.fail_zones();
         self.note(events);
+    }
+
+    /// Has the engine know which zones have failed.
+    fn fail_zones(&self) {
+        let failed = self.machine().failed_zones().map(str::to_owned).collect();
+        self.engine.fail_zones(&failed);
     }
 
     /// Looks after the machine until it is dropped.
@@ -339,6 +346,9 @@ impl Functions {
                 tracing::error!(%error, ?change, "the engine does not do what was decided");
             }
             fail_point::pass(Point::Changed);
+        }
+        if output.zones {
+            self.fail_zones();
         }
         self.follow(&mut following);
         self.note(output.events);
