@@ -325,6 +325,12 @@ impl Echo {
         assert!(back == text, "the echo differs");
     }
 
+    /// Sends one byte and waits until it is back.
+    pub(crate) fn exchange(&mut self, byte: u8) {
+        self.0.write_all(&[byte]).unwrap();
+        assert_eq!(self.read_byte().unwrap(), byte);
+    }
+
     fn read_byte(&mut self) -> std::io::Result<u8> {
         let mut byte = [0];
         self.0.read_exact(&mut byte)?;
