@@ -243,6 +243,48 @@ fn lam_07_lam_09_an_eni_carries_its_connections_and_no_more() {
     assert_eq!(carried(&lab, "10.0.1.4"), limits.eni);
 }
 
+/// The second ENI is there before the first is full, and takes over when it is.
+// Conforms: LAM-07
+#[test]
+fn lam_07_the_connection_after_the_last_has_an_eni_and_address_of_its_own() {
+    if !permitted() || !has("python3") {
+        return;
+    }
+    let limits = limits();
+    let topology =
+        topology(&limits, "[203.0.113.10]").replace("enis_per_vpc: 1", "enis_per_vpc: 2");
+    let lab = Lab::of("crowd-growth", &topology);
+    let more = limits.eni / 10;
+    let each = (limits.eni + more) / INSTANCES.len();
+    let mut servers: Vec<_> =
+        INSTANCES.iter().map(|(host, _)| Process::servers(&lab, host, each)).collect();
+    let mut clients = Process::clients(&lab, &ENVIRONMENTS);
+    let mut steps = Steps(Instant::now());
+    let mut open = |connections: usize| {
+        let share = connections / INSTANCES.len();
+        all(&mut clients, "open", |index| format!("open {share} {} 7", INSTANCES[index].1))
+    };
+
+    assert_eq!(open(limits.eni), limits.eni);
+    let second = eventually(|| {
+        let enis = lab.get("enis");
+        let second = enis.as_array().unwrap().iter().find(|eni| eni["ordinal"] == 1)?;
+        (second["state"] == "in_use").then(|| second["private_ip"].as_str().unwrap().to_owned())
+    });
+    let second = second.unwrap_or_else(|| panic!("no second ENI: {:#}", lab.get("enis")));
+    assert_eq!((carried(&lab, "10.0.1.4"), carried(&lab, &second)), (limits.eni, 0));
+    steps.done("the first ENI full, and the second there");
+    assert_eq!(open(more), limits.eni + more);
+    assert_eq!((carried(&lab, "10.0.1.4"), carried(&lab, &second)), (limits.eni, more));
+    steps.done("a tenth more, on the second");
+
+    assert_eq!(all(&mut clients, "echoed", |_| "echo".to_owned()), limits.eni + more);
+    steps.done("every one has echoed");
+    let peers: Vec<_> = servers.iter_mut().flat_map(|servers| peers(servers)).collect();
+    let from = |ip: &str| peers.iter().filter(|(address, _)| address == ip).count();
+    assert_eq!((from("10.0.1.4"), from(&second)), (limits.eni, more), "none is lost");
+}
+
 // Conforms: NAT-05, NAT-09
 #[test]
 fn nat_05_nat_09_a_nat_address_carries_its_connections_to_each_destination_and_no_more() {

@@ -4,6 +4,7 @@
 //! can print it as JSON. Exit codes: 0 yes, 1 no, 2 could not be answered (see [`exit`]).
 #![forbid(unsafe_code)]
 
+mod child;
 mod commands;
 mod daemon;
 mod exit;

@@ -217,6 +217,8 @@ pub struct Attachment {
     pub name: String,
     /// What stands there.
     pub kind: HostKind,
+    /// Whether the topology file has it; else it is an environment that goes when nobody stands there.
+    pub declared: bool,
     /// Whether something stands there.
     pub state: AttachmentState,
     /// The device behind it, as its giver names it.

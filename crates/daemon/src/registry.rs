@@ -37,6 +37,7 @@ use std::sync::{
 
 use dashmap::{DashMap, Entry};
 use tokio::{sync::mpsc, task::JoinSet};
+use viaduct_control_plane::lifecycle::Time;
 use viaduct_dataplane::Engine;
 use viaduct_topology::inventory::AttachmentId;
 use viaduct_tun::{
@@ -163,7 +164,7 @@ impl Registry {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, to be changed: only by whoever has the turn to change something.
+    /// The same, to be changed: what there is, only by whoever has the turn to change something.
     pub(crate) fn hosts_mut(&self) -> RwLockWriteGuard<'_, Hosts> {
         self.hosts.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -364,6 +365,8 @@ impl Registry {
 
     async fn detach(&self, held: Held) {
         let id = held.port.attachment;
+        // If it is an environment, it need not wait for anybody.
+        self.hosts_mut().environments.wait(id, Time::ZERO);
         // Unless somebody attached anew already.
         if !self.held.contains_key(&id) {
             self.engine.detached(id);

@@ -41,13 +41,15 @@ impl Api {
         Ok(if status.ready { status.attachments.attached } else { 0 })
     }
 
-    /// The names of all hosts, once the daemon answers; none if `stop` was set meanwhile.
+    /// The names of all hosts that the file declares, once the daemon answers; none if `stop` was set
+    /// meanwhile. Environments that come and go are of whoever wants them.
     pub(crate) fn attachment_names(&self, stop: &AtomicBool) -> Result<Vec<String>, Error> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.ask(async |client| client.attachments().await) {
                 Ok(attachments) => {
-                    return Ok(attachments.into_iter().map(|host| host.name).collect());
+                    let declared = attachments.into_iter().filter(|host| host.declared);
+                    return Ok(declared.map(|host| host.name).collect());
                 }
                 Err(_) if stop.load(Ordering::Relaxed) => return Ok(Vec::new()),
                 Err(error) if Instant::now() > deadline => return Err(error),

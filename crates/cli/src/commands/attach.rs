@@ -1,25 +1,16 @@
 //! `viaduct attach`: one host, in a namespace that exists.
 
-use std::{
-    ffi::OsString,
-    io,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    path::PathBuf,
-    process::{Child, ExitStatus},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
-use rustix::{
-    io::Errno,
-    process::{Pid, PidfdFlags, Signal},
-};
 
 use crate::{
+    child,
     commands::run::DEFAULT_RUNTIME_DIR,
-    exit::{Answer, Failure, Outcome},
+    exit::{Answer, Outcome},
     logging::Logging,
     output,
-    signals::{self, Asked, Ending},
+    signals::{self, Ending},
 };
 
 /// Attach one host: make its device in a network namespace and keep it
@@ -75,40 +66,8 @@ impl Attach {
                 ending.asked().await;
                 return Ok(Answer::Yes);
             }
-            let mut child = held.spawn(&self.command)?;
-            let process = process_of(&child)?;
-            let mut ended = tokio::task::spawn_blocking(move || child.wait());
-            loop {
-                tokio::select! {
-                    status = &mut ended => return Ok(Answer::Command(code_of(status??))),
-                    asked = ending.asked() => match asked {
-                        // The terminal's Ctrl-C has reached the command as well, and what it
-                        // means is for the command to say.
-                        Asked::Interrupt => {}
-                        Asked::Terminate => terminate(&process)?,
-                    }
-                }
-            }
+            let code = child::wait(held.spawn(&self.command)?, &mut ending).await?;
+            Ok(Answer::Command(code))
         })
     }
-}
-
-/// A handle of the child that never means another process.
-fn process_of(child: &Child) -> Result<OwnedFd, Failure> {
-    let pid = Pid::from_child(child);
-    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty());
-    process.map_err(|errno| io::Error::from(errno).into())
-}
-
-fn terminate(process: &OwnedFd) -> Result<(), Failure> {
-    match rustix::process::pidfd_send_signal(process, Signal::TERM) {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(errno) => Err(io::Error::from(errno).into()),
-    }
-}
-
-/// The exit code of a command, as a shell gives it.
-fn code_of(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(code).unwrap_or(u8::MAX)
 }

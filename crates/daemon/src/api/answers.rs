@@ -235,6 +235,7 @@ pub(super) fn enis(running: &Running) -> Vec<shapes::Eni> {
 }
 
 pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
+    let hosts = running.registry.hosts();
     let shape = |attachment: &Attachment| {
         let (state, held) = state(running, attachment.id);
         let Usage { connections, capacity } = running.engine.usage(attachment.id);
@@ -248,6 +249,7 @@ pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
                 Host::Service { .. } => HostKind::Service,
                 ref other => unreachable!("a host of a kind that no plan makes: {other:?}"),
             },
+            declared: hosts.network.attachment(attachment.id).is_some(),
             state,
             device: held.as_ref().map(|held| held.port.queue.name().to_owned()),
             mtu: held.as_ref().map(|held| held.port.mtu),
@@ -257,7 +259,7 @@ pub(super) fn attachments(running: &Running) -> Vec<shapes::Attachment> {
             capacity,
         }
     };
-    running.registry.hosts().attachments().map(shape).collect()
+    hosts.attachments().map(shape).collect()
 }
 
 pub(super) fn connections(

@@ -4,6 +4,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod functions;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -166,12 +168,12 @@ impl Daemon {
         let mut stream = UnixStream::connect(&self.control_socket).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let length = body.len();
-        write!(
-            stream,
+        let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
              content-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
+        );
+        // Whoever is answered early may find nobody to read the rest.
+        let _ = stream.write_all(request.as_bytes());
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -321,6 +323,12 @@ impl Echo {
         self.0.read_exact(&mut back).unwrap();
         writing.join().unwrap().unwrap();
         assert!(back == text, "the echo differs");
+    }
+
+    /// Sends one byte and waits until it is back.
+    pub(crate) fn exchange(&mut self, byte: u8) {
+        self.0.write_all(&[byte]).unwrap();
+        assert_eq!(self.read_byte().unwrap(), byte);
     }
 
     fn read_byte(&mut self) -> std::io::Result<u8> {
