@@ -109,6 +109,27 @@ fn a_command_runs_attached_without_the_right_to_change_its_network() {
     assert!(gone.is_some(), "{}", links());
 }
 
+/// As in a container that may configure its own network and nothing else: neither enter namespaces nor
+/// give up what it may hand on.
+#[test]
+fn one_capability_is_enough_where_the_namespace_is_the_callers_own() {
+    if !permitted() || !common::has("setpriv") || !common::has("unshare") {
+        return;
+    }
+    let daemon = Daemon::start();
+    let mut attach = Command::new("unshare");
+    attach.args(["--net", "setpriv", "--bounding-set", "-all,+net_admin"]);
+    attach.arg(viaduct().get_program()).args(["attach", "function/api/1", "--log", "error"]);
+    attach.arg("--runtime-dir").arg(daemon.path());
+    let script = "ip -brief address show eth0; ip link set eth0 down; echo \"down: $?\"; grep -E 'Cap(Prm|Eff)' /proc/self/status";
+    let output = attach.args(["--", "sh", "-c", script]).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("169.254.100.2"), "{}", said(&output));
+    assert!(shown.contains("down: 2"), "{}", said(&output));
+    let none = |set| shown.contains(&format!("{set}:\t0000000000000000"));
+    assert!(none("CapPrm") && none("CapEff"), "{}", said(&output));
+}
+
 #[test]
 fn who_cannot_be_attached_is_told_why() {
     if !permitted() {
