@@ -164,7 +164,7 @@ async fn serve(
         Arc::clone(&functions),
         options.topology.clone(),
     ));
-    let attach = Listener::bind(directory.attach_socket())?;
+    let attach = Listener::bind_for(directory.attach_socket(), options.attach_access)?;
     let control = directory.listen_control()?;
     let running = Arc::new(Running {
         attach_socket: directory.attach_socket(),

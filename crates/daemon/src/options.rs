@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use viaduct_tun::DeviceKind;
+use viaduct_tun::{DeviceKind, handover::Access};
 
 use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
 
@@ -13,6 +13,8 @@ pub struct Options {
     pub topology: PathBuf,
     /// Where the sockets `attach.sock` and `control.sock` go. One daemon a directory.
     pub runtime_dir: PathBuf,
+    /// Who may hand queues over at `attach.sock`. `control.sock` is the owner's alone.
+    pub attach_access: Access,
     /// The kind of device whose queues are taken, for all hosts.
     pub device: DeviceKind,
     /// Packet threads; one a core if not given.
@@ -36,6 +38,7 @@ impl Options {
             workers: None,
             connections: 1_000_000,
             grace: Duration::from_secs(2),
+            attach_access: Access::default(),
             watch: false,
         }
     }

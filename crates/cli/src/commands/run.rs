@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use viaduct_daemon::Options;
-use viaduct_tun::DeviceKind;
+use viaduct_tun::{DeviceKind, handover::Access};
 
 use crate::{
     exit::{Answer, Outcome},
@@ -27,6 +27,10 @@ pub(crate) struct Run {
     /// Where the sockets go
     #[arg(long, env = "VIADUCT_RUNTIME_DIR", default_value = DEFAULT_RUNTIME_DIR, value_name = "DIR")]
     runtime_dir: PathBuf,
+
+    /// Who may attach hosts
+    #[arg(long, value_enum, default_value_t, value_name = "WHO")]
+    attach_access: AttachAccess,
 
     /// The devices of all hosts. Who attaches them learns it from the daemon
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
@@ -57,6 +61,16 @@ pub(crate) struct Run {
 pub(crate) enum Device {
     /// Packets of up to 64 KiB cross the device whole, checksums are left to whoever receives them
     #[default]
+/// Who may attach, as it is asked for.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum AttachAccess {
+    /// The user that runs the daemon, and root
+    #[default]
+    Owner,
+    /// The daemon's group as well: for helpers in containers, whose root may not ignore modes
+    Group,
+}
+
     Offload,
     /// One packet at a time, complete: slower, and for where offloads are refused or to be avoided
     Plain,
@@ -87,5 +101,9 @@ impl Run {
         };
         viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;
         Ok(Answer::Yes)
+            attach_access: match self.attach_access {
+                AttachAccess::Owner => Access::Owner,
+                AttachAccess::Group => Access::Group,
+            },
     }
 }
