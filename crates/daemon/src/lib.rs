@@ -30,6 +30,7 @@ mod registry;
 mod reload;
 mod runtime_dir;
 mod session;
+mod service_manager;
 mod supervisor;
 mod worker;
 
@@ -59,6 +60,7 @@ use crate::{
 };
 
 /// How long answers that are being written may take when the daemon ends.
+    service_manager::ServiceManager,
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// How often port tables that have become idle are looked for. Ports rest for two minutes.
@@ -96,8 +98,9 @@ pub fn run(
     runtime.block_on(async {
         tokio::pin!(shutdown);
         let (end, ending) = watch::channel(false);
-        let served = serve(options, on_ready, ending);
+        let served = serve(options, on_ready, &manager, ending);
         tokio::pin!(served);
+    let manager = ServiceManager::at(options.service_manager.as_deref());
         tokio::select! {
             // First, so that a signal is caught from the very beginning.
             biased;
@@ -110,6 +113,7 @@ pub fn run(
         tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
     })
 }
+        manager.stopping();
 
 /// Ready when the process is asked to end: SIGTERM or SIGINT.
 pub async fn interrupted() {
@@ -135,6 +139,7 @@ async fn serve(
     // Before it is read: what changes after that is another version.
     let stamp = Stamp::of(&options.topology).await;
     let (topology, mut plan) = load(options)?;
+    manager: &ServiceManager,
     raise_descriptor_limit();
     let directory = RuntimeDir::take(&options.runtime_dir)?;
     let workers = match options.workers {
@@ -178,7 +183,15 @@ async fn serve(
         ending,
     });
     let hang_ups = reload::catch_hang_up();
-    on_ready(&ready);
+    let confined = confinement.map(Confinement::complete).transpose()?;
+    on_ready(&Ready {
+        attach_socket: directory.attach_socket(),
+        control_socket: directory.control_socket(),
+        workers,
+        hosts,
+        confined,
+    });
+    manager.ready();
     tracing::info!(
         workers,
         device = %options.device,

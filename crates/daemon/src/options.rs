@@ -23,6 +23,11 @@ pub struct Options {
     pub connections: usize,
     /// How long an attachment waits for a helper that went away.
     pub grace: Duration,
+    /// Whether the process gives up what it does not need: see [`Confined`](crate::Confined). For good,
+    /// and with all of its threads, so that only a process that is nothing but a daemon may.
+    pub confine: bool,
+    /// Where a service manager listens that wants to be told (NOTIFY_SOCKET of sd_notify(3)).
+    pub service_manager: Option<OsString>,
     /// Whether the file is read again when it changes. SIGHUP has it read again in any case.
     pub watch: bool,
 }
@@ -38,7 +43,8 @@ impl Options {
             workers: None,
             connections: 1_000_000,
             grace: Duration::from_secs(2),
-            attach_access: Access::default(),
+            confine: false,
+            service_manager: None,
             watch: false,
         }
     }

@@ -107,3 +107,5 @@ impl Run {
             },
     }
 }
+            confine: !self.no_confine,
+            service_manager: std::env::var_os("NOTIFY_SOCKET"),
