@@ -14,11 +14,12 @@
 //! channel of rare events and a queue of drops.
 //!
 //! The daemon opens no device, enters no namespace, starts no process and connects to nothing: it
-//! needs no capability.
+//! needs no capability, and can see to it that it has none (`confine`).
 #![forbid(unsafe_code)]
 
 mod api;
 mod clock;
+mod confine;
 mod drops;
 mod error;
 mod fleet;
@@ -29,8 +30,8 @@ mod options;
 mod registry;
 mod reload;
 mod runtime_dir;
-mod session;
 mod service_manager;
+mod session;
 mod supervisor;
 mod worker;
 
@@ -43,6 +44,7 @@ use viaduct_dataplane::{Engine, EngineConfig};
 use viaduct_topology::Topology;
 use viaduct_tun::Listener;
 
+pub use confine::Confined;
 pub use error::Error;
 pub use options::Options;
 pub use runtime_dir::DEFAULT_RUNTIME_DIR;
@@ -50,6 +52,7 @@ pub use runtime_dir::DEFAULT_RUNTIME_DIR;
 use crate::{
     api::Running,
     clock::Clock,
+    confine::Confinement,
     drops::DropLog,
     fleet::{Fleet, random},
     functions::Functions,
@@ -57,10 +60,10 @@ use crate::{
     registry::Registry,
     reload::{Reloader, Stamp},
     runtime_dir::RuntimeDir,
+    service_manager::ServiceManager,
 };
 
 /// How long answers that are being written may take when the daemon ends.
-    service_manager::ServiceManager,
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// How often port tables that have become idle are looked for. Ports rest for two minutes.
@@ -77,6 +80,8 @@ pub struct Ready {
     pub workers: usize,
     /// Hosts in the topology.
     pub hosts: usize,
+    /// What the process is held to from now on, if it confined itself.
+    pub confined: Option<Confined>,
 }
 
 /// Runs a daemon until `shutdown` is ready, calling `on_ready` when it takes attachments.
@@ -95,12 +100,12 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|source| Error::System { what: "start the control side", source })?;
+    let manager = ServiceManager::at(options.service_manager.as_deref());
     runtime.block_on(async {
         tokio::pin!(shutdown);
         let (end, ending) = watch::channel(false);
         let served = serve(options, on_ready, &manager, ending);
         tokio::pin!(served);
-    let manager = ServiceManager::at(options.service_manager.as_deref());
         tokio::select! {
             // First, so that a signal is caught from the very beginning.
             biased;
@@ -108,12 +113,12 @@ pub fn run(
             ended = &mut served => return ended,
         }
         tracing::info!("ending");
+        manager.stopping();
         let _ = end.send(true);
         // Answers that are being written may be finished; nobody is waited for longer.
         tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
     })
 }
-        manager.stopping();
 
 /// Ready when the process is asked to end: SIGTERM or SIGINT.
 pub async fn interrupted() {
@@ -134,17 +139,22 @@ pub async fn interrupted() {
 async fn serve(
     options: &Options,
     on_ready: impl FnOnce(&Ready),
+    manager: &ServiceManager,
     ending: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     // Before it is read: what changes after that is another version.
-    let stamp = Stamp::of(&options.topology).await;
+    let stamp = Stamp::of(&options.topology);
     let (topology, mut plan) = load(options)?;
-    manager: &ServiceManager,
     raise_descriptor_limit();
     let directory = RuntimeDir::take(&options.runtime_dir)?;
     let workers = match options.workers {
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+    };
+    // Before there is another thread.
+    let confinement = match options.confine {
+        true => Some(Confinement::begin(&directory, &options.topology)?),
+        false => None,
     };
     let engine = Arc::new(start_engine(options, &topology, &plan)?);
     let clock = Arc::new(Clock::new());
@@ -152,12 +162,7 @@ async fn serve(
     let (report, reports) = mpsc::unbounded_channel();
     let fleet = Fleet::start(workers, options.device, &engine, &clock, &drops, &report)?;
     let (ports, dispatch) = fleet.ports();
-    let ready = Ready {
-        attach_socket: directory.attach_socket(),
-        control_socket: directory.control_socket(),
-        workers,
-        hosts: plan.attachments.len(),
-    };
+    let hosts = plan.attachments.len();
     let lifecycle = std::mem::take(&mut plan.lifecycle);
     let functions = Arc::new(Functions::new(Arc::clone(&engine), Arc::clone(&clock), lifecycle));
     let network = Network::new(options.topology.clone(), topology, plan);
@@ -195,7 +200,7 @@ async fn serve(
     tracing::info!(
         workers,
         device = %options.device,
-        hosts = ready.hosts,
+        hosts,
         runtime_dir = %options.runtime_dir.display(),
         "ready"
     );

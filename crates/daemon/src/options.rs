@@ -1,6 +1,6 @@
 //! How a daemon is started.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use viaduct_tun::{DeviceKind, handover::Access};
 
@@ -33,12 +33,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds.
+    /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds,
+    /// not confined.
     #[must_use]
     pub fn new(topology: impl Into<PathBuf>) -> Self {
         Self {
             topology: topology.into(),
             runtime_dir: DEFAULT_RUNTIME_DIR.into(),
+            attach_access: Access::default(),
             device: DeviceKind::default(),
             workers: None,
             connections: 1_000_000,

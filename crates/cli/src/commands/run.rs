@@ -16,7 +16,7 @@ pub(crate) const DEFAULT_RUNTIME_DIR: &str = viaduct_daemon::DEFAULT_RUNTIME_DIR
 
 /// Run the daemon in the foreground: forward the packets of the hosts that are attached
 ///
-/// Needs no privileges but to make its sockets. Ends on SIGTERM or Ctrl-C; reads the topology again
+/// Needs no privileges but to make its sockets, and gives up those that it has. Ends on SIGTERM or Ctrl-C; reads the topology again
 /// on SIGHUP.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -48,6 +48,11 @@ pub(crate) struct Run {
     #[arg(long)]
     watch: bool,
 
+    /// Keep capabilities, files and system calls that a daemon does not need. Without this it gives them
+    /// up at its start, and does not run where it cannot
+    #[arg(long)]
+    no_confine: bool,
+
     /// A process of a lab: claim the lock on standard input first
     #[arg(long, hide = true)]
     lab_child: bool,
@@ -56,11 +61,6 @@ pub(crate) struct Run {
     logging: Logging,
 }
 
-/// The kinds of devices, as they are asked for.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Device {
-    /// Packets of up to 64 KiB cross the device whole, checksums are left to whoever receives them
-    #[default]
 /// Who may attach, as it is asked for.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum AttachAccess {
@@ -71,6 +71,11 @@ pub(crate) enum AttachAccess {
     Group,
 }
 
+/// The kinds of devices, as they are asked for.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Device {
+    /// Packets of up to 64 KiB cross the device whole, checksums are left to whoever receives them
+    #[default]
     Offload,
     /// One packet at a time, complete: slower, and for where offloads are refused or to be avoided
     Plain,
@@ -91,21 +96,24 @@ impl Run {
             viaduct_lab::process::claim()?;
         }
         self.logging.start()?;
+        if self.no_confine {
+            tracing::warn!("not confined: whoever takes this process over has all that it has");
+        }
         let options = Options {
             runtime_dir: self.runtime_dir,
-            device: self.device.kind(),
-            workers: self.workers,
-            connections: self.connections,
-            watch: self.watch,
-            ..Options::new(self.file)
-        };
-        viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;
-        Ok(Answer::Yes)
             attach_access: match self.attach_access {
                 AttachAccess::Owner => Access::Owner,
                 AttachAccess::Group => Access::Group,
             },
-    }
-}
+            device: self.device.kind(),
+            workers: self.workers,
+            connections: self.connections,
+            watch: self.watch,
             confine: !self.no_confine,
             service_manager: std::env::var_os("NOTIFY_SOCKET"),
+            ..Options::new(self.file)
+        };
+        viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;
+        Ok(Answer::Yes)
+    }
+}
