@@ -10,7 +10,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Killed, LIMIT, eventually, permitted, repository, said, tell_peer, unique, viaduct};
+use common::{
+    Killed, LIMIT, Lab, eventually, permitted, repository, said, tell_peer, unique, viaduct,
+};
 use serde_json::Value;
 use viaduct_tun::netns;
 
@@ -107,6 +109,67 @@ fn a_command_runs_attached_without_the_right_to_change_its_network() {
     let links = || left.run(|| fs::read_to_string("/proc/thread-self/net/dev")).unwrap().unwrap();
     let gone = eventually(|| (!links().contains("eth0")).then_some(()));
     assert!(gone.is_some(), "{}", links());
+}
+
+/// As in a container that may configure its own network and nothing else: neither enter namespaces nor
+/// give up what it may hand on.
+#[test]
+fn one_capability_is_enough_where_the_namespace_is_the_callers_own() {
+    if !permitted() || !common::has("setpriv") || !common::has("unshare") {
+        return;
+    }
+    let daemon = Daemon::start();
+    let mut attach = Command::new("unshare");
+    attach.args(["--net", "setpriv", "--bounding-set", "-all,+net_admin"]);
+    attach.arg(viaduct().get_program()).args(["attach", "function/api/1", "--log", "error"]);
+    attach.arg("--runtime-dir").arg(daemon.path());
+    let script = "ip -brief address show eth0; ip link set eth0 down; echo \"down: $?\"; grep -E 'Cap(Prm|Eff)' /proc/self/status";
+    let output = attach.args(["--", "sh", "-c", script]).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("169.254.100.2"), "{}", said(&output));
+    assert!(shown.contains("down: 2"), "{}", said(&output));
+    let none = |set| shown.contains(&format!("{set}:\t0000000000000000"));
+    assert!(none("CapPrm") && none("CapEff"), "{}", said(&output));
+}
+
+/// As between containers: a daemon that is no lab's, and namespaces that others made.
+#[test]
+fn expectations_are_tried_between_hosts_that_are_named() {
+    if !permitted() {
+        return;
+    }
+    let lab = Lab::of(
+        "named",
+        "
+vpcs:
+  main:
+    cidr_blocks: [10.0.0.0/16]
+    subnets: { all: { cidr_block: 10.0.0.0/24 } }
+    security_groups: { all: { ingress: [ { protocol: tcp, ports: 80, from: 10.0.0.0/16 } ] } }
+    instances:
+      one: { subnet: all, private_ip: 10.0.0.10, security_groups: [all] }
+      two: { subnet: all, private_ip: 10.0.0.11, security_groups: [all] }
+expect:
+  - { from: instance/one, to: instance/two, port: tcp/80, verdict: allow }
+  - { from: instance/two, to: instance/one, port: tcp/81, verdict: deny, because: ENI_SG_RULES_MISMATCH }
+",
+    );
+    let try_all = |hosts: &[&str]| {
+        let mut test = viaduct();
+        test.args(["lab", "test"]).arg(lab.path("topology.yaml"));
+        test.arg("--runtime-dir").arg(lab.path(""));
+        for host in hosts {
+            let namespace = format!("vd-{}.instance.{host}", lab.name);
+            test.arg("--netns").arg(format!("instance/{host}={namespace}"));
+        }
+        test.output().unwrap()
+    };
+    let tried = try_all(&["one", "two"]);
+    assert!(said(&tried).contains("2 of 2 flows agree"), "{}", said(&tried));
+    assert!(tried.status.success(), "{}", said(&tried));
+    let tried = try_all(&["one"]);
+    assert_eq!(tried.status.code(), Some(2), "{}", said(&tried));
+    assert!(said(&tried).contains("--netns instance/two=NAMESPACE"), "{}", said(&tried));
 }
 
 #[test]

@@ -140,6 +140,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The kernel or the container does not let a process give up what it does not need.
+    #[error("cannot {what}: {why}; `--no-confine` runs without, if that is what you want")]
+    Confine {
+        /// What was attempted, as in "cannot …".
+        what: &'static str,
+        /// What was answered.
+        why: String,
+    },
     /// A packet thread ended by itself. A defect of this program.
     #[error("packet worker {0} failed; the daemon ends, because its attachments would hang")]
     WorkerFailed(usize),
@@ -163,6 +171,10 @@ impl From<LoadError> for Error {
 }
 
 impl Error {
+    pub(crate) fn confine(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |errno| Self::Confine { what, why: errno.to_string() }
+    }
+
     pub(crate) fn system(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
         move |errno| Self::System { what, source: errno.into() }
     }

@@ -15,11 +15,12 @@
 //! channel of rare events and a queue of drops.
 //!
 //! The daemon opens no device, enters no namespace, starts no process and connects to nothing: it
-//! needs no capability.
+//! needs no capability, and can see to it that it has none (`confine`).
 #![forbid(unsafe_code)]
 
 mod api;
 mod clock;
+mod confine;
 #[cfg(all(test, debug_assertions))]
 mod deaths;
 mod drops;
@@ -35,6 +36,7 @@ mod options;
 mod registry;
 mod reload;
 mod runtime_dir;
+mod service_manager;
 mod session;
 mod start;
 mod store;
@@ -50,6 +52,7 @@ use viaduct_dataplane::{Engine, EngineConfig};
 use viaduct_topology::Topology;
 use viaduct_tun::Listener;
 
+pub use confine::Confined;
 pub use error::Error;
 pub use options::Options;
 pub use runtime_dir::DEFAULT_RUNTIME_DIR;
@@ -57,6 +60,7 @@ pub use runtime_dir::DEFAULT_RUNTIME_DIR;
 use crate::{
     api::Running,
     clock::Clock,
+    confine::Confinement,
     drops::DropLog,
     fleet::{Fleet, random},
     functions::Functions,
@@ -64,6 +68,7 @@ use crate::{
     registry::Registry,
     reload::{Reloader, Stamp},
     runtime_dir::RuntimeDir,
+    service_manager::ServiceManager,
     start::Begun,
 };
 
@@ -86,6 +91,8 @@ pub struct Ready {
     pub workers: usize,
     /// Hosts in the topology.
     pub hosts: usize,
+    /// What the process is held to from now on, if it confined itself.
+    pub confined: Option<Confined>,
 }
 
 /// Runs a daemon until `shutdown` is ready, calling `on_ready` when it takes attachments.
@@ -104,10 +111,11 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|source| Error::System { what: "start the control side", source })?;
+    let manager = ServiceManager::at(options.service_manager.as_deref());
     runtime.block_on(async {
         tokio::pin!(shutdown);
         let (end, ending) = watch::channel(false);
-        let served = serve(options, on_ready, ending);
+        let served = serve(options, on_ready, &manager, ending);
         tokio::pin!(served);
         tokio::select! {
             // First, so that a signal is caught from the very beginning.
@@ -116,6 +124,7 @@ pub fn run(
             ended = &mut served => return ended,
         }
         tracing::info!("ending");
+        manager.stopping();
         let _ = end.send(true);
         // Answers that are being written may be finished; nobody is waited for longer.
         tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
@@ -141,10 +150,11 @@ pub async fn interrupted() {
 async fn serve(
     options: &Options,
     on_ready: impl FnOnce(&Ready),
+    manager: &ServiceManager,
     ending: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     // Before it is read: what changes after that is another version.
-    let stamp = Stamp::of(&options.topology).await;
+    let stamp = Stamp::of(&options.topology);
     let topology = load(options)?;
     raise_descriptor_limit();
     let port = match options.lambda_api {
@@ -157,19 +167,19 @@ async fn serve(
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
     };
+    // Before there is another thread.
+    let confinement = match options.confine {
+        true => Some(Confinement::begin(&directory, &options.topology)?),
+        false => None,
+    };
     let engine = Arc::new(start_engine(options, &topology, &plan)?);
     let clock = Arc::new(Clock::new());
     let drops = Arc::new(DropLog::new(workers));
     let (report, reports) = mpsc::unbounded_channel();
     let fleet = Fleet::start(workers, options.device, &engine, &clock, &drops, &report)?;
     let (ports, dispatch) = fleet.ports();
-    let ready = Ready {
-        attach_socket: directory.attach_socket(),
-        control_socket: directory.control_socket(),
-        lambda_api: port.as_ref().and_then(|port| port.local_addr().ok()),
-        workers,
-        hosts: plan.attachments.len(),
-    };
+    let lambda_api = port.as_ref().and_then(|port| port.local_addr().ok());
+    let hosts = plan.attachments.len();
     let lifecycle = std::mem::take(&mut plan.lifecycle);
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
@@ -187,7 +197,7 @@ async fn serve(
         Arc::clone(&functions),
         options.topology.clone(),
     ));
-    let attach = Listener::bind(directory.attach_socket())?;
+    let attach = Listener::bind_for(directory.attach_socket(), options.attach_access)?;
     let control = directory.listen_control()?;
     let running = Arc::new(Running {
         attach_socket: directory.attach_socket(),
@@ -201,12 +211,21 @@ async fn serve(
         ending,
     });
     let hang_ups = reload::catch_hang_up();
-    on_ready(&ready);
+    let confined = confinement.map(Confinement::complete).transpose()?;
+    on_ready(&Ready {
+        attach_socket: directory.attach_socket(),
+        control_socket: directory.control_socket(),
+        lambda_api,
+        workers,
+        hosts,
+        confined,
+    });
+    manager.ready();
     tracing::info!(
         workers,
         device = %options.device,
-        hosts = ready.hosts,
-        lambda_api = ready.lambda_api.map(tracing::field::display),
+        hosts,
+        lambda_api = lambda_api.map(tracing::field::display),
         runtime_dir = %options.runtime_dir.display(),
         "ready"
     );

@@ -1,8 +1,8 @@
 //! How a daemon is started.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use viaduct_tun::DeviceKind;
+use viaduct_tun::{DeviceKind, handover::Access};
 
 use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
 
@@ -13,6 +13,8 @@ pub struct Options {
     pub topology: PathBuf,
     /// Where the sockets `attach.sock` and `control.sock` go. One daemon a directory.
     pub runtime_dir: PathBuf,
+    /// Who may hand queues over at `attach.sock`. `control.sock` is the owner's alone.
+    pub attach_access: Access,
     /// The kind of device whose queues are taken, for all hosts.
     pub device: DeviceKind,
     /// Packet threads; one a core if not given.
@@ -21,6 +23,11 @@ pub struct Options {
     pub connections: usize,
     /// How long an attachment waits for a helper that went away.
     pub grace: Duration,
+    /// Whether the process gives up what it does not need: see [`Confined`](crate::Confined). For good,
+    /// and with all of its threads, so that only a process that is nothing but a daemon may.
+    pub confine: bool,
+    /// Where a service manager listens that wants to be told (NOTIFY_SOCKET of sd_notify(3)).
+    pub service_manager: Option<OsString>,
     /// Whether the file is read again when it changes. SIGHUP has it read again in any case.
     pub watch: bool,
     /// Where AWS's APIs are served over TCP too: a loopback address; 0 is any free port.
@@ -37,16 +44,19 @@ pub struct Options {
 
 impl Options {
     /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds, a
-    /// state that outlives the process.
+    /// state that outlives the process, not confined.
     #[must_use]
     pub fn new(topology: impl Into<PathBuf>) -> Self {
         Self {
             topology: topology.into(),
             runtime_dir: DEFAULT_RUNTIME_DIR.into(),
+            attach_access: Access::default(),
             device: DeviceKind::default(),
             workers: None,
             connections: 1_000_000,
             grace: Duration::from_secs(2),
+            confine: false,
+            service_manager: None,
             watch: false,
             lambda_api: None,
             state: None,

@@ -23,6 +23,7 @@
 
 use std::{
     convert::Infallible,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -195,7 +196,8 @@ pub(crate) async fn watch(reloader: Arc<Reloader>, mut read: Option<Stamp>) -> I
     let mut seen = read;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let now = Stamp::of(&reloader.file).await;
+        let file = reloader.file.clone();
+        let now = at_leisure(move || Stamp::of(&file)).await.unwrap_or(seen);
         if now == seen && now != read && now.is_some() {
             reloader.reread("the file has changed").await;
             read = now;
@@ -214,8 +216,8 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     /// Of the file that is there now; none if there is none.
-    pub(crate) async fn of(path: &Path) -> Option<Self> {
-        let metadata = tokio::fs::metadata(path).await.ok()?;
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
         Some(Self {
             inode: (metadata.dev(), metadata.ino()),
             length: metadata.len(),

@@ -48,6 +48,16 @@ impl RuntimeDir {
         Ok(Self { path: path.to_owned(), made, lock })
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it was made when it was taken, and goes when it is dropped.
+    pub(crate) fn made(&self) -> bool {
+        self.made
+    }
+
     /// The path of the hand-over socket.
     pub(crate) fn attach_socket(&self) -> PathBuf {
         self.path.join("attach.sock")

@@ -9,7 +9,10 @@ use std::{
     thread,
 };
 
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::{
+    io::Errno,
+    thread::{CapabilitySet, CapabilitySets},
+};
 use viaduct_tun::{
     Holder, Namespace,
     holder::{Attached, Attachment},
@@ -100,11 +103,17 @@ impl Held {
 
 /// Takes [`LOST`] from the calling thread for good: also from programs that would gain it on
 /// `exec`, as root's do.
+///
+/// The bounding set can be made smaller only by who has CAP_SETPCAP, which a container with
+/// CAP_NET_ADMIN alone has not. What keeps a program from gaining anything is `no_new_privs`: the kernel
+/// gives it no more than the thread had (capabilities(7), "exec" and "no_new_privs").
 fn give_up_capabilities() -> Result<(), Error> {
     let failed = "give up the capability to configure the network";
     for capability in LOST.iter() {
-        rustix::thread::remove_capability_from_bounding_set(capability)
-            .map_err(Error::system(failed))?;
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(errno) => return Err(Error::system(failed)(errno)),
+        }
     }
     let CapabilitySets { effective, permitted, inheritable } =
         rustix::thread::capabilities(None).map_err(Error::system(failed))?;

@@ -54,6 +54,14 @@ pub enum Error {
         /// The namespace.
         namespace: String,
     },
+    /// Flows are tried between hosts whose namespaces are known.
+    #[error(
+        "an `expect` is about `{host}`, whose namespace was not given (`--netns {host}=NAMESPACE`)"
+    )]
+    NoNamespaceOf {
+        /// The host.
+        host: String,
+    },
     /// Namespaces need privileges.
     #[error(
         "a lab makes network namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN: run this as root"

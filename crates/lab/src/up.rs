@@ -71,7 +71,7 @@ pub struct Running {
 pub struct Host {
     /// Its name in the topology: `function/api/1`.
     pub name: String,
-    /// Its network namespace.
+    /// Its network namespace: a name, a path or the number of a process in it.
     pub namespace: String,
 }
 

@@ -59,6 +59,10 @@ const TUNSETVNETHDRSZ: Opcode = opcode::write::<i32>(b'T', 216);
 const TUNSETVNETLE: Opcode = opcode::write::<i32>(b'T', 220);
 const TUNSETVNETBE: Opcode = opcode::write::<i32>(b'T', 222);
 
+/// All that are made on queues of others: every one but `TUNSETIFF`.
+pub(crate) const ON_QUEUES: [Opcode; 5] =
+    [TUNSETOFFLOAD, TUNGETIFF, TUNSETVNETHDRSZ, TUNSETVNETLE, TUNSETVNETBE];
+
 /// `struct ifreq`, as far as the driver uses it.
 #[repr(C)]
 struct InterfaceRequest {

@@ -211,11 +211,15 @@ fn route(
     })
 }
 
-/// Writes a setting of the calling thread's namespace, such as `net/ipv4/ip_forward`.
+/// Gives a setting of the calling thread's namespace, such as `net/ipv4/ip_forward`, a value. One that
+/// has it is not written: where /proc/sys is read-only, whoever made the container may have set it.
 ///
 /// `Ok(false)` where the kernel has no such setting, as without IPv6.
 pub fn write_sysctl(key: &str, value: &str) -> Result<bool, Error> {
     let path = format!("/proc/sys/{key}");
+    if fs::read_to_string(&path).is_ok_and(|present| present.trim_end() == value) {
+        return Ok(true);
+    }
     let written = fs::OpenOptions::new()
         .write(true)
         .open(&path)

@@ -8,6 +8,8 @@
 //!
 //! `setns` and `unshare` move one thread. Each piece of work in a namespace runs on a fresh
 //! thread that ends there, so no thread that serves anything else can be left in the wrong one.
+//! Both need CAP_SYS_ADMIN; a thread that is in the namespace already is left alone, so that a
+//! container which may configure its own network, and nothing else, can.
 //! (A thread's own view of `/proc/sys/net` follows it; `/proc/net` and `/sys/class/net` do not.)
 
 use std::{
@@ -71,10 +73,20 @@ impl Namespace {
     /// Moves the calling thread into the namespace, for good: for a process about to `exec`, or a
     /// thread that will end here.
     pub fn enter(&self) -> Result<(), Error> {
+        if self.is_the_callers() {
+            return Ok(());
+        }
         rustix::thread::move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(|errno| {
                 Error::system(format!("enter network namespace `{}`", self.label), errno)
             })
+    }
+
+    /// Whether the calling thread is in it. False where that cannot be told, as without /proc.
+    fn is_the_callers(&self) -> bool {
+        let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let callers = rustix::fs::stat("/proc/thread-self/ns/net").map(identity);
+        callers.is_ok() && callers == rustix::fs::fstat(&self.fd).map(identity)
     }
 
     /// Another handle of the same namespace.

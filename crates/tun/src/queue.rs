@@ -54,6 +54,9 @@ pub const HEADER_LEN: usize = 10;
 /// The longest frame a queue can yield: the header, if there is one, and the largest IP packet.
 pub const MAX_FRAME_LEN: usize = HEADER_LEN + 65_535;
 
+/// The `ioctl` requests that a [`Queue`] makes: what a taker that is held to few system calls needs.
+pub const REQUESTS: [u32; 5] = ioctl::ON_QUEUES;
+
 /// Four bytes that are no IP packet: see `check_mode`.
 const NO_PACKET: [u8; 4] = [0; 4];
 

@@ -17,7 +17,7 @@ use rustix::{
 use viaduct_tun::{
     Client, Connection, DeviceKind, HandoverError, Incoming, Listener, Offer, Plan, Queue, Reply,
     Request,
-    handover::{DetachReason, HostEntry, MAX_MESSAGE_LEN, RefusalReason},
+    handover::{Access, DetachReason, HostEntry, MAX_MESSAGE_LEN, RefusalReason},
 };
 
 fn offer(name: &str) -> Offer {
@@ -241,6 +241,15 @@ fn a_second_daemon_is_refused_and_a_dead_one_is_replaced() {
 
     drop(successor);
     assert!(!dead_path.exists(), "a listener takes its path away");
+}
+
+#[test]
+fn helpers_of_the_owners_group_are_let_in_where_that_is_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("attach.sock");
+    let _listener = Listener::bind_for(&path, Access::Group).unwrap();
+    let mode = rustix::fs::stat(&path).unwrap().st_mode & 0o777;
+    assert_eq!(mode, 0o660);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use viaduct_daemon::Options;
-use viaduct_tun::DeviceKind;
+use viaduct_tun::{DeviceKind, handover::Access};
 
 use crate::{
     exit::{Answer, Outcome},
@@ -16,7 +16,7 @@ pub(crate) const DEFAULT_RUNTIME_DIR: &str = viaduct_daemon::DEFAULT_RUNTIME_DIR
 
 /// Run the daemon in the foreground: forward the packets of the hosts that are attached
 ///
-/// Needs no privileges but to make its sockets. Ends on SIGTERM or Ctrl-C; reads the topology again
+/// Needs no privileges but to make its sockets, and gives up those that it has. Ends on SIGTERM or Ctrl-C; reads the topology again
 /// on SIGHUP.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -27,6 +27,10 @@ pub(crate) struct Run {
     /// Where the sockets go
     #[arg(long, env = "VIADUCT_RUNTIME_DIR", default_value = DEFAULT_RUNTIME_DIR, value_name = "DIR")]
     runtime_dir: PathBuf,
+
+    /// Who may attach hosts
+    #[arg(long, value_enum, default_value_t, value_name = "WHO")]
+    attach_access: AttachAccess,
 
     /// The devices of all hosts. Who attaches them learns it from the daemon
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
@@ -63,12 +67,27 @@ pub(crate) struct Run {
     #[arg(long)]
     forget_state: bool,
 
+    /// Keep capabilities, files and system calls that a daemon does not need. Without this it gives them
+    /// up at its start, and does not run where it cannot
+    #[arg(long)]
+    no_confine: bool,
+
     /// A process of a lab: claim the lock on standard input first
     #[arg(long, hide = true)]
     lab_child: bool,
 
     #[command(flatten)]
     logging: Logging,
+}
+
+/// Who may attach, as it is asked for.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum AttachAccess {
+    /// The user that runs the daemon, and root
+    #[default]
+    Owner,
+    /// The daemon's group as well: for helpers in containers, whose root may not ignore modes
+    Group,
 }
 
 /// The kinds of devices, as they are asked for.
@@ -96,8 +115,15 @@ impl Run {
             viaduct_lab::process::claim()?;
         }
         self.logging.start()?;
+        if self.no_confine {
+            tracing::warn!("not confined: whoever takes this process over has all that it has");
+        }
         let options = Options {
             runtime_dir: self.runtime_dir,
+            attach_access: match self.attach_access {
+                AttachAccess::Owner => Access::Owner,
+                AttachAccess::Group => Access::Group,
+            },
             device: self.device.kind(),
             workers: self.workers,
             connections: self.connections,
@@ -106,6 +132,8 @@ impl Run {
             state: self.state,
             sync: self.sync,
             forget_state: self.forget_state,
+            confine: !self.no_confine,
+            service_manager: std::env::var_os("NOTIFY_SOCKET"),
             ..Options::new(self.file)
         };
         viaduct_daemon::run(&options, |_| {}, viaduct_daemon::interrupted())?;

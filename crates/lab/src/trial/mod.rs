@@ -12,7 +12,9 @@ mod raw;
 
 use std::{
     collections::{HashMap, HashSet},
+    iter,
     net::IpAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -30,7 +32,7 @@ use self::{
     case::Case,
     probe::{Probe, Progress},
 };
-use crate::{Api, Error, Running};
+use crate::{Api, Error, Host};
 
 /// How long a flow may take to pass or to be dropped: both happen within milliseconds, unless the
 /// machine is overloaded.
@@ -119,17 +121,30 @@ pub trait Explain {
     fn explain(&self, from: AttachmentId, to: IpAddr, traffic: Traffic) -> Answer;
 }
 
-/// Tries every expectation of a topology in a lab that is up. Calls `progress` after each flow,
-/// with how many there are; `line` says on which line a place is.
+/// Where flows are tried: hosts that a daemon has attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'p> {
+    /// The daemon's control socket.
+    pub control_socket: &'p Path,
+    /// The hosts. Those that no expectation is about may be missing.
+    pub hosts: &'p [Host],
+}
+
+/// Tries every expectation of a topology. Calls `progress` after each flow, with how many there are;
+/// `line` says on which line a place is.
+///
+/// # Errors
+///
+/// When a host of an expectation has no namespace or the daemon cannot be asked: nothing is tried then.
 pub fn run(
-    lab: &Running,
+    place: Place<'_>,
     topology: &Topology,
     line: impl Fn(Span) -> usize,
     explain: &dyn Explain,
     mut progress: impl FnMut(&Tried, usize),
 ) -> Result<Vec<Tried>, Error> {
     let plan = viaduct_control_plane::plan(topology)?;
-    let mut trial = Trial::new(lab, &plan)?;
+    let mut trial = Trial::new(place, &plan)?;
     let flows: Vec<(&Expectation, Case)> = topology
         .expectations
         .iter()
@@ -138,6 +153,9 @@ pub fn run(
             cases.into_iter().map(move |case| (expectation, case))
         })
         .collect();
+    for (_, case) in &flows {
+        trial.has_hosts_of(case)?;
+    }
     let mut tried = Vec::with_capacity(flows.len());
     for (expectation, case) in &flows {
         let expected = match expectation.verdict {
@@ -186,17 +204,26 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(lab: &Running, plan: &Plan) -> Result<Self, Error> {
-        let api = Api::new(&lab.layout.control_socket())?;
+    fn new(place: Place<'_>, plan: &Plan) -> Result<Self, Error> {
+        let api = Api::new(place.control_socket)?;
         let mut namespaces = HashMap::with_capacity(plan.hosts.len());
-        for host in &lab.hosts {
-            namespaces.insert(host.name.clone(), netns::open(&host.namespace)?);
+        for host in place.hosts {
+            namespaces.insert(host.name.clone(), netns::resolve(&host.namespace)?);
         }
         let seen = api.drops_so_far()?;
         let appliances = plan.hosts.iter().filter(|host| host.forwards);
         let appliances = appliances.map(|host| host.name.clone()).collect();
         let public = plan.enis.iter().filter_map(|eni| Some((eni.public_ip?, eni.private_ip)));
         Ok(Self { api, namespaces, appliances, private: public.collect(), seen })
+    }
+
+    /// Whether there is a namespace at both ends of a flow; the error says where not.
+    fn has_hosts_of(&self, case: &Case) -> Result<(), Error> {
+        let mut hosts = iter::once(&case.from_name).chain(&case.to_name);
+        match hosts.find(|name| !self.namespaces.contains_key(*name)) {
+            Some(name) => Err(Error::NoNamespaceOf { host: name.clone() }),
+            None => Ok(()),
+        }
     }
 
     fn try_packet(&mut self, case: &Case, traffic: Traffic) -> Result<Answer, Error> {

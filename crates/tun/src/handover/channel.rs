@@ -48,13 +48,43 @@ pub struct Peer {
     pub uid: u32,
 }
 
+/// Who may connect to a [`Listener`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Its owner, and root (mode 0600).
+    #[default]
+    Owner,
+    /// The owner's group as well (mode 0660): helpers in containers whose root has no capability to
+    /// ignore modes.
+    Group,
+}
+
+impl Access {
+    const fn mode(self) -> Mode {
+        const OWNER: Mode = Mode::RUSR.union(Mode::WUSR);
+        match self {
+            Self::Owner => OWNER,
+            Self::Group => OWNER.union(Mode::RGRP).union(Mode::WGRP),
+        }
+    }
+}
+
 impl Listener {
-    /// Listens at `path`, for the owner only (mode 0600).
+    /// Listens at `path`, for the owner only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind_for`].
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self, HandoverError> {
+        Self::bind_for(path, Access::Owner)
+    }
+
+    /// Listens at `path`, for those who have access.
     ///
     /// A socket left by a daemon that is dead is replaced; one that answers is
     /// [`HandoverError::InUse`]. Two daemons that start on the same stale path in the same instant
     /// can both succeed: a daemon holds a lock on its directory before it comes here.
-    pub fn bind(path: impl AsRef<Path>) -> Result<Self, HandoverError> {
+    pub fn bind_for(path: impl AsRef<Path>, access: Access) -> Result<Self, HandoverError> {
         let path = path.as_ref();
         let failed = |what| {
             move |errno: Errno| HandoverError::Socket {
@@ -78,8 +108,7 @@ impl Listener {
         }
         .map_err(failed("cannot bind"))?;
         // Nobody can connect before `listen`, so there is no moment with a wider mode.
-        rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)
-            .map_err(failed("cannot set the mode of"))?;
+        rustix::fs::chmod(path, access.mode()).map_err(failed("cannot set the mode of"))?;
         rustix::net::listen(&socket, BACKLOG).map_err(failed("cannot listen on"))?;
         let identity = identity(path);
         Ok(Self { socket, path: path.to_owned(), identity })

@@ -28,7 +28,7 @@
 mod channel;
 mod message;
 
-pub use channel::{Client, Connection, Listener, Peer};
+pub use channel::{Access, Client, Connection, Listener, Peer};
 pub use message::{DetachReason, HostEntry, Incoming, Offer, Plan, RefusalReason, Reply, Request};
 
 /// The version of the protocol spoken here.

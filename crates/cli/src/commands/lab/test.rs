@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 use viaduct_config_plane::Loaded;
 use viaduct_lab::{
-    LabName, Layout, Running, down,
-    trial::{self, Tried},
+    Host, LabName, Layout, Running, down,
+    trial::{self, Place, Tried},
     up,
 };
 
@@ -23,7 +23,9 @@ use crate::{
 /// Try each `expect` of a topology with real packets
 ///
 /// Compares what the file expects, what `viaduct explain` says and what a packet met. Brings the
-/// lab up and takes it down again, unless it is up already. Exits with 1 if anything disagrees.
+/// lab up and takes it down again, unless it is up already. With `--runtime-dir` and `--netns`, tries
+/// them between the hosts of a daemon that is no lab's, such as containers. Exits with 1 if anything
+/// disagrees.
 #[derive(Debug, Args)]
 pub(crate) struct LabTest {
     /// The topology
@@ -37,6 +39,14 @@ pub(crate) struct LabTest {
     /// The devices of all hosts, unless the lab is up already
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
     device: Device,
+
+    /// Where a daemon has its sockets that runs this topology, and is no lab's
+    #[arg(long, value_name = "DIR", requires = "netns", conflicts_with = "name")]
+    runtime_dir: Option<PathBuf>,
+
+    /// The network namespace of a host of that daemon: a name, a path or a process id
+    #[arg(long, value_name = "HOST=NAMESPACE", value_parser = host, requires = "runtime_dir")]
+    netns: Vec<Host>,
 
     /// Print the results as JSON
     #[arg(long)]
@@ -53,17 +63,13 @@ struct Report {
 impl LabTest {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::load(&self.file)?;
-        let name = lab_name(self.name.clone(), &self.file)?;
-        let (lab, ours) = if Layout::of(&name).directory().exists() {
-            (self.join(&name, &loaded)?, false)
-        } else {
-            (bring_up(name.clone(), &loaded, self.device, None)?, true)
+        let flows = match &self.runtime_dir {
+            Some(runtime_dir) => {
+                let control_socket = &runtime_dir.join("control.sock");
+                try_all(Place { control_socket, hosts: &self.netns }, &loaded)?
+            }
+            None => self.try_in_lab(&loaded)?,
         };
-        let tried = try_all(&lab, &loaded);
-        if ours {
-            down(&name)?;
-        }
-        let flows = tried?;
         let disagree = flows.iter().filter(|flow| !flow.agree).count();
         let report = Report { tried: flows.len(), disagree, flows };
         if self.json {
@@ -77,6 +83,21 @@ impl LabTest {
             ));
         }
         Ok(if disagree == 0 { Answer::Yes } else { Answer::No })
+    }
+
+    fn try_in_lab(&self, loaded: &Loaded) -> Result<Vec<Tried>, Failure> {
+        let name = lab_name(self.name.clone(), &self.file)?;
+        let (lab, ours) = if Layout::of(&name).directory().exists() {
+            (self.join(&name, loaded)?, false)
+        } else {
+            (bring_up(name.clone(), loaded, self.device, None)?, true)
+        };
+        let control_socket = &lab.layout.control_socket();
+        let tried = try_all(Place { control_socket, hosts: &lab.hosts }, loaded);
+        if ours {
+            down(&name)?;
+        }
+        tried
     }
 
     /// A lab that is up, if it was brought up from the same text.
@@ -93,12 +114,22 @@ impl LabTest {
     }
 }
 
-fn try_all(lab: &Running, loaded: &Loaded) -> Result<Vec<Tried>, Failure> {
+/// `HOST=NAMESPACE`.
+fn host(text: &str) -> Result<Host, &'static str> {
+    match text.split_once('=') {
+        Some((name, namespace)) if !name.is_empty() && !namespace.is_empty() => {
+            Ok(Host { name: name.to_owned(), namespace: namespace.to_owned() })
+        }
+        _ => Err("it takes a host, `=` and its namespace: instance/db=4711"),
+    }
+}
+
+fn try_all(place: Place<'_>, loaded: &Loaded) -> Result<Vec<Tried>, Failure> {
     let explainer = Explainer::new(&loaded.topology)?;
     let bar = crate::progress::bar("flows tried");
     let source = loaded.warnings.source();
     let line = |span| source.places(span).0.line;
-    let tried = trial::run(lab, &loaded.topology, line, &explainer, |_, flows| {
+    let tried = trial::run(place, &loaded.topology, line, &explainer, |_, flows| {
         bar.set_length(flows as u64);
         bar.inc(1);
     });
