@@ -1,19 +1,23 @@
 //! From the tree to a specification.
 
+mod condition;
 mod fields;
 pub(crate) mod keys;
 mod network;
+mod pattern;
+pub(crate) mod policy;
 mod rules;
 mod scalar;
 mod settings;
 
 use viaduct_topology::{
     Report,
-    spec::{Expectation, Function, InternetHost, Spec, Verdict},
+    iam::Policy,
+    spec::{Expectation, Function, InternetHost, Principal, Role, Spec, Verdict},
 };
 
 use crate::tree::{Node, Value};
-use fields::{Name, fields, items, named, optional, required};
+use fields::{Entry, Name, fields, items, named, optional, required};
 
 /// Reads a whole topology.
 pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
@@ -22,8 +26,18 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
             .warning(root.span, "the topology is empty")
             .help(format!("it has the keys {}", fields::quoted(&keys::TOPOLOGY.keys)));
     }
-    let [settings, prefix_lists, vpcs, peerings, functions, services, internet, expect] =
-        fields(report, root, &keys::TOPOLOGY);
+    let [
+        settings,
+        prefix_lists,
+        vpcs,
+        peerings,
+        roles,
+        principals,
+        functions,
+        services,
+        internet,
+        expect,
+    ] = fields(report, root, &keys::TOPOLOGY);
     Spec {
         settings: settings::settings(report, settings),
         prefix_lists: named(report, prefix_lists, "prefix lists", network::prefix_list),
@@ -34,6 +48,8 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
             "peering connections",
             network::vpc_peering_connection,
         ),
+        roles: named(report, roles, "roles", role),
+        principals: named(report, principals, "principals", principal),
         functions: named(report, functions, "functions", function),
         services: named(report, services, "services", network::service),
         internet: named(report, internet, "internet hosts", internet_host),
@@ -42,14 +58,33 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
 }
 
 fn function(report: &mut Report, name: Name, node: &Node) -> Function {
-    let [subnets, groups, account, environments] = fields(report, node, &keys::FUNCTION);
+    let [subnets, groups, account, environments, role] = fields(report, node, &keys::FUNCTION);
     Function {
         name,
         account: optional(report, account, scalar::text),
         subnets: required(report, subnets, scalar::references),
         security_groups: required(report, groups, scalar::references),
         environments: required(report, environments, scalar::number),
+        role: optional(report, role, scalar::text),
     }
+}
+
+fn role(report: &mut Report, name: Name, node: &Node) -> Role {
+    let [policies] = fields(report, node, &keys::ROLE);
+    Role { name, policies: self::policies(report, policies) }
+}
+
+fn principal(report: &mut Report, name: Name, node: &Node) -> Principal {
+    let [account, policies] = fields(report, node, &keys::PRINCIPAL);
+    Principal {
+        access_key_id: name,
+        account: optional(report, account, scalar::text),
+        policies: self::policies(report, policies),
+    }
+}
+
+fn policies(report: &mut Report, entry: Entry<'_>) -> Vec<Policy> {
+    items(report, entry, "policies", policy::policy_or_name).unwrap_or_default()
 }
 
 fn internet_host(report: &mut Report, name: Name, node: &Node) -> InternetHost {

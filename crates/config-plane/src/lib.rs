@@ -20,7 +20,7 @@ mod schema;
 mod source;
 mod tree;
 
-pub use load::{LONGEST_SOURCE, LoadError, Loaded, load, load_file};
+pub use load::{LONGEST_SOURCE, LoadError, Loaded, load, load_file, load_policy};
 pub use problems::{Diagnostic, Problems};
 pub use schema::SCHEMA;
 pub use source::{Place, Source};

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use viaduct_topology::{Report, Span, Topology, resolve};
+use viaduct_topology::{Report, Span, Topology, iam::Policy, resolve};
 
 use crate::{decode, problems::Problems, source::Source, tree};
 
@@ -37,6 +37,21 @@ pub enum LoadError {
     /// The file is read, and something is wrong with it.
     #[error("{0}")]
     Refused(Problems),
+}
+
+/// Loads one policy from a text, which is IAM's JSON; `name` is what messages call it.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, in the order of lines. What its author should look at again is
+/// not told.
+pub fn load_policy(name: &str, text: &str) -> Result<Policy, Problems> {
+    let mut report = Report::default();
+    let source = Source::new(name, text);
+    let policy = tree::parse(text, &mut report)
+        .and_then(|root| decode::policy::policy(&mut report, &root))
+        .filter(|_| !report.has_errors());
+    policy.ok_or_else(|| Problems::new(source, report.into_problems()))
 }
 
 /// Loads a topology from a text; `name` is what messages call it.

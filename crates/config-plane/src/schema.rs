@@ -134,7 +134,7 @@ mod tests {
     }
 
     /// Beginnings and endings of what the loader says of mistakes that show in one place alone.
-    const OF_SHAPE: [&str; 12] = [
+    const OF_SHAPE: [&str; 20] = [
         "unknown key ",
         "expected ",
         "` is not an address",
@@ -147,6 +147,14 @@ mod tests {
         "belongs to ICMP alone",
         "ICMP has no ports",
         "no rule can have number ",
+        "there is no managed policy ",
+        "a policy has no ",
+        "a statement has ",
+        "there is no operator ",
+        "` is not a Sid",
+        "` is not a pattern of actions",
+        "` is not a pattern of ARNs",
+        "` is not a condition key",
     ];
 
     #[test]

@@ -42,11 +42,18 @@ vpcs:
       old: { subnet: private }
 functions:
   api: { subnets: [main/private], security_groups: [main/fn] }
+roles:
+  lambda: { policies: [AWSLambdaBasicExecutionRole] }
+principals:
+  AKIAONE: { policies: [AdministratorAccess] }
 internet:
   web: { ip: 198.51.100.7 }
 expect:
   - { from: function/api, to: instance/db, port: tcp/5432, verdict: allow }
 ";
+
+const POLICY: &str = "{ Id: ENIs, Statement: { Sid: Enis, Effect: Allow, NotAction: [iam:*, sts:*], Resource: '*',
+      Condition: { ForAnyValue:StringLike: { lambda:VpcIds: [vpc-1, vpc-2] }, 'Null': { lambda:SubnetIds: false } } } }";
 
 #[test]
 fn every_kind_of_object_and_field_is_told() {
@@ -67,7 +74,12 @@ fn every_kind_of_object_and_field_is_told() {
         ("100: { action: allow", "90: { action: deny"),
         ("private_ip: 10.0.1.10, security_groups: [db]", "security_groups: [fn, db]"),
         ("      old: { subnet: private }", "      new: { subnet: private }"),
-        ("security_groups: [main/fn] }", "security_groups: [main/fn], environments: 3 }"),
+        (
+            "security_groups: [main/fn] }",
+            "security_groups: [main/fn], environments: 3, role: lambda }",
+        ),
+        ("[AWSLambdaBasicExecutionRole]", "[AWSLambdaBasicExecutionRole, {POLICY}]"),
+        ("AKIAONE: { pol", "AKIATWO: { account: 111111111111, pol"),
         ("198.51.100.7", "198.51.100.8"),
     ] {
         assert_eq!(after.matches(was).count(), 1, "{was}");
@@ -107,8 +119,14 @@ fn every_kind_of_object_and_field_is_told() {
 + main/instance/new
 ~ function/api
     environments: 1 → 3
+    role: none → role/lambda
 ~ internet/web
-    ip: 198.51.100.7 → 198.51.100.8";
+    ip: 198.51.100.7 → 198.51.100.8
+~ role/lambda
+    policies: + ENIs: Enis: Allow all but iam:*, sts:* on * if lambda:VpcIds ForAnyValue:StringLike [vpc-1, vpc-2] and lambda:SubnetIds Null [false]
+- principal/AKIAONE
++ principal/AKIATWO";
+    let after = after.replace("{POLICY}", POLICY);
     assert_eq!(difference(BEFORE, &after), expected.lines().collect::<Vec<_>>());
 }
 
@@ -193,9 +211,9 @@ fn a_vpc_comes_and_goes_with_all_that_is_in_it() {
     let lines = difference(nothing, BEFORE);
     assert_eq!(lines[0], "+ vpc/main");
     assert!(lines.iter().all(|line| line.starts_with("+ ")), "{lines:?}");
-    // One each of VPC, gateways, function and host; two subnets, tables, instances; three groups and
+    // One each of VPC, gateways, function, host, role and principal; two subnets, tables, instances; three groups and
     // ACLs less one, as every VPC has its own of both.
-    assert_eq!(lines.len(), 1 + 2 + 2 + 2 + 3 + 1 + 1 + 2 + 1 + 1, "{lines:?}");
+    assert_eq!(lines.len(), 1 + 2 + 2 + 2 + 3 + 1 + 1 + 2 + 4, "{lines:?}");
     let back = difference(BEFORE, nothing);
     assert_eq!(back.len(), lines.len());
     assert!(back.iter().all(|line| line.starts_with("- ")), "{back:?}");

@@ -53,11 +53,14 @@ fn line_ends_and_byte_order_marks_of_other_systems_mean_nothing() {
 const DOCUMENTATION: &str = include_str!("../../../docs/topology.md");
 
 #[test]
-fn the_documentations_example_loads() {
-    let (_, example) = DOCUMENTATION.split_once("```yaml\n").unwrap();
-    let (example, _) = example.split_once("```").unwrap();
-    let loaded = load("topology.md", example).unwrap_or_else(|error| panic!("{error}"));
-    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+fn the_documentations_examples_load() {
+    let examples: Vec<&str> = DOCUMENTATION.split("```yaml\n").skip(1).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let (example, _) = example.split_once("```").unwrap();
+        let loaded = load("topology.md", example).unwrap_or_else(|error| panic!("{error}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
 }
 
 /// The loader lists an object's keys when it meets an unknown one.
@@ -80,6 +83,8 @@ vpcs:
     instances: { i: { unknown-key: } }
 vpc_peering_connections: { p: { unknown-key: } }
 functions: { f: { unknown-key: } }
+roles: { r: { unknown-key:, policies: [{ unknown-key:, Statement: { unknown-key: } }] } }
+principals: { p: { unknown-key: } }
 services: { s: { unknown-key: } }
 internet: { h: { unknown-key: } }
 expect: [{ unknown-key: }]

@@ -7,8 +7,8 @@
 //! new topology, in which whatever stays keeps what it has; [`changes`](fn@changes) are the steps
 //! from the one to the other. [`lifecycle`] is what happens between reloads: functions and their
 //! ENIs come and go, by commands and as time passes. A file's functions are made in it by the plan,
-//! with no delay; what the API has made lives on in it when another file is applied. Nothing here does
-//! I/O, reads a clock or draws a random number.
+//! with no delay; what the API has made lives on in it when another file is applied. [`iam`] judges
+//! what callers and execution roles may. Nothing here does I/O, reads a clock or draws a random number.
 #![forbid(unsafe_code)]
 
 mod address_pool;
@@ -18,6 +18,7 @@ mod endpoints;
 mod error;
 mod host;
 mod hyperplane;
+pub mod iam;
 pub mod lifecycle;
 mod memory;
 mod plan;

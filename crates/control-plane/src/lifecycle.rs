@@ -53,6 +53,7 @@
 //! ordered set in which each follows from a record ([`Delays`] has their lengths).
 
 mod command;
+mod conditions;
 mod configuration;
 mod declaration;
 mod eni;
@@ -81,7 +82,7 @@ pub use self::{
     command::{Answer, Command, Owner, Report},
     configuration::{
         Configuration, ConfigurationChange, FunctionName, MOST_GROUPS, MOST_SUBNETS, Qualifier,
-        VersionId, VpcConfig,
+        RoleName, VersionId, VpcConfig,
     },
     declaration::DeclarationError,
     eni::{Eni, EniSet, EniState, Phase},
@@ -91,7 +92,7 @@ pub use self::{
     places::Places,
     records::{Records, RestoreError},
     refusal::{Exception, Refusal},
-    role::{Permission, RoleName},
+    role::{Permission, Role},
     state::{Reason, ReasonCode, State, UpdateStatus},
     time::{Delays, Time},
 };
@@ -192,18 +193,8 @@ impl Lifecycle {
             Command::DeleteFunction { function, version } => self.delete(function, version),
             Command::Invoke(version) => self.invoke(&version),
             Command::DeleteNetworkInterface(eni) => self.delete_by_hand(&eni),
-            Command::PutRole { role, permissions } => {
-                self.output.roles.insert(role.clone());
-                self.roles.0.insert(role, permissions);
-                Ok(Answer::Done)
-            }
-            Command::DeleteRole(role) => match self.roles.0.remove(&role) {
-                Some(_) => {
-                    self.output.roles.insert(role);
-                    Ok(Answer::Done)
-                }
-                None => Err(Refusal::RoleNotFound(role)),
-            },
+            Command::PutRole { role, policies } => Ok(self.put_role(role, policies, by)),
+            Command::DeleteRole(role) => self.delete_role(role),
             Command::FailZone { zone, failed } => self.fail_zone(zone, failed),
         };
         // What takes no time is done at once.
@@ -287,9 +278,9 @@ impl Lifecycle {
         Some((self.sets.get(key)?, *ordinal))
     }
 
-    /// What a role permits, if there is one of this name.
+    /// A role.
     #[must_use]
-    pub fn role(&self, name: &RoleName) -> Option<&BTreeSet<Permission>> {
+    pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.0.get(name)
     }
 

@@ -313,13 +313,17 @@ impl Planner<'_> {
             let groups = groups.map(|it| topology.security_groups[*it].id.clone());
             let vpc = VpcConfig::new(subnets, groups)?;
             let name = FunctionName::new(&function.account, &function.name);
-            declared.push((name, Configuration { vpc, ..Configuration::default() }));
+            let role = function.role.map(|it| topology.roles[it].name.as_str().into());
+            declared.push((name, Configuration { vpc, role, ..Configuration::default() }));
         }
+        let roles = topology.roles.values();
+        let roles: Vec<_> =
+            roles.map(|it| (it.name.as_str().into(), it.policies.clone())).collect();
         let places = self.addresses.places();
         let lifecycle = &mut self.plan.lifecycle;
         lifecycle.set_delays(Delays::of(&topology.settings));
         lifecycle
-            .declare(places, homeless, &declared)
+            .declare(places, homeless, &roles, &declared)
             .map_err(|error| in_words(topology, error))?;
         self.plan.enis.extend(self.plan.lifecycle.sets().flat_map(EniSet::inventory));
         Ok(())

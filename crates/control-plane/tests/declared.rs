@@ -59,6 +59,64 @@ fn next(previous: &Plan, text: &str) -> Result<Plan, PlanError> {
     plan_after(previous, &topology(text))
 }
 
+/// One function of the file with the role `lambda`, which has these policies.
+fn with_role(policies: &str) -> String {
+    let function = "api: { subnets: [main/a], security_groups: [main/one], role: lambda }";
+    let roles = format!("roles: {{ lambda: {{ policies: [{policies}] }} }}\n");
+    text("", function) + &roles
+}
+
+// Facts: LAM-70
+#[test]
+fn lam_70_a_files_role_must_permit_making_enis_before_and_after() {
+    let first = plan(&topology(&with_role("AWSLambdaVPCAccessExecutionRole"))).unwrap();
+    assert_eq!(addresses(&first), ["10.0.1.4"]);
+    let refused = [
+        plan(&topology(&with_role("AWSLambdaBasicExecutionRole"))),
+        // Its ENI is there, but the daemon could not be started with that file.
+        next(&first, &with_role("AWSLambdaBasicExecutionRole")),
+    ];
+    for refused in refused {
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "the function api cannot be declared: Lambda cannot make network interfaces: the \
+             execution role lambda does not permit ec2:CreateNetworkInterface."
+        );
+    }
+    let same = next(&first, &with_role("AdministratorAccess")).unwrap();
+    assert_eq!(addresses(&same), ["10.0.1.4"]);
+    // The function and the role that deletes its ENI go together.
+    let gone = next(&same, &text("", "")).unwrap();
+    assert_eq!(addresses(&gone), [""; 0]);
+    assert!(gone.lifecycle.records().roles.is_empty());
+}
+
+#[test]
+fn a_files_roles_and_the_apis_are_apart() {
+    let mut present = plan(&topology(&text("", API))).unwrap();
+    let put = |name: &str| Command::PutRole { role: name.into(), policies: Vec::new() };
+    let now = present.lifecycle.now();
+    present.lifecycle.command(put("other"), Owner::Api, now).unwrap();
+    let both = next(&present, &with_role("AdministratorAccess")).unwrap();
+    let roles = |plan: &Plan| -> Vec<String> {
+        plan.lifecycle.records().roles.keys().map(ToString::to_string).collect()
+    };
+    assert_eq!(roles(&both), ["lambda", "other"]);
+    assert_eq!(roles(&next(&both, &text("", API)).unwrap()), ["other"]);
+
+    // Whoever changes a file's role does not take it over: the next file says what it is.
+    let mut changed = both.clone();
+    changed.lifecycle.command(put("lambda"), Owner::Api, now).unwrap();
+    assert_eq!(roles(&next(&changed, &text("", API)).unwrap()), ["other"]);
+
+    present.lifecycle.command(put("lambda"), Owner::Api, now).unwrap();
+    let error = next(&present, &with_role("AdministratorAccess")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the role lambda was made over the API: delete it there, or call the file's another name"
+    );
+}
+
 #[test]
 fn what_the_api_made_lives_on_when_a_file_is_applied() {
     let first = plan(&topology(&text("", API))).unwrap();

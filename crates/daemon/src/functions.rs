@@ -15,6 +15,7 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -141,20 +142,21 @@ impl Functions {
 
     /// Carries a command out for somebody over the API.
     pub(crate) async fn command(&self, command: Command) -> Result<Answer, Refusal> {
-        self.decide(|_| Ok(command)).await
+        let Ok(answer) = self.decide(|_| Ok::<_, Infallible>(command)).await;
+        answer
     }
 
-    /// Carries out the command that somebody makes of how things are, if it does make one.
-    pub(crate) async fn decide<E: From<Refusal>>(
+    /// Carries out the command that somebody makes of how things are, if they do make one.
+    pub(crate) async fn decide<E>(
         &self,
         make: impl FnOnce(&Lifecycle) -> Result<Command, E>,
-    ) -> Result<Answer, E> {
+    ) -> Result<Result<Answer, Refusal>, E> {
         let _turn = self.turn().await;
         let (answer, output) = {
             let mut machine = self.machine();
             machine.advance(self.now());
-            let answer = make(&machine)
-                .and_then(|command| Ok(machine.command(command, Owner::Api, self.now())?));
+            let made = make(&machine);
+            let answer = made.map(|command| machine.command(command, Owner::Api, self.now()));
             (answer, machine.take_output())
         };
         self.carry_out(output);

@@ -8,6 +8,7 @@
 //!    in, and nothing in it can be inconsistent.
 //! 3. [`inventory`]: what comes and goes while the network runs: interfaces and attachments.
 //!
+//! [`iam`] has the policies of execution roles and of those who call the API.
 //! [`Reason`] is the vocabulary that verdicts, explanations and expectations share; [`diff`] tells
 //! people what changes when one topology takes the place of another.
 //!
@@ -18,6 +19,7 @@ pub mod arena;
 pub mod diff;
 mod endpoint;
 pub mod flow;
+pub mod iam;
 pub mod id;
 pub mod inventory;
 pub mod model;
@@ -31,5 +33,5 @@ pub use arena::{Arena, Handle};
 pub use id::ResourceId;
 pub use model::Topology;
 pub use reason::Reason;
-pub use resolve::{DEFAULT_ACCOUNT, Problem, Report, Resolved, Severity, resolve};
+pub use resolve::{Problem, Report, Resolved, Severity, resolve};
 pub use spec::{Span, Spanned};

@@ -12,10 +12,20 @@ use ipnet::IpNet;
 pub use self::settings::{ConnectionTracking, Lifecycle, NatTimeouts, Profile, Settings};
 use crate::{
     arena::{Arena, Handle},
+    iam::Policy,
     id::ResourceId,
     reason::Reason,
     spec::Span,
 };
+
+/// The account of whatever names none: the one of AWS's own examples.
+pub const DEFAULT_ACCOUNT: &str = "123456789012";
+
+/// Whether this is the number of an account: twelve digits.
+#[must_use]
+pub fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
 
 /// Everything a file declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +56,10 @@ pub struct Topology {
     pub vpc_endpoints: Arena<VpcEndpoint>,
     /// Instances of all VPCs.
     pub instances: Arena<Instance>,
+    /// Execution roles.
+    pub roles: Arena<Role>,
+    /// Who calls the API. Without any, everybody may do everything in the default account.
+    pub principals: Vec<Principal>,
     /// Lambda functions.
     pub functions: Arena<Function>,
     /// Hosts of the internet.
@@ -461,6 +475,28 @@ pub struct Function {
     pub security_groups: Vec<Handle<SecurityGroup>>,
     /// How many execution environments run. 1..=10,000.
     pub environments: u32,
+    /// Whose rights make and delete its ENIs; without one, nobody's are needed.
+    pub role: Option<Handle<Role>>,
+}
+
+/// An execution role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// The key in the file.
+    pub name: String,
+    /// What it permits.
+    pub policies: Vec<Policy>,
+}
+
+/// Somebody who calls the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The key in the file: the access key id by which they are known.
+    pub access_key_id: String,
+    /// The account in which they act.
+    pub account: String,
+    /// What they may.
+    pub policies: Vec<Policy>,
 }
 
 /// A host of the internet.

@@ -10,7 +10,7 @@ use crate::{
     id::ResourceId,
     model::{
         Endpoint, Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl,
-        PrefixList, RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc, VpcEndpoint,
+        PrefixList, Role, RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc, VpcEndpoint,
         VpcPeeringConnection,
     },
 };
@@ -44,11 +44,13 @@ pub enum Kind {
     Service,
     /// An endpoint of a VPC.
     VpcEndpoint,
+    /// An execution role.
+    Role,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Subnet,
         Self::RouteTable,
         Self::NetworkAcl,
@@ -62,6 +64,7 @@ impl Kind {
         Self::VpcPeeringConnection,
         Self::Service,
         Self::VpcEndpoint,
+        Self::Role,
     ];
 
     /// The word for it in a path.
@@ -81,6 +84,7 @@ impl Kind {
             Self::VpcPeeringConnection => "vpc_peering_connection",
             Self::Service => "service",
             Self::VpcEndpoint => "vpc_endpoint",
+            Self::Role => "role",
         }
     }
 
@@ -101,6 +105,7 @@ impl Kind {
             Self::VpcPeeringConnection => "peering connection",
             Self::Service => "service",
             Self::VpcEndpoint => "endpoint",
+            Self::Role => "role",
         }
     }
 
@@ -191,6 +196,7 @@ resources! {
     VpcPeeringConnection in vpc_peering_connections, vpc |_, _| None, id |it| Some(&it.id);
     Service in services, vpc |_, _| None, id |it| Some(&it.id);
     VpcEndpoint in vpc_endpoints, vpc |it, _| Some(it.vpc), id |it| Some(&it.id);
+    Role in roles, vpc |_, _| None, id |_| None;
 }
 
 impl Topology {

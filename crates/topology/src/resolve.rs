@@ -27,6 +27,7 @@ mod internet;
 mod naming;
 mod peering;
 mod prefix_list;
+mod principal;
 mod quotas;
 mod report;
 mod routes;
@@ -36,7 +37,6 @@ mod settings;
 mod subnet;
 mod vpc;
 
-pub use account::DEFAULT as DEFAULT_ACCOUNT;
 pub use report::{Problem, Report, Severity};
 
 use crate::{model::Topology, spec::Spec};
@@ -76,6 +76,12 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     peering::check(&mut context, &spec.vpc_peering_connections);
     for host in &spec.internet {
         internet::build(&mut context, host);
+    }
+    for role in &spec.roles {
+        principal::build_role(&mut context, role);
+    }
+    for principal in &spec.principals {
+        principal::build(&mut context, principal);
     }
     for function in &spec.functions {
         function::build(&mut context, function);

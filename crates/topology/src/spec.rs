@@ -14,7 +14,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{AclAction, Connectivity, NatGatewayState, PortRange, Profile, Traffic};
+use crate::{
+    iam::Policy,
+    model::{AclAction, Connectivity, NatGatewayState, PortRange, Profile, Traffic},
+};
 
 /// A place in a source: byte offsets, the end excluded. The default is no place at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +80,10 @@ pub struct Spec {
     pub vpcs: Vec<Vpc>,
     /// What joins VPCs.
     pub vpc_peering_connections: Vec<VpcPeeringConnection>,
+    /// Execution roles.
+    pub roles: Vec<Role>,
+    /// Who calls the API.
+    pub principals: Vec<Principal>,
     /// Lambda functions.
     pub functions: Vec<Function>,
     /// Services beyond the VPCs.
@@ -442,6 +449,28 @@ pub struct Function {
     pub security_groups: Field<References>,
     /// How many execution environments run; 1 if not given.
     pub environments: Field<u32>,
+    /// Its execution role; without one, no rights are asked for.
+    pub role: Option<Spanned<String>>,
+}
+
+/// An execution role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// The key.
+    pub name: Spanned<String>,
+    /// What it permits.
+    pub policies: Vec<Policy>,
+}
+
+/// Somebody who calls the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The key: the access key id by which they are known.
+    pub access_key_id: Spanned<String>,
+    /// The account in which they act, 12 digits.
+    pub account: Option<Spanned<String>>,
+    /// What they may.
+    pub policies: Vec<Policy>,
 }
 
 /// A service beyond the VPCs.

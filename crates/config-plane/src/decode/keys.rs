@@ -27,6 +27,8 @@ objects! {
         "prefix_lists",
         "vpcs",
         "vpc_peering_connections",
+        "roles",
+        "principals",
         "functions",
         "services",
         "internet",
@@ -144,7 +146,25 @@ objects! {
         "requester",
         "accepter",
     ];
-    FUNCTION "function" "a function" ["subnets", "security_groups", "account", "environments"];
+    FUNCTION "function" "a function" [
+        "subnets",
+        "security_groups",
+        "account",
+        "environments",
+        "role",
+    ];
+    ROLE "role" "a role" ["policies"];
+    PRINCIPAL "principal" "a principal" ["account", "policies"];
+    POLICY "policy" "a policy" ["Version", "Id", "Statement"];
+    STATEMENT "statement" "a statement" [
+        "Sid",
+        "Effect",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ];
     SERVICE "service" "a service" ["id", "ip", "prefix_list", "prefix_list_id", "max_entries"];
     INTERNET_HOST "internet_host" "an internet host" ["ip"];
     EXPECTATION "expectation" "an expectation" ["from", "to", "port", "verdict", "because"];

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use viaduct_topology::ResourceId;
+use viaduct_topology::{ResourceId, iam::Policy};
 
-use super::{
-    configuration::{Configuration, ConfigurationChange, FunctionName, Qualifier, VersionId},
-    role::{Permission, RoleName},
+use super::configuration::{
+    Configuration, ConfigurationChange, FunctionName, Qualifier, RoleName, VersionId,
 };
 
 /// Who made a function. What a file made, only a file takes away when it is applied.
@@ -89,7 +88,7 @@ pub enum Command {
         /// Its name.
         role: RoleName,
         /// What it permits.
-        permissions: BTreeSet<Permission>,
+        policies: Vec<Policy>,
     },
     /// `DeleteRole`
     DeleteRole(RoleName),

@@ -7,13 +7,16 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use viaduct_topology::ResourceId;
 
-use super::{key::Key, refusal::Refusal, role::RoleName};
+use super::{key::Key, refusal::Refusal};
 
 /// Subnets of a function (LAM-15).
 pub const MOST_SUBNETS: usize = 16;
 
 /// Groups of a function (LAM-15).
 pub const MOST_GROUPS: usize = 5;
+
+/// The name of an execution role.
+pub type RoleName = Arc<str>;
 
 /// A function's name, in its account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! What a file declares: its functions, all at one moment, in a network that may be another.
+//! What a file declares: its roles and functions, all at one moment, in a network that may be another.
 //!
 //! A file's functions are there from one moment to the next, so nothing is made before something is
 //! broken: what goes gives its addresses back first, and they rest, so that nobody gets one while
@@ -6,14 +6,15 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use viaduct_topology::ResourceId;
+use viaduct_topology::{ResourceId, iam::Policy};
 
 use super::{
     Lifecycle,
     command::Owner,
-    configuration::{Configuration, FunctionName, VersionId},
+    configuration::{Configuration, FunctionName, RoleName, VersionId},
     key::Key,
     places::Places,
+    sharing::not_permitted,
     state::{Reason, ReasonCode, State},
 };
 
@@ -26,6 +27,9 @@ pub enum DeclarationError {
         "the function {0} was made over the API: delete it there, or call the file's another name"
     )]
     MadeOverApi(FunctionName),
+    /// The API has a role of this name.
+    #[error("the role {0} was made over the API: delete it there, or call the file's another name")]
+    RoleMadeOverApi(RoleName),
     /// A subnet is full.
     #[error("the subnet {subnet} has no free address for the ENI of function {function}")]
     NoFreeAddress {
@@ -71,8 +75,11 @@ impl Lifecycle {
         })
     }
 
-    /// Puts the machine into other places and has a file's functions be these, at the moment up to
-    /// which everything was done. In the places, each ENI has its address, but for the `homeless`.
+    /// Puts the machine into other places and has a file's roles and functions be these, at the moment
+    /// up to which everything was done. In the places, each ENI has its address, but for the `homeless`.
+    ///
+    /// Whether a role permits what a function needs is asked whether or not its ENIs are there, so that
+    /// a file which was applied can also be started with.
     ///
     /// # Errors
     ///
@@ -82,9 +89,22 @@ impl Lifecycle {
         &mut self,
         places: Places,
         homeless: &[(Key, u32)],
+        roles: &[(RoleName, Vec<Policy>)],
         functions: &[(FunctionName, Configuration)],
     ) -> Result<(), DeclarationError> {
         self.settle(places);
+        for (name, policies) in roles {
+            if self.roles.0.get(name).is_some_and(|present| present.owner == Owner::Api) {
+                return Err(DeclarationError::RoleMadeOverApi(name.clone()));
+            }
+            self.put_role(name.clone(), policies.clone(), Owner::File);
+        }
+        for (name, configuration) in functions.iter().filter(|(_, it)| !it.vpc.is_none()) {
+            if let Some(missing) = self.roles.missing_to_make(configuration.role.as_ref()) {
+                let (function, reason) = (name.clone(), not_permitted(&missing));
+                return Err(DeclarationError::Failed { function, reason });
+            }
+        }
         self.places.rest(true);
         let names: HashSet<&FunctionName> = functions.iter().map(|(name, _)| name).collect();
         let gone: Vec<FunctionName> = self
@@ -129,6 +149,8 @@ impl Lifecycle {
             self.stands(name, configuration)?;
         }
         self.evict()?;
+        // What went was still deleted with their rights.
+        self.keep_roles(roles);
         self.places.rest(false);
         Ok(())
     }

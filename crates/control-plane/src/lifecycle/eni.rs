@@ -11,9 +11,8 @@ use viaduct_topology::{
 };
 
 use super::{
-    configuration::{FunctionName, VersionId},
+    configuration::{FunctionName, RoleName, VersionId},
     key::Key,
-    role::RoleName,
     time::Time,
 };
 

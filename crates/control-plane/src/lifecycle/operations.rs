@@ -6,12 +6,11 @@ use super::{
     Lifecycle,
     command::{Answer, Owner},
     configuration::{
-        Configuration, ConfigurationChange, FunctionName, Qualifier, VersionId, VpcConfig,
+        Configuration, ConfigurationChange, FunctionName, Qualifier, RoleName, VersionId, VpcConfig,
     },
     event::Happening,
     function::{Function, Version},
     refusal::Refusal,
-    role::RoleName,
     state::{Reason, State, UpdateStatus},
 };
 

@@ -9,11 +9,11 @@ use viaduct_topology::ResourceId;
 
 use super::{
     Lifecycle,
-    configuration::VersionId,
+    configuration::{RoleName, VersionId},
     eni::EniSet,
     function::Function,
     places::Places,
-    role::{Permission, RoleName, Roles},
+    role::{Role, Roles},
     time::{Delays, Time},
 };
 
@@ -25,7 +25,7 @@ pub struct Records {
     /// All sets of ENIs; their users are not looked at.
     pub sets: Vec<EniSet>,
     /// All roles.
-    pub roles: BTreeMap<RoleName, BTreeSet<Permission>>,
+    pub roles: BTreeMap<RoleName, Role>,
     /// The zones that have failed.
     pub failed_zones: BTreeSet<String>,
     /// The time up to which everything was done.

@@ -5,8 +5,7 @@ use std::fmt;
 use viaduct_topology::ResourceId;
 
 use super::{
-    configuration::{FunctionName, MOST_GROUPS, MOST_SUBNETS, Qualifier},
-    role::RoleName,
+    configuration::{FunctionName, MOST_GROUPS, MOST_SUBNETS, Qualifier, RoleName},
     state::{Reason, ReasonCode, State},
 };
 

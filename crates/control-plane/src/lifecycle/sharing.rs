@@ -7,11 +7,10 @@ use viaduct_topology::ResourceId;
 use super::{
     Lifecycle,
     command::Owner,
-    configuration::{Configuration, VersionId},
+    configuration::{Configuration, RoleName, VersionId},
     eni::Phase,
     event::Happening,
     key::Key,
-    role::RoleName,
     state::{Reason, ReasonCode, State, UpdateStatus},
     timer::{Timer, idle_at},
 };

@@ -15,7 +15,7 @@ use crate::{
     common::topology,
     dice::Dice,
     naive::{Input, Naive},
-    world::{DELAYS, NETWORK, id},
+    world::{DELAYS, NETWORK, id, permitting},
 };
 
 const STEPS: usize = 80;
@@ -179,7 +179,7 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
         67..71 => Command::DeleteNetworkInterface(stranded.unwrap_or_else(|| eni(dice))),
         71..76 => Command::PutRole {
             role: dice.one(&["r", "s", "t"]).into(),
-            permissions: Permission::ALL.into_iter().filter(|_| !dice.percent(5)).collect(),
+            policies: permitting(Permission::ALL.into_iter().filter(|_| !dice.percent(5))),
         },
         76..78 => Command::DeleteRole(dice.one(&["r", "s", "t"]).into()),
         78..81 => {
@@ -260,8 +260,8 @@ fn history(seed: u64, tally: &mut Tally) {
     let (mut disk, mut inventory) = (Records::default(), BTreeMap::new());
     let mut now = 0;
     for role in ["r", "s"] {
-        let permissions = Permission::ALL.into();
-        let command = Command::PutRole { role: role.into(), permissions };
+        let policies = permitting(Permission::ALL);
+        let command = Command::PutRole { role: role.into(), policies };
         told.push((now, Input::Command(command, Owner::Api)));
         let (_, Input::Command(command, by)) = &told[told.len() - 1] else { unreachable!() };
         outcomes.push(match machine.command(command.clone(), *by, Time::from_millis(now)) {

@@ -95,7 +95,8 @@ pub(crate) struct Naive {
     versions: Vec<Version>,
     enis: Vec<Eni>,
     diary: Vec<Entry>,
-    roles: BTreeMap<String, BTreeSet<Permission>>,
+    /// The actions that each role allows.
+    roles: BTreeMap<String, BTreeSet<String>>,
     failed_zones: BTreeSet<String>,
     /// What each input came to.
     pub(crate) outcomes: Vec<String>,
@@ -227,7 +228,7 @@ impl Naive {
     fn lacks(&self, role: Option<&str>, needed: &[Permission]) -> bool {
         let Some(role) = role else { return false };
         let permitted = self.roles.get(role);
-        permitted.is_none_or(|permitted| !needed.iter().all(|it| permitted.contains(it)))
+        permitted.is_none_or(|permitted| !needed.iter().all(|it| permitted.contains(it.action())))
     }
 
     fn may_not_make(&self, role: Option<&str>) -> bool {

@@ -7,7 +7,7 @@ use viaduct_control_plane::lifecycle::{
     Lifecycle, Output, Owner, Permission, Places, Qualifier, Reason, ReasonCode, Refusal, Report,
     State, Time, UpdateStatus, Version, VersionId, VpcConfig,
 };
-use viaduct_topology::{ResourceId, inventory::Change};
+use viaduct_topology::{ResourceId, iam::Policy, inventory::Change};
 
 use crate::common::topology;
 
@@ -58,6 +58,11 @@ pub(crate) fn vpc(subnets: &[&str], groups: &[&str]) -> VpcConfig {
 
 pub(crate) fn configuration(subnets: &[&str], groups: &[&str]) -> Configuration {
     Configuration { vpc: vpc(subnets, groups), ..Configuration::default() }
+}
+
+/// Policies that permit this, one for each.
+pub(crate) fn permitting(permissions: impl IntoIterator<Item = Permission>) -> Vec<Policy> {
+    permissions.into_iter().map(|it| Policy::allowing([it.action()])).collect()
 }
 
 /// A machine, its time in seconds, and all that came out of it.
@@ -155,8 +160,8 @@ impl World {
     }
 
     pub(crate) fn role(&mut self, role: &str, permissions: &[Permission]) {
-        let permissions = permissions.iter().copied().collect();
-        let command = Command::PutRole { role: role.into(), permissions };
+        let policies = permitting(permissions.iter().copied());
+        let command = Command::PutRole { role: role.into(), policies };
         assert_eq!(self.command(command), Ok(Answer::Done));
     }
 

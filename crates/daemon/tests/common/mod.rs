@@ -4,6 +4,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod aws;
+
 use std::{
     future::Future,
     io::{Read, Write},

@@ -10,8 +10,8 @@ use crate::{
     model::{
         AclAction, AclRule, ConnectionTracking, EndpointSubnet, Function, Instance,
         InternetGateway, InternetHost, Lifecycle, NatGateway, NatTimeouts, NetworkAcl, PrefixList,
-        Route, RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer, SgRule, Subnet,
-        Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
+        Principal, Role, Route, RouteTable, RouteTarget, SecurityGroup, Service, Settings, SgPeer,
+        SgRule, Subnet, Topology, Vpc, VpcEndpoint, VpcEndpointKind, VpcPeeringConnection,
     },
     path::Resource,
 };
@@ -53,6 +53,8 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
         services: _,
         vpc_endpoints: _,
         instances: _,
+        roles: _,
+        principals: _,
         functions: _,
         internet_hosts: _,
         expectations: _,
@@ -82,6 +84,11 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
     add(topology, &mut all, 12, internet_host);
     add(topology, &mut all, 13, service);
     add(topology, &mut all, 14, vpc_endpoint);
+    add(topology, &mut all, 15, role);
+    all.extend(topology.principals.iter().map(|it| {
+        let path = format!("principal/{}", it.access_key_id);
+        Described { order: 16, identity: path.clone(), path, fields: principal(it) }
+    }));
     all
 }
 
@@ -336,13 +343,24 @@ fn instance(topology: &Topology, instance: &Instance) -> Fields {
 }
 
 fn function(topology: &Topology, function: &Function) -> Fields {
-    let Function { name: _, account, subnets, security_groups, environments } = function;
+    let Function { name: _, account, subnets, security_groups, environments, role } = function;
     vec![
         one("account", account),
         ("subnets", paths(topology, subnets)),
         ("security_groups", paths(topology, security_groups)),
         one("environments", environments),
+        one("role", or_none(role.map(|it| topology.path(it)))),
     ]
+}
+
+fn role(_: &Topology, role: &Role) -> Fields {
+    let Role { name: _, policies } = role;
+    vec![("policies", lines(policies))]
+}
+
+fn principal(principal: &Principal) -> Fields {
+    let Principal { access_key_id: _, account, policies } = principal;
+    vec![one("account", account), ("policies", lines(policies))]
 }
 
 fn internet_host(_: &Topology, host: &InternetHost) -> Fields {
@@ -382,6 +400,10 @@ fn one(name: &'static str, value: impl Display) -> (&'static str, Field) {
 
 fn paths<R: Resource>(topology: &Topology, handles: &[Handle<R>]) -> Field {
     Field::Many(handles.iter().map(|handle| topology.path(*handle)).collect())
+}
+
+fn lines(values: &[impl Display]) -> Field {
+    Field::Many(values.iter().map(ToString::to_string).collect())
 }
 
 fn in_order(values: &[impl Display]) -> String {

@@ -1,23 +1,20 @@
-//! Accounts: who owns a VPC, and a function in it.
+//! Accounts: who owns a VPC and a function in it, and where somebody acts.
 
 use super::{Report, context::Context};
 use crate::{
     arena::Handle,
-    model::Vpc,
+    model::{DEFAULT_ACCOUNT, Vpc, is_account},
     spec::{self, Spanned},
 };
 
-/// The account of a VPC that names none: the one of AWS's own examples.
-pub const DEFAULT: &str = "123456789012";
-
-/// The account of a VPC.
-pub(super) fn of_vpc(report: &mut Report, given: Option<&Spanned<String>>) -> String {
+/// The account of a VPC or a caller.
+pub(super) fn or_default(report: &mut Report, given: Option<&Spanned<String>>) -> String {
     match given {
         Some(account) => {
-            check(report, account, DEFAULT);
+            check(report, account, DEFAULT_ACCOUNT);
             account.value.clone()
         }
-        None => DEFAULT.to_owned(),
+        None => DEFAULT_ACCOUNT.to_owned(),
     }
 }
 
@@ -29,7 +26,7 @@ pub(super) fn of_function(
 ) -> String {
     let Context { topology, report, .. } = context;
     let vpc = vpc.map(|vpc| &topology.vpcs[vpc]);
-    let of_vpc = vpc.map_or(DEFAULT, |vpc| &vpc.account);
+    let of_vpc = vpc.map_or(DEFAULT_ACCOUNT, |vpc| &vpc.account);
     let Some(account) = &spec.account else { return of_vpc.to_owned() };
     let valid = check(report, account, "its VPC's");
     if let Some(vpc) = vpc.filter(|vpc| valid && vpc.account != account.value) {
@@ -48,7 +45,7 @@ pub(super) fn of_function(
 
 /// Whether it can be an account.
 fn check(report: &mut Report, account: &Spanned<String>, default: &str) -> bool {
-    let valid = account.value.len() == 12 && account.value.bytes().all(|it| it.is_ascii_digit());
+    let valid = is_account(&account.value);
     if !valid {
         report
             .error(account.span, format!("`{}` is not an account", account.value))

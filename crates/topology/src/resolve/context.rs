@@ -16,8 +16,8 @@ use super::{
 use crate::{
     arena::Handle,
     model::{
-        NatGateway, NetworkAcl, PrefixList, RouteTable, SecurityGroup, Service, Subnet, Topology,
-        Vpc,
+        NatGateway, NetworkAcl, PrefixList, Role, RouteTable, SecurityGroup, Service, Subnet,
+        Topology, Vpc,
     },
     path::Kind,
     spec::{Field, Span, Spanned, Spec},
@@ -173,6 +173,10 @@ impl Context {
             });
         }
 
+        let mut roles = Counter(0);
+        for role in &spec.roles {
+            context.name(&role.name, None, Target::Role(roles.next()));
+        }
         let mut functions = Counter(0);
         for function in &spec.functions {
             context.name(&function.name, None, Target::Function(functions.next()));
@@ -277,6 +281,14 @@ impl Context {
     pub(super) fn find_service(&mut self, reference: &Spanned<String>) -> Option<Handle<Service>> {
         match self.find(reference, &[Kind::Service], None)? {
             Target::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// The execution role that a reference means.
+    pub(super) fn find_role(&mut self, reference: &Spanned<String>) -> Option<Handle<Role>> {
+        match self.find(reference, &[Kind::Role], None)? {
+            Target::Role(role) => Some(role),
             _ => None,
         }
     }

@@ -39,6 +39,7 @@ pub(super) fn build(context: &mut Context, spec: &spec::Function) {
         subnets,
         security_groups: groups,
         environments: environments(context, spec),
+        role: spec.role.as_ref().and_then(|role| context.find_role(role)),
     };
     context.plan_interfaces(&function, spec);
     context.topology.functions.push(function);

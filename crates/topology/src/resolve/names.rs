@@ -12,7 +12,7 @@ use crate::{
     arena::Handle,
     model::{
         Function, Instance, InternetGateway, InternetHost, NatGateway, NetworkAcl, PrefixList,
-        RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc, VpcEndpoint,
+        Role, RouteTable, SecurityGroup, Service, Subnet, Topology, Vpc, VpcEndpoint,
         VpcPeeringConnection,
     },
     path::{Kind, Resource},
@@ -35,6 +35,7 @@ pub(crate) enum Target {
     VpcPeeringConnection(Handle<VpcPeeringConnection>),
     Service(Handle<Service>),
     VpcEndpoint(Handle<VpcEndpoint>),
+    Role(Handle<Role>),
 }
 
 impl Target {
@@ -53,6 +54,7 @@ impl Target {
             Self::VpcPeeringConnection(_) => Kind::VpcPeeringConnection,
             Self::Service(_) => Kind::Service,
             Self::VpcEndpoint(_) => Kind::VpcEndpoint,
+            Self::Role(_) => Kind::Role,
         }
     }
 }
@@ -110,6 +112,7 @@ impl Names {
         names.insert_all(topology, Target::VpcPeeringConnection);
         names.insert_all(topology, Target::Service);
         names.insert_all(topology, Target::VpcEndpoint);
+        names.insert_all(topology, Target::Role);
         names
     }
 

@@ -26,7 +26,7 @@ pub(super) fn build(context: &mut Context, index: usize, spec: &spec::Vpc) {
     context.topology.vpcs.push(Vpc {
         id,
         name: name.clone(),
-        account: account::of_vpc(&mut context.report, spec.account.as_ref()),
+        account: account::or_default(&mut context.report, spec.account.as_ref()),
         cidr_blocks,
         main_route_table: declared.main_route_table,
         default_network_acl: declared.default_network_acl,

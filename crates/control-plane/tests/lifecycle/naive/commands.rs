@@ -1,5 +1,7 @@
 //! What is commanded and reported.
 
+use viaduct_topology::iam::Patterns;
+
 use super::*;
 
 impl Naive {
@@ -149,8 +151,14 @@ impl Naive {
                 }
                 self.enis.retain(|eni| eni.key != key || eni.ordinal != ordinal);
             }
-            Command::PutRole { role, permissions } => {
-                self.roles.insert(role.to_string(), permissions.clone());
+            Command::PutRole { role, policies } => {
+                // A history's policies allow one action each.
+                let statements = policies.iter().flat_map(|policy| &policy.statements);
+                let actions = statements.flat_map(|statement| match &statement.actions {
+                    Patterns::Any(actions) => actions.clone(),
+                    Patterns::Not(_) => panic!("{statement}"),
+                });
+                self.roles.insert(role.to_string(), actions.collect());
             }
             Command::DeleteRole(role) => {
                 self.roles.remove(role.as_ref()).ok_or("NoSuchEntity")?;
