@@ -284,6 +284,12 @@ impl Lifecycle {
         self.roles.0.get(name)
     }
 
+    /// Addresses of a subnet that are free (LAM-32).
+    #[must_use]
+    pub fn free_addresses(&self, subnet: &ResourceId) -> Option<u128> {
+        self.places.free(subnet)
+    }
+
     /// The VPC of a subnet.
     #[must_use]
     pub fn vpc_of(&self, subnet: &ResourceId) -> Option<&ResourceId> {

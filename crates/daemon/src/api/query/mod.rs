@@ -2,6 +2,7 @@
 //!
 //! Which of the two is meant is what the credentials say, and if there are none the form's `Version`.
 
+mod ec2;
 mod form;
 mod iam;
 mod xml;
@@ -85,14 +86,14 @@ async fn answer(State(running): State<Arc<Running>>, request: Request) -> Respon
         let action = form.required("Action")?;
         match is_iam {
             true => iam::answer(&running, &caller, action, &form).await,
-            false => Err(unknown(action)),
+            false => ec2::answer(&running, &caller, action, &form).await,
         }
     };
     let id = super::request_id();
     match answered.await {
         Ok(answer) => reply(StatusCode::OK, &answer),
         Err(failure) if is_iam => reply(failure.status, &iam::error(&failure, &id)),
-        Err(failure) => reply(failure.status, &ec2_error(&failure, &id)),
+        Err(failure) => reply(failure.status, &ec2::error(&failure, &id)),
     }
 }
 
@@ -111,15 +112,6 @@ fn unknown(action: &str) -> Failure {
          viaduct knows"
     );
     Failure::new("InvalidAction", message)
-}
-
-fn ec2_error(failure: &Failure, id: &str) -> Element {
-    let error = Element::parent("Error")
-        .with(Element::text("Code", failure.code))
-        .with(Element::text("Message", &failure.message));
-    Element::parent("Response")
-        .with(Element::parent("Errors").with(error))
-        .with(Element::text("RequestID", id))
 }
 
 fn reply(status: StatusCode, answer: &Element) -> Response {
