@@ -224,7 +224,7 @@ async fn metrics(State(running): App) -> Response {
 
 async fn unknown(method: Method, uri: Uri) -> Response {
     if lambda::is_like(uri.path()) {
-        return lambda::unknown(method, uri).await.into_response();
+        return lambda::unknown(method, uri).await;
     }
     let refused = Refused {
         status: StatusCode::NOT_FOUND,

@@ -31,7 +31,7 @@ use axum::{
     extract::{FromRequestParts, Request},
     http::{HeaderName, HeaderValue, Method, Uri, request::Parts},
     middleware::{Next, from_fn},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use viaduct_control_plane::{
@@ -77,21 +77,25 @@ pub(super) fn is_like(path: &str) -> bool {
 }
 
 /// What is no operation of this API.
-pub(super) async fn unknown(method: Method, uri: Uri) -> Failure {
+pub(super) async fn unknown(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    Failure::unknown_operation(format!(
+    let failure = Failure::unknown_operation(format!(
         "{method} {path} is no operation that viaduct knows: docs/lambda-api.md lists them"
-    ))
+    ));
+    with_number(failure.into_response())
 }
 
 /// The answer to a request that nobody has signed.
-pub(super) fn unsigned() -> Failure {
-    Failure::missing_token()
+pub(super) fn unsigned() -> Response {
+    with_number(Failure::missing_token().into_response())
 }
 
 /// Gives each answer a number of its own, as clients log it.
 async fn numbered(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    with_number(next.run(request).await)
+}
+
+fn with_number(mut response: Response) -> Response {
     if let Ok(id) = HeaderValue::try_from(request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
