@@ -58,6 +58,23 @@ need_programs() {
   return 1
 }
 
+# Prints where boto3 and the AWS CLI are, in a virtual environment that is made if need be. Returns 1
+# if they cannot be had.
+need_aws_clients() {
+  local clients=$root/target/aws-clients
+  if ! "$clients/bin/python" -c 'import awscli, boto3' 2>/dev/null; then
+    need_programs python3=python3 >&2 || return 1
+    rm -rf "$clients"
+    if ! { python3 -m venv "$clients" &&
+      timeout 600 "$clients/bin/pip" install -q --disable-pip-version-check boto3 awscli; } \
+      >/dev/null 2>&1; then
+      rm -rf "$clients"
+      return 1
+    fi
+  fi
+  echo "$clients"
+}
+
 # Why labs cannot be made here; nothing if they can.
 why_no_labs() {
   if ((EUID != 0)); then

@@ -53,6 +53,8 @@ enum Command {
     #[command(subcommand)]
     Lab(commands::lab::Lab),
     Get(commands::get::Get),
+    #[command(subcommand)]
+    Fault(commands::fault::Fault),
     Schema(commands::schema::Schema),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
@@ -69,6 +71,7 @@ impl Command {
             Self::Attach(command) => command.run(),
             Self::Lab(command) => command.run(),
             Self::Get(command) => command.run(),
+            Self::Fault(command) => command.run(),
             Self::Schema(command) => command.run(),
             Self::Completions(command) => command.run(Arguments::command()),
             Self::Man(command) => command.run(Arguments::command()),

@@ -20,7 +20,7 @@ use crate::{
     error::ClientError,
     query::{ConnectionsQuery, DropsQuery, address},
     shapes::{
-        ApiError, Applied, Attachment, Connection, Counters, Drops, Eni, Events, Function,
+        ApiError, Applied, Attachment, Connection, Counters, Drops, Eni, Events, Faults, Function,
         HostPlan, Status, Version,
     },
 };
@@ -175,6 +175,27 @@ impl Client {
         let parameters = [("name", Some(name.to_owned())), ("dry_run", Some(dry_run.to_string()))];
         let address = address("/v1/apply", &parameters);
         self.answer(&address, self.exchange(Method::POST, &address, text, APPLYING).await?)
+    }
+
+    /// What somebody has let fail.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn faults(&self) -> Result<Faults, ClientError> {
+        self.ask("/v1/faults", Duration::ZERO).await
+    }
+
+    /// Lets a zone fail, or has it back, and says what has failed then.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status); also when no subnet is in that zone.
+    pub async fn fail_zone(&self, zone: &str, failed: bool) -> Result<Faults, ClientError> {
+        let parameters = [("zone", Some(zone.to_owned())), ("failed", Some(failed.to_string()))];
+        let address = address("/v1/faults", &parameters);
+        let answer = self.exchange(Method::POST, &address, String::new(), Duration::ZERO).await?;
+        self.answer(&address, answer)
     }
 
     /// The counters in Prometheus's text format.

@@ -29,6 +29,16 @@ pub struct DropsQuery {
     pub wait_ms: u64,
 }
 
+/// Which zone is to fail, or to be back (LAM-18).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneFault {
+    /// Such as `a`.
+    pub zone: String,
+    /// Whether it is to fail.
+    pub failed: bool,
+}
+
 /// The parameters of `/v1/plan`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

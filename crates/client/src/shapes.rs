@@ -31,6 +31,15 @@ pub struct Status {
     pub attach_socket: PathBuf,
     /// How many hosts there are.
     pub attachments: AttachmentCount,
+    /// The zones that somebody has let fail.
+    pub failed_zones: Vec<String>,
+}
+
+/// What somebody has let fail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// The zones that have failed.
+    pub zones: Vec<String>,
 }
 
 /// How many hosts there are.

@@ -290,9 +290,9 @@ impl Lifecycle {
         Some((self.sets.get(key)?, *ordinal))
     }
 
-    /// What a role permits, if there is one of this name.
+    /// A role.
     #[must_use]
-    pub fn role(&self, name: &RoleName) -> Option<&Role> {
+    pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.0.get(name)
     }
 
@@ -300,6 +300,12 @@ impl Lifecycle {
     #[must_use]
     pub const fn output(&self) -> &Output {
         &self.output
+    }
+
+    /// Addresses of a subnet that are free (LAM-32).
+    #[must_use]
+    pub fn free_addresses(&self, subnet: &ResourceId) -> Option<u128> {
+        self.places.free(subnet)
     }
 
     /// The VPC of a subnet.

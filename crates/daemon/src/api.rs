@@ -1,7 +1,7 @@
 //! `control.sock`: questions about the running network, another topology for it, and AWS's own APIs.
 //!
-//! What begins with `/v1` is viaduct's own: `apply` changes something, everything else reads. The
-//! shapes are `viaduct-client`'s, so that both ends agree. Paths that begin with a date are Lambda's
+//! What begins with `/v1` is viaduct's own: `apply` and `faults` change something, everything else
+//! reads. The shapes are `viaduct-client`'s, so that both ends agree. Paths that begin with a date are Lambda's
 //! ([`lambda`]), which may have a TCP port of their own as well ([`listeners`]).
 
 mod answers;
@@ -25,9 +25,11 @@ use axum::{
 };
 use tokio::sync::watch;
 use viaduct_client::{
-    ApiError, Applied, ApplyQuery, ConnectionsQuery, Drops, DropsQuery, HostPlan, PlanQuery, shapes,
+    ApiError, Applied, ApplyQuery, ConnectionsQuery, Drops, DropsQuery, HostPlan, PlanQuery,
+    ZoneFault, shapes,
 };
 use viaduct_config_plane::{LONGEST_SOURCE, LoadError};
+use viaduct_control_plane::lifecycle::Command;
 use viaduct_dataplane::Engine;
 
 pub(crate) use self::listeners::{listen, serve};
@@ -84,6 +86,7 @@ fn router(running: Arc<Running>) -> Router {
         .route("/v1/counters", get(counters))
         .route("/v1/drops", get(drops))
         .route("/v1/plan", get(plan))
+        .route("/v1/faults", get(faults).post(fail_zone))
         .route("/metrics", get(metrics))
         .route(
             "/v1/apply",
@@ -181,6 +184,20 @@ async fn plan(
     Ok(Json(answers::plan(&running.functions.host(&name).await?.1)))
 }
 
+async fn faults(State(running): App) -> Json<shapes::Faults> {
+    Json(answers::faults(&running))
+}
+
+async fn fail_zone(
+    State(running): App,
+    query: Result<Query<ZoneFault>, QueryRejection>,
+) -> Result<Json<shapes::Faults>, Refused> {
+    let Query(ZoneFault { zone, failed }) = query?;
+    let answer = running.functions.command(Command::FailZone { zone, failed }).await;
+    answer.map_err(|refusal| Refused::bad(refusal.to_string(), None))?;
+    Ok(Json(answers::faults(&running)))
+}
+
 async fn apply(
     State(running): App,
     query: Result<Query<ApplyQuery>, QueryRejection>,
@@ -207,15 +224,15 @@ async fn metrics(State(running): App) -> Response {
 
 async fn unknown(method: Method, uri: Uri) -> Response {
     if lambda::is_like(uri.path()) {
-        return lambda::unknown(method, uri).await.into_response();
+        return lambda::unknown(method, uri).await;
     }
     let refused = Refused {
         status: StatusCode::NOT_FOUND,
         error: format!("there is no {}", uri.path()),
         help: Some(
             "ask for /v1/status, /v1/functions, /v1/versions, /v1/enis, /v1/events, \
-             /v1/attachments, /v1/connections, /v1/counters, /v1/drops, /v1/plan or /metrics, \
-             or post to /v1/apply"
+             /v1/attachments, /v1/connections, /v1/counters, /v1/drops, /v1/plan, /v1/faults or \
+             /metrics, or post to /v1/apply or /v1/faults"
                 .to_owned(),
         ),
     };

@@ -26,6 +26,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -261,23 +262,24 @@ impl Functions {
 
     /// Carries a command out for somebody over the API.
     pub(crate) async fn command(self: &Arc<Self>, command: Command) -> Result<Answer, Refusal> {
-        self.decide(|_| Ok(command)).await
+        let Ok(answer) = self.decide(|_| Ok::<_, Infallible>(command)).await;
+        answer
     }
 
-    /// Carries out the command that somebody makes of how things are, if it does make one.
-    pub(crate) async fn decide<E: From<Refusal>>(
+    /// Carries out the command that somebody makes of how things are, if they do make one.
+    pub(crate) async fn decide<E>(
         self: &Arc<Self>,
         make: impl FnOnce(&Lifecycle) -> Result<Command, E>,
-    ) -> Result<Answer, E> {
+    ) -> Result<Result<Answer, Refusal>, E> {
         let turn = self.turn().await;
         let now = self.now();
         let done = self.have(turn, |machine| {
             machine.advance(now);
-            make(machine).and_then(|command| Ok(machine.command(command, Owner::Api, now)?))
+            make(machine).map(|command| machine.command(command, Owner::Api, now))
         });
         match done.await {
             Ok((answer, _)) => answer,
-            Err(error) => Err(Refusal::Service(error.to_string()).into()),
+            Err(error) => Ok(Err(Refusal::Service(error.to_string()))),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use viaduct_control_plane::{HostPlan, Plan};
+use viaduct_control_plane::{HostPlan, Plan, iam::Principals};
 use viaduct_topology::{
     Topology,
     inventory::{Attachment, AttachmentId},
@@ -22,6 +22,8 @@ pub(crate) struct Network {
     pub(crate) topology: Topology,
     /// Without the lives of its functions, which go on: `functions` has them.
     pub(crate) plan: Plan,
+    /// Who may call the API.
+    pub(crate) principals: Principals,
     by_name: HashMap<String, usize>,
     by_id: HashMap<AttachmentId, usize>,
 }
@@ -31,7 +33,8 @@ impl Network {
         let names = plan.attachments.iter().map(|attachment| attachment.name.clone());
         let by_name = names.zip(0..).collect();
         let by_id = plan.attachments.iter().map(|attachment| attachment.id).zip(0..).collect();
-        Self { file, topology, plan, by_name, by_id }
+        let principals = Principals::of(&topology);
+        Self { file, topology, plan, principals, by_name, by_id }
     }
 
     /// All attachments, in the order of the file.

@@ -33,5 +33,5 @@ pub use arena::{Arena, Handle};
 pub use id::ResourceId;
 pub use model::Topology;
 pub use reason::Reason;
-pub use resolve::{DEFAULT_ACCOUNT, Problem, Report, Resolved, Severity, resolve};
+pub use resolve::{Problem, Report, Resolved, Severity, resolve};
 pub use spec::{Span, Spanned};

@@ -18,6 +18,15 @@ use crate::{
     spec::Span,
 };
 
+/// The account of whatever names none: the one of AWS's own examples.
+pub const DEFAULT_ACCOUNT: &str = "123456789012";
+
+/// Whether this is the number of an account: twelve digits.
+#[must_use]
+pub fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Everything a file declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {

@@ -38,7 +38,6 @@ mod settings;
 mod subnet;
 mod vpc;
 
-pub use account::DEFAULT as DEFAULT_ACCOUNT;
 pub use report::{Problem, Report, Severity};
 
 use crate::{model::Topology, spec::Spec};

@@ -158,6 +158,9 @@ fn status(status: &Status) -> String {
     table.row(["devices".to_owned(), device.clone()]);
     let count = status.attachments;
     table.row(["attached".to_owned(), format!("{} of {}", count.attached, count.declared)]);
+    if !status.failed_zones.is_empty() {
+        table.row(["failed zones".to_owned(), status.failed_zones.join(", ")]);
+    }
     table.to_string()
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod attach;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod explain;
+pub(crate) mod fault;
 pub(crate) mod get;
 pub(crate) mod lab;
 pub(crate) mod man;

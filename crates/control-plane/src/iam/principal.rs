@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
-use viaduct_topology::{DEFAULT_ACCOUNT, Topology, iam::Policy};
+use viaduct_topology::{
+    Topology,
+    iam::Policy,
+    model::{DEFAULT_ACCOUNT, is_account},
+};
 
 use super::{
     context::Context,
@@ -70,15 +74,16 @@ impl Principals {
         Self { known: named.collect() }
     }
 
-    /// Who has this access key id. If nobody is named, whoever calls, with whatever key, is somebody
-    /// in the default account who may do everything.
+    /// Who has this access key id. If nobody is named, whoever calls may do everything: in the account
+    /// whose number the key is, and with any other key in the default account.
     ///
     /// None if others are named: Lambda's `UnrecognizedClientException` (403, from memory).
     #[must_use]
     pub fn find(&self, access_key_id: &str) -> Option<Cow<'_, Principal>> {
         if self.known.is_empty() {
             let everything = Policy::managed("AdministratorAccess").into_iter().collect();
-            return Some(Cow::Owned(Principal::new(DEFAULT_ACCOUNT, access_key_id, everything)));
+            let account = if is_account(access_key_id) { access_key_id } else { DEFAULT_ACCOUNT };
+            return Some(Cow::Owned(Principal::new(account, access_key_id, everything)));
         }
         self.known.get(access_key_id).map(Cow::Borrowed)
     }

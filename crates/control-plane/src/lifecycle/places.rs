@@ -99,9 +99,14 @@ impl Places {
         self.security_groups.get(group) == Some(vpc)
     }
 
+    /// Addresses of a subnet that are free.
+    pub(super) fn free(&self, subnet: &ResourceId) -> Option<u128> {
+        self.subnets.get(subnet).map(|place| place.pool.free())
+    }
+
     /// Whether a subnet has a free address.
     pub(super) fn has_room(&self, subnet: &ResourceId) -> bool {
-        self.subnets.get(subnet).is_some_and(|place| place.pool.free() > 0)
+        self.free(subnet).is_some_and(|free| free > 0)
     }
 
     /// Takes the lowest free address of a subnet.

@@ -213,7 +213,6 @@ fn every_exception_has_the_status_of_the_facts() {
             | "EC2UnexpectedException"
             | "ENINotReadyException"
             | "ResourceNotReadyException" => 502,
-            "ServiceException" => 500,
             // EC2's and IAM's own.
             "InvalidNetworkInterfaceID.NotFound" | "InvalidNetworkInterface.InUse" => 400,
             "NoSuchEntity" => 404,

@@ -8,7 +8,7 @@ use viaduct_control_plane::{
         Command, Configuration, Delays, FunctionName, Lifecycle, Owner, Places, Time, VpcConfig,
     },
 };
-use viaduct_topology::{DEFAULT_ACCOUNT, ResourceId};
+use viaduct_topology::{ResourceId, model::DEFAULT_ACCOUNT};
 
 use crate::common::topology;
 

@@ -46,7 +46,13 @@ pub(super) fn status(running: &Running) -> shapes::Status {
             declared: running.registry.hosts().len(),
             attached: running.registry.attached(),
         },
+        failed_zones: faults(running).zones,
     }
+}
+
+pub(super) fn faults(running: &Running) -> shapes::Faults {
+    let machine = running.functions.machine();
+    shapes::Faults { zones: machine.failed_zones().map(str::to_owned).collect() }
 }
 
 pub(super) fn functions(running: &Running) -> Vec<shapes::Function> {

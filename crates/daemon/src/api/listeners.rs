@@ -12,7 +12,7 @@ use axum::{
     extract::Request,
     http::header::AUTHORIZATION,
     middleware::{Next, from_fn},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use tokio::net::{TcpListener, UnixListener};
 
@@ -61,6 +61,6 @@ fn of_aws(running: Arc<Running>) -> Router {
 async fn with_credentials(request: Request, next: Next) -> Response {
     match request.headers().contains_key(AUTHORIZATION) {
         true => next.run(request).await,
-        false => lambda::unsigned().into_response(),
+        false => lambda::unsigned(),
     }
 }

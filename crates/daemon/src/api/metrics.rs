@@ -97,6 +97,7 @@ mod tests {
             device: "offload".to_owned(),
             attach_socket: "attach.sock".into(),
             attachments: AttachmentCount { declared: 3, attached: 2 },
+            failed_zones: Vec::new(),
         };
         let mut counters = Counters { forwarded_packets: 5, ..Counters::default() };
         counters.dropped_packets.insert("V2N_ONE_WAY".to_owned(), 9);

@@ -4,6 +4,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod aws;
 pub(crate) mod functions;
 
 use std::{
@@ -82,6 +83,8 @@ pub(crate) struct Daemon {
     pub(crate) options: Options,
     pub(crate) attach_socket: PathBuf,
     pub(crate) control_socket: PathBuf,
+    /// Where it answers AWS's APIs over TCP.
+    pub(crate) lambda_api: Option<SocketAddr>,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), Error>>>,
     // Removed after the daemon has ended.
@@ -101,8 +104,9 @@ impl Daemon {
         options.runtime_dir = directory.path().join("run");
         options.workers = Some(2.try_into().unwrap());
         set(&mut options);
-        let (shutdown, thread) = run(&options);
+        let (lambda_api, shutdown, thread) = run(&options);
         Self {
+            lambda_api,
             attach_socket: options.runtime_dir.join("attach.sock"),
             control_socket: options.runtime_dir.join("control.sock"),
             options,
@@ -120,7 +124,8 @@ impl Daemon {
 
     /// Starts it again, as its successor would be.
     pub(crate) fn start_again(&mut self) {
-        let (shutdown, thread) = run(&self.options);
+        let (lambda_api, shutdown, thread) = run(&self.options);
+        self.lambda_api = lambda_api;
         (self.shutdown, self.thread) = (Some(shutdown), Some(thread));
     }
 
@@ -233,20 +238,23 @@ impl Drop for Daemon {
     }
 }
 
-fn run(options: &Options) -> (oneshot::Sender<()>, JoinHandle<Result<(), Error>>) {
+/// Where it answers over TCP, what ends it, and the thread on which it runs.
+type Started = (Option<SocketAddr>, oneshot::Sender<()>, JoinHandle<Result<(), Error>>);
+
+fn run(options: &Options) -> Started {
     let (shutdown, ended) = oneshot::channel::<()>();
     let (ready, wait) = mpsc::channel();
     let options = options.clone();
     let thread = thread::spawn(move || {
-        let ready = |_: &viaduct_daemon::Ready| ready.send(()).unwrap();
+        let ready = |it: &viaduct_daemon::Ready| ready.send(it.lambda_api).unwrap();
         viaduct_daemon::run(&options, ready, async {
             let _ = ended.await;
         })
     });
-    if wait.recv_timeout(LIMIT).is_err() {
-        panic!("the daemon did not become ready: {:?}", thread.join());
+    match wait.recv_timeout(LIMIT) {
+        Ok(lambda_api) => (lambda_api, shutdown, thread),
+        Err(_) => panic!("the daemon did not become ready: {:?}", thread.join()),
     }
-    (shutdown, thread)
 }
 
 /// A host: a namespace whose device is attached.

@@ -3,21 +3,18 @@
 use super::{Report, context::Context};
 use crate::{
     arena::Handle,
-    model::Vpc,
+    model::{DEFAULT_ACCOUNT, Vpc, is_account},
     spec::{self, Spanned},
 };
-
-/// The account of whatever names none: the one of AWS's own examples.
-pub const DEFAULT: &str = "123456789012";
 
 /// The account of a VPC or a caller.
 pub(super) fn or_default(report: &mut Report, given: Option<&Spanned<String>>) -> String {
     match given {
         Some(account) => {
-            check(report, account, DEFAULT);
+            check(report, account, DEFAULT_ACCOUNT);
             account.value.clone()
         }
-        None => DEFAULT.to_owned(),
+        None => DEFAULT_ACCOUNT.to_owned(),
     }
 }
 
@@ -29,7 +26,7 @@ pub(super) fn of_function(
 ) -> String {
     let Context { topology, report, .. } = context;
     let vpc = vpc.map(|vpc| &topology.vpcs[vpc]);
-    let of_vpc = vpc.map_or(DEFAULT, |vpc| &vpc.account);
+    let of_vpc = vpc.map_or(DEFAULT_ACCOUNT, |vpc| &vpc.account);
     let Some(account) = &spec.account else { return of_vpc.to_owned() };
     let valid = check(report, account, "its VPC's");
     if let Some(vpc) = vpc.filter(|vpc| valid && vpc.account != account.value) {
@@ -46,14 +43,9 @@ pub(super) fn of_function(
     account.value.clone()
 }
 
-/// Whether it can be an account.
-pub(super) fn is_valid(account: &str) -> bool {
-    account.len() == 12 && account.bytes().all(|it| it.is_ascii_digit())
-}
-
-/// The same, and reports it if not.
+/// Whether it can be an account; reports it if not.
 fn check(report: &mut Report, account: &Spanned<String>, default: &str) -> bool {
-    let valid = is_valid(&account.value);
+    let valid = is_account(&account.value);
     if !valid {
         report
             .error(account.span, format!("`{}` is not an account", account.value))

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     arena::Handle,
-    model::{Function, Role, SecurityGroup, Subnet, Vpc},
+    model::{Function, Role, SecurityGroup, Subnet, Vpc, is_account},
     path::Kind,
     spec::{self, Field, References, Spanned},
 };
@@ -186,7 +186,7 @@ fn role(
     let role = context.find_role(reference)?;
     let of = context.topology.roles[role].account.as_str();
     // What is no account has been reported where it stands.
-    if of != account && [of, account].into_iter().all(account::is_valid) {
+    if of != account && [of, account].into_iter().all(is_account) {
         let message =
             format!("role `{}` is of account {of} and {noun} of {account}", reference.value);
         context

@@ -11,7 +11,7 @@ use viaduct_control_plane::lifecycle::{
     Configuration, ConfigurationChange, FunctionName, Lifecycle, Qualifier, Reason, RoleName,
     Version, VpcConfig,
 };
-use viaduct_topology::ResourceId;
+use viaduct_topology::{ResourceId, model::is_account};
 
 use super::{
     failure::Failure,
@@ -26,9 +26,18 @@ pub(super) const LOOKED_AT: &[Member] =
     &[Member::new("Role", ROLE), Member::new("VpcConfig", Shape::Object(VPC))];
 
 const ROLE: Shape =
-    Shape::Pattern("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+", |text| {
-        text.starts_with("arn:aws") && text.contains(":iam::") && text.contains(":role/")
-    });
+    Shape::Pattern("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+", is_role);
+
+fn is_role(text: &str) -> bool {
+    let letters = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-/".contains(c);
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, name] = parts[..] else { return false };
+    let name = name.strip_prefix("role/").unwrap_or_default();
+    partition.starts_with("aws")
+        && is_account(account)
+        && name.chars().all(letters)
+        && name.rsplit('/').next().is_some_and(|name| !name.is_empty())
+}
 
 /// LAM-15.
 const VPC: &[Member] = &[
@@ -44,25 +53,55 @@ const VPC: &[Member] = &[
 ];
 
 /// The configuration of a function that is to be made now.
-pub(super) fn whole(input: &Input, now: SystemTime) -> Result<Configuration, Failure> {
+pub(super) fn whole(
+    input: &Input,
+    function: &FunctionName,
+    now: SystemTime,
+) -> Result<Configuration, Failure> {
     let Some(code) = input.object("Code") else { return Err(Failure::invalid("Code is missing.")) };
     let mut carried = members::carried(input)?;
     carried.extend(members::code(&code)?);
     members::is_complete(&carried)?;
     carried.extend(modified(now));
     let vpc = vpc(input)?.unwrap_or_default();
-    Ok(Configuration { vpc, role: role(input), carried })
+    let role = role(input, function, &mut carried)?;
+    Ok(Configuration { vpc, role, carried })
 }
 
 /// What a request wants to be another.
-pub(super) fn change(input: &Input, now: SystemTime) -> Result<ConfigurationChange, Failure> {
+pub(super) fn change(
+    input: &Input,
+    function: &FunctionName,
+    now: SystemTime,
+) -> Result<ConfigurationChange, Failure> {
     let mut carried = members::carried(input)?;
     carried.extend(modified(now));
-    Ok(ConfigurationChange { vpc: vpc(input)?, role: role(input).map(Some), carried })
+    let role = role(input, function, &mut carried)?.map(Some);
+    Ok(ConfigurationChange { vpc: vpc(input)?, role, carried })
 }
 
-fn role(input: &Input) -> Option<RoleName> {
-    input.text("Role").map(RoleName::from)
+/// The role whose ARN a request names, and the ARN for whoever reads it back. The machine knows roles
+/// by their names alone, as the topology file has them.
+fn role(
+    input: &Input,
+    function: &FunctionName,
+    carried: &mut BTreeMap<String, String>,
+) -> Result<Option<RoleName>, Failure> {
+    let Some(arn) = input.text("Role") else { return Ok(None) };
+    let owner = arn.split(':').nth(4).unwrap_or_default();
+    if owner != &*function.account {
+        return Err(Failure::invalid(format!(
+            "Cross-account pass role is not allowed: {arn} is not of account {}.",
+            function.account
+        )));
+    }
+    carried.insert("Role".to_owned(), json!(arn).to_string());
+    Ok(arn.rsplit('/').next().map(RoleName::from))
+}
+
+/// The ARN of a role for which nobody has given one.
+fn role_arn(function: &FunctionName, role: &RoleName) -> String {
+    format!("arn:aws:iam::{}:role/{role}", function.account)
 }
 
 fn vpc(input: &Input) -> Result<Option<VpcConfig>, Failure> {
@@ -130,7 +169,8 @@ impl Shown<'_> {
         show("RevisionId", json!(revision_id(function, version.revision)));
         show("VpcConfig", self.vpc(&configuration.vpc));
         if let Some(role) = &configuration.role {
-            show("Role", json!(&**role));
+            let given = members::read(&configuration.carried, "Role");
+            show("Role", given.unwrap_or_else(|| json!(role_arn(function, role))));
         }
         if self.state {
             show("State", json!(version.state.name()));

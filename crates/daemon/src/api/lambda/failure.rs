@@ -6,9 +6,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use viaduct_control_plane::lifecycle::{Exception, Refusal};
+use viaduct_control_plane::{
+    iam::Denied,
+    lifecycle::{Exception, Refusal},
+};
 
-use crate::api::caller::NoCredential;
+use crate::api::caller::CredentialError;
 
 /// The header by which clients tell exceptions apart.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -115,9 +118,19 @@ impl Failure {
     }
 }
 
-impl From<NoCredential> for Failure {
-    fn from(error: NoCredential) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "IncompleteSignatureException", error.to_string())
+impl From<CredentialError> for Failure {
+    fn from(error: CredentialError) -> Self {
+        let exception = match error {
+            CredentialError::Unreadable => "IncompleteSignatureException",
+            CredentialError::Unknown => "UnrecognizedClientException",
+        };
+        Self::new(StatusCode::FORBIDDEN, exception, error.to_string())
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::access_denied(denied.to_string())
     }
 }
 

@@ -10,10 +10,13 @@ use axum::{
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use viaduct_control_plane::lifecycle::{Command, Refusal, VersionId};
+use viaduct_control_plane::{
+    iam::Context,
+    lifecycle::{Command, VersionId},
+};
 
 use super::{
-    change, command,
+    command,
     configuration::{self, LOOKED_AT, Shown},
     failure::Failure,
     input::{Input, Operation},
@@ -84,11 +87,11 @@ pub(super) async fn create(
     let input = Input::read(request, &CREATE).await?;
     let target = Target::parse(input.text("FunctionName").unwrap_or_default(), &caller)?;
     let function = target.clone().changeable()?;
-    let configuration = configuration::whole(&input, SystemTime::now())?;
+    let configuration = configuration::whole(&input, &function, SystemTime::now())?;
     let tags = tags::given(&input);
     let publish = input.flag("Publish");
     let create = Command::CreateFunction { function, configuration, tags, publish };
-    let answer = command(&running.functions, create, &target.region).await?;
+    let answer = command(&running, &target, create).await?;
     let target = target.published(answer);
     Ok((StatusCode::CREATED, shown(&running, &target)?))
 }
@@ -98,7 +101,7 @@ pub(super) async fn function(
     State(running): State<App>,
     target: Target,
 ) -> Result<Json<Value>, Failure> {
-    let Json(configuration) = shown(&running, &target)?;
+    let Json(configuration) = shown_to("lambda:GetFunction", &running, &target)?;
     let machine = running.functions.machine();
     let function = machine.function(&target.function);
     let image = function
@@ -119,7 +122,7 @@ pub(super) async fn configuration(
     State(running): State<App>,
     target: Target,
 ) -> Result<Configuration, Failure> {
-    shown(&running, &target)
+    shown_to("lambda:GetFunctionConfiguration", &running, &target)
 }
 
 /// `UpdateFunctionConfiguration`
@@ -131,13 +134,9 @@ pub(super) async fn update_configuration(
     let input = Input::read(request, &UPDATE_CONFIGURATION).await?;
     let function = target.clone().changeable()?;
     let revision = configuration::revision(&input, &function);
-    let other = configuration::change(&input, SystemTime::now())?;
-    let update = Command::UpdateFunctionConfiguration {
-        function: function.clone(),
-        change: other,
-        revision,
-    };
-    change(&running.functions, &function, update, &target.region).await?;
+    let change = configuration::change(&input, &function, SystemTime::now())?;
+    let update = Command::UpdateFunctionConfiguration { function, change, revision };
+    command(&running, &target, update).await?;
     shown(&running, &target)
 }
 
@@ -154,12 +153,11 @@ pub(super) async fn update_code(
     code.extend(members::carried(&input)?);
     code.extend(configuration::modified(SystemTime::now()));
     if input.flag("DryRun") {
-        return shown(&running, &target);
+        return shown_to("lambda:UpdateFunctionCode", &running, &target);
     }
     let publish = input.flag("Publish");
-    let update =
-        Command::UpdateFunctionCode { function: function.clone(), code, revision, publish };
-    let answer = change(&running.functions, &function, update, &target.region).await?;
+    let update = Command::UpdateFunctionCode { function, code, revision, publish };
+    let answer = command(&running, &target, update).await?;
     let target = target.published(answer);
     shown(&running, &target)
 }
@@ -169,14 +167,8 @@ pub(super) async fn delete(
     State(running): State<App>,
     target: Target,
 ) -> Result<StatusCode, Failure> {
-    let version = target.qualifier;
-    let function = &target.function;
-    let delete = Command::DeleteFunction { function: function.clone(), version };
-    match version {
-        // Versions are published over the API alone.
-        Some(_) => command(&running.functions, delete, &target.region).await?,
-        None => change(&running.functions, function, delete, &target.region).await?,
-    };
+    let (function, version) = (target.function.clone(), target.qualifier);
+    command(&running, &target, Command::DeleteFunction { function, version }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -243,6 +235,7 @@ pub(super) async fn list(
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
     let page = page(query)?;
+    caller.may("lambda:ListFunctions", "*", &Context::default())?;
     let all = match page.function_version.as_deref() {
         None => false,
         Some("ALL") => true,
@@ -254,7 +247,7 @@ pub(super) async fn list(
         }
     };
     let machine = running.functions.machine();
-    let functions = machine.functions().filter(|it| it.name.account == caller.account);
+    let functions = machine.functions().filter(|it| it.name.account == *caller.account());
     let entries = functions.flat_map(|function| {
         let versions = function.versions().take(if all { usize::MAX } else { 1 });
         versions.map(|(qualifier, version)| {
@@ -273,13 +266,18 @@ pub(super) async fn list(
     page.of(entries, "Functions")
 }
 
+/// A function or version as it is now, for whoever may do this with it.
+fn shown_to(action: &str, running: &Running, target: &Target) -> Result<Configuration, Failure> {
+    target.may(action, &Context::default())?;
+    shown(running, target)
+}
+
 /// A function or version as it is now.
 pub(super) fn shown(running: &Running, target: &Target) -> Result<Configuration, Failure> {
     let machine = running.functions.machine();
     let VersionId { function, version: qualifier } = target.version();
     let Some(version) = machine.function(&function).and_then(|it| it.version(qualifier)) else {
-        let refusal = Refusal::FunctionNotFound { function, version: qualifier };
-        return Err(Failure::refused(&refusal, &target.region));
+        return Err(target.not_found(qualifier));
     };
     let shown = Shown {
         machine: &machine,

@@ -63,7 +63,7 @@ pub(super) async fn invoke(
     let too_large = "RequestTooLargeException";
     let payload = read_body(request, "InvokeFunction", kind.limit(), too_large).await?;
     let version = target.version();
-    command(&running.functions, Command::Invoke(version.clone()), &target.region).await?;
+    command(&running, &target, Command::Invoke(version.clone())).await?;
     let executed = HeaderValue::try_from(version.version.to_string()).expect("a number or $LATEST");
     let executed = [(EXECUTED, executed)];
     match kind {

@@ -31,14 +31,16 @@ use axum::{
     extract::{FromRequestParts, Request},
     http::{HeaderName, HeaderValue, Method, Uri, request::Parts},
     middleware::{Next, from_fn},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use viaduct_control_plane::lifecycle::{Answer, Command, FunctionName, Lifecycle, Owner, Refusal};
+use viaduct_control_plane::{
+    iam::Context,
+    lifecycle::{Answer, Command, Lifecycle, Owner},
+};
 
-use self::failure::Failure;
+use self::{failure::Failure, target::Target};
 use super::{Running, caller::Caller, request_id};
-use crate::functions::Functions;
 
 /// The header that tells one request from another.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -75,75 +77,83 @@ pub(super) fn is_like(path: &str) -> bool {
 }
 
 /// What is no operation of this API.
-pub(super) async fn unknown(method: Method, uri: Uri) -> Failure {
+pub(super) async fn unknown(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    Failure::unknown_operation(format!(
+    let failure = Failure::unknown_operation(format!(
         "{method} {path} is no operation that viaduct knows: docs/lambda-api.md lists them"
-    ))
+    ));
+    with_number(failure.into_response())
 }
 
 /// The answer to a request that nobody has signed.
-pub(super) fn unsigned() -> Failure {
-    Failure::missing_token()
+pub(super) fn unsigned() -> Response {
+    with_number(Failure::missing_token().into_response())
 }
 
 /// Gives each answer a number of its own, as clients log it.
 async fn numbered(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    with_number(next.run(request).await)
+}
+
+fn with_number(mut response: Response) -> Response {
     if let Ok(id) = HeaderValue::try_from(request_id()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
+/// Who sends a request.
+impl FromRequestParts<Arc<Running>> for Caller {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        Ok(Self::of(&parts.headers)?)
+    async fn from_request_parts(
+        parts: &mut Parts,
+        running: &Arc<Running>,
+    ) -> Result<Self, Failure> {
+        Ok(Self::of(&parts.headers, &running.registry.network().principals)?)
     }
 }
 
-/// Has a command carried out.
-async fn command(
-    functions: &Arc<Functions>,
-    command: Command,
-    region: &str,
-) -> Result<Answer, Failure> {
-    functions.command(command).await.map_err(|refusal| Failure::refused(&refusal, region))
-}
-
-/// Has a command carried out that changes a function: not one that the topology file declares, whose
-/// changes the next reload would undo.
-async fn change(
-    functions: &Arc<Functions>,
-    name: &FunctionName,
-    command: Command,
-    region: &str,
-) -> Result<Answer, Failure> {
-    let declared = |machine: &Lifecycle| {
-        machine.function(name).is_some_and(|function| function.owner == Owner::File)
+/// Has a command about a function carried out, if its caller may give it.
+async fn command(running: &Running, target: &Target, command: Command) -> Result<Answer, Failure> {
+    let make = |machine: &Lifecycle| {
+        // LAM-72.
+        let (action, context) = match &command {
+            Command::CreateFunction { configuration, .. } => {
+                ("lambda:CreateFunction", machine.context_of_creation(&configuration.vpc))
+            }
+            Command::UpdateFunctionConfiguration { function, change, .. } => {
+                let context = machine.context_of_update(function, change.vpc.as_ref());
+                ("lambda:UpdateFunctionConfiguration", context)
+            }
+            Command::UpdateFunctionCode { .. } => ("lambda:UpdateFunctionCode", Context::default()),
+            Command::PublishVersion { .. } => ("lambda:PublishVersion", Context::default()),
+            Command::TagResource { .. } => ("lambda:TagResource", Context::default()),
+            Command::UntagResource { .. } => ("lambda:UntagResource", Context::default()),
+            Command::DeleteFunction { .. } => ("lambda:DeleteFunction", Context::default()),
+            Command::Invoke(_) => ("lambda:InvokeFunction", Context::default()),
+            other => unreachable!("no command about a function: {other:?}"),
+        };
+        target.may(action, &context)?;
+        let owner = machine.function(&target.function).map(|function| function.owner);
+        if owner == Some(Owner::File) && is_undone_by_reload(&command) {
+            return Err(Failure::conflict(format!(
+                "the function {} is declared by the topology file: change it there",
+                target.function
+            )));
+        }
+        Ok(command)
     };
-    let make = |machine: &Lifecycle| match declared(machine) {
-        true => Err(Unchanged::Declared),
-        false => Ok(command),
-    };
-    functions.decide(make).await.map_err(|unchanged| match unchanged {
-        Unchanged::Declared => Failure::conflict(format!(
-            "the function {name} is declared by the topology file: change it there"
-        )),
-        Unchanged::Refused(refusal) => Failure::refused(&refusal, region),
-    })
+    let answer = running.functions.decide(make).await?;
+    answer.map_err(|refusal| Failure::refused(&refusal, &target.region))
 }
 
-/// Why a function was not changed.
-enum Unchanged {
-    Declared,
-    Refused(Refusal),
-}
-
-impl From<Refusal> for Unchanged {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
+/// Whether a reload would undo a command about a function that the file declares.
+const fn is_undone_by_reload(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::UpdateFunctionConfiguration { .. }
+            | Command::UpdateFunctionCode { .. }
+            | Command::DeleteFunction { version: None, .. }
+    )
 }

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use serde_json::{Value, json};
-use viaduct_control_plane::lifecycle::{Command, Qualifier, Refusal};
+use viaduct_control_plane::lifecycle::Command;
 
 use super::{
     command,
@@ -39,14 +39,8 @@ pub(super) async fn list(
     target: Target,
 ) -> Result<Json<Value>, Failure> {
     let machine = running.functions.machine();
-    match machine.function(&target.function) {
-        Some(function) => Ok(Json(json!({ "Tags": function.tags }))),
-        None => {
-            let (function, version) = (target.function, Qualifier::Latest);
-            let refusal = Refusal::FunctionNotFound { function, version };
-            Err(Failure::refused(&refusal, &target.region))
-        }
-    }
+    let function = target.read("lambda:ListTags", &machine)?;
+    Ok(Json(json!({ "Tags": function.tags })))
 }
 
 /// `TagResource`
@@ -56,9 +50,8 @@ pub(super) async fn tag(
     request: Request,
 ) -> Result<StatusCode, Failure> {
     let input = Input::read(request, &TAG).await?;
-    let region = target.region.clone();
-    let tag = Command::TagResource { function: target.changeable()?, tags: given(&input) };
-    command(&running.functions, tag, &region).await?;
+    let function = target.clone().changeable()?;
+    command(&running, &target, Command::TagResource { function, tags: given(&input) }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -71,8 +64,7 @@ pub(super) async fn untag(
     let query = query.unwrap_or_default();
     let pairs = form_urlencoded::parse(query.as_bytes());
     let keys = pairs.filter(|(name, _)| name == "tagKeys").map(|(_, key)| key.into_owned());
-    let region = target.region.clone();
-    let untag = Command::UntagResource { function: target.changeable()?, keys: keys.collect() };
-    command(&running.functions, untag, &region).await?;
+    let (function, keys) = (target.clone().changeable()?, keys.collect());
+    command(&running, &target, Command::UntagResource { function, keys }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,14 +1,20 @@
 //! Which function a request is about: its name, its version, and whose it is.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{FromRequestParts, Path, Query},
     http::request::Parts,
 };
 use serde::Deserialize;
-use viaduct_control_plane::lifecycle::{Answer, FunctionName, Qualifier, VersionId};
+use viaduct_control_plane::{
+    iam::{Context, Denied},
+    lifecycle::{Answer, Function, FunctionName, Lifecycle, Qualifier, Refusal, VersionId},
+};
+use viaduct_topology::model::is_account;
 
 use super::failure::Failure;
-use crate::api::caller::{Caller, is_account};
+use crate::api::{Running, caller::Caller};
 
 /// Characters of a function's name.
 const LONGEST_NAME: usize = 64;
@@ -20,6 +26,8 @@ const PATTERN: &str = "(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\
 /// A function, as a request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
+    /// Who names it.
+    caller: Caller,
     pub(super) function: FunctionName,
     /// The version, if one is named.
     pub(super) qualifier: Option<Qualifier>,
@@ -48,9 +56,9 @@ impl Target {
                 (&*caller.region, account, rest)
             }
             ["function", ref rest @ ..] if !rest.is_empty() => {
-                (&*caller.region, &*caller.account, rest)
+                (&*caller.region, &**caller.account(), rest)
             }
-            ref rest => (&*caller.region, &*caller.account, rest),
+            ref rest => (&*caller.region, &**caller.account(), rest),
         };
         let (name, qualifier) = match *rest {
             [name] => (name, None),
@@ -63,12 +71,13 @@ impl Target {
             return Err(no_name());
         }
         let function = FunctionName::new(account, name);
-        let target = Self { function, qualifier: None, region: region.to_owned() };
-        if *target.function.account != *caller.account {
+        let region = region.to_owned();
+        let target = Self { caller: caller.clone(), function, qualifier: None, region };
+        if target.function.account != *caller.account() {
             return Err(Failure::access_denied(format!(
-                "User: arn:aws:iam::{}:root is not authorized to access {}: a function is used with \
-                 an access key of its own account",
-                caller.account,
+                "User: {} is not authorized to access {}: a function is used with an access key of \
+                 its own account",
+                caller.arn(),
                 target.arn(None)
             )));
         }
@@ -111,6 +120,27 @@ impl Target {
         VersionId { function: self.function.clone(), version }
     }
 
+    /// Whether who names it may do this with it.
+    pub(super) fn may(&self, action: &str, context: &Context) -> Result<(), Denied> {
+        self.caller.may(action, &self.arn(self.qualifier), context)
+    }
+
+    /// What is read of it, if who names it may do this with it.
+    pub(super) fn read<'m>(
+        &self,
+        action: &str,
+        machine: &'m Lifecycle,
+    ) -> Result<&'m Function, Failure> {
+        self.may(action, &Context::default())?;
+        machine.function(&self.function).ok_or_else(|| self.not_found(Qualifier::Latest))
+    }
+
+    /// There is no such function, or it has no such version.
+    pub(super) fn not_found(&self, version: Qualifier) -> Failure {
+        let refusal = Refusal::FunctionNotFound { function: self.function.clone(), version };
+        Failure::refused(&refusal, &self.region)
+    }
+
     /// The function's ARN, with a qualifier if there is one.
     pub(super) fn arn(&self, qualifier: Option<Qualifier>) -> String {
         arn(&self.region, &self.function, qualifier)
@@ -151,12 +181,15 @@ struct Beside {
 }
 
 /// The function that a path names, in its first parameter.
-impl<S: Send + Sync> FromRequestParts<S> for Target {
+impl FromRequestParts<Arc<Running>> for Target {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let caller = Caller::of(&parts.headers)?;
-        let Path(name) = Path::<String>::from_request_parts(parts, state)
+    async fn from_request_parts(
+        parts: &mut Parts,
+        running: &Arc<Running>,
+    ) -> Result<Self, Failure> {
+        let caller = Caller::from_request_parts(parts, running).await?;
+        let Path(name) = Path::<String>::from_request_parts(parts, running)
             .await
             .map_err(|error| Failure::validation(&[error.body_text()]))?;
         let Query(Beside { qualifier }) = Query::try_from_uri(&parts.uri)
@@ -171,11 +204,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderMap;
+    use viaduct_control_plane::iam::Principals;
+
     use super::*;
 
     fn caller() -> Caller {
-        let (account, region) = ("123456789012".into(), "eu-west-1".into());
-        Caller { account, region, service: None }
+        let mut headers = HeaderMap::new();
+        let signed = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu-west-1/lambda/aws4_request";
+        headers.insert("authorization", signed.parse().unwrap());
+        Caller::of(&headers, &Principals::default()).unwrap()
     }
 
     #[test]

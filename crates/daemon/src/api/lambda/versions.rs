@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use serde_json::Value;
-use viaduct_control_plane::lifecycle::{Command, FunctionName, Qualifier, Refusal};
+use viaduct_control_plane::lifecycle::{Command, FunctionName, Qualifier};
 
 use super::{
     command,
@@ -52,7 +52,7 @@ pub(super) async fn publish(
         }),
     };
     let publish = Command::PublishVersion { function, revision };
-    let answer = command(&running.functions, publish, &target.region).await?;
+    let answer = command(&running, &target, publish).await?;
     let target = target.published(answer);
     Ok((StatusCode::CREATED, shown(&running, &target)?))
 }
@@ -60,11 +60,7 @@ pub(super) async fn publish(
 /// Whether `$LATEST` has this code; if so, its revision.
 fn has_code(running: &Running, target: &Target, digest: &str) -> Result<u64, Failure> {
     let machine = running.functions.machine();
-    let Some(function) = machine.function(&target.function) else {
-        let (function, version) = (target.function.clone(), Qualifier::Latest);
-        let refusal = Refusal::FunctionNotFound { function, version };
-        return Err(Failure::refused(&refusal, &target.region));
-    };
+    let function = target.read("lambda:PublishVersion", &machine)?;
     let latest = &function.latest;
     let present = members::read(&latest.configuration.carried, "CodeSha256");
     let present = present.as_ref().and_then(Value::as_str).unwrap_or_default();
@@ -85,13 +81,7 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Failure> {
     let page = page(query)?;
     let machine = running.functions.machine();
-    let Some(function) = machine.function(&target.function) else {
-        let refusal = Refusal::FunctionNotFound {
-            function: target.function.clone(),
-            version: Qualifier::Latest,
-        };
-        return Err(Failure::refused(&refusal, &target.region));
-    };
+    let function = target.read("lambda:ListVersionsByFunction", &machine)?;
     let entries = function.versions().map(|(qualifier, version)| {
         let shown = Shown {
             machine: &machine,

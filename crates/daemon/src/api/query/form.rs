@@ -19,6 +19,11 @@ impl Form {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The values of a list: `NAME.1`, `NAME.2` and so on.
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &str> {
+        (1..).map_while(move |number| self.text(&format!("{name}.{number}")))
+    }
+
     /// A value that must be there.
     pub(super) fn required(&self, name: &str) -> Result<&str, Failure> {
         self.text(name).filter(|value| !value.is_empty()).ok_or_else(|| {

@@ -2,6 +2,7 @@
 //!
 //! Which of the two is meant is what the credentials say, and if there are none the form's `Version`.
 
+mod ec2;
 mod form;
 mod iam;
 mod xml;
@@ -12,13 +13,18 @@ use axum::{
     Router,
     body::to_bytes,
     extract::{Request, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
 
+use viaduct_control_plane::lifecycle::Refusal;
+
 use self::{form::Form, xml::Element};
-use super::{Running, caller::Caller};
+use super::{
+    Running,
+    caller::{Caller, CredentialError},
+};
 
 /// Bytes of a form.
 const LIMIT: usize = 1 << 20;
@@ -45,12 +51,24 @@ impl Failure {
     }
 }
 
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let exception = refusal.exception();
+        let status = StatusCode::from_u16(exception.status()).expect("it is a status of HTTP");
+        Self { status, ..Self::new(exception.name(), refusal.to_string()) }
+    }
+}
+
 async fn answer(State(running): State<Arc<Running>>, request: Request) -> Response {
-    let caller = Caller::of(request.headers());
-    let query = request.uri().query().unwrap_or_default().to_owned();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    if method == Method::GET && uri.query().is_none() {
+        // Somebody who looks what there is.
+        return super::unknown(method, uri).await;
+    }
+    let caller = Caller::of(request.headers(), &running.registry.network().principals);
     let body = to_bytes(request.into_body(), LIMIT).await;
     let form = match &body {
-        Ok(body) if body.is_empty() => Form::read(query.as_bytes()),
+        Ok(body) if body.is_empty() => Form::read(uri.query().unwrap_or_default().as_bytes()),
         Ok(body) => Form::read(body),
         Err(_) => Form::default(),
     };
@@ -64,22 +82,28 @@ async fn answer(State(running): State<Arc<Running>>, request: Request) -> Respon
             let message = format!("a form has at most {LIMIT} bytes: {error}");
             return Err(Failure::new("RequestEntityTooLarge", message));
         }
-        let caller = caller.map_err(|error| Failure {
-            status: StatusCode::FORBIDDEN,
-            ..Failure::new("IncompleteSignature", error.to_string())
-        })?;
+        let caller = caller.map_err(|error| not_known(error, is_iam))?;
         let action = form.required("Action")?;
         match is_iam {
             true => iam::answer(&running, &caller, action, &form).await,
-            false => Err(unknown(action)),
+            false => ec2::answer(&running, &caller, action, &form).await,
         }
     };
     let id = super::request_id();
     match answered.await {
         Ok(answer) => reply(StatusCode::OK, &answer),
         Err(failure) if is_iam => reply(failure.status, &iam::error(&failure, &id)),
-        Err(failure) => reply(failure.status, &ec2_error(&failure, &id)),
+        Err(failure) => reply(failure.status, &ec2::error(&failure, &id)),
     }
+}
+
+fn not_known(error: CredentialError, is_iam: bool) -> Failure {
+    let (status, code) = match error {
+        CredentialError::Unreadable => (StatusCode::BAD_REQUEST, "IncompleteSignature"),
+        CredentialError::Unknown if is_iam => (StatusCode::FORBIDDEN, "InvalidClientTokenId"),
+        CredentialError::Unknown => (StatusCode::UNAUTHORIZED, "AuthFailure"),
+    };
+    Failure { status, ..Failure::new(code, error.to_string()) }
 }
 
 fn unknown(action: &str) -> Failure {
@@ -88,15 +112,6 @@ fn unknown(action: &str) -> Failure {
          viaduct knows"
     );
     Failure::new("InvalidAction", message)
-}
-
-fn ec2_error(failure: &Failure, id: &str) -> Element {
-    let error = Element::parent("Error")
-        .with(Element::text("Code", failure.code))
-        .with(Element::text("Message", &failure.message));
-    Element::parent("Response")
-        .with(Element::parent("Errors").with(error))
-        .with(Element::text("RequestID", id))
 }
 
 fn reply(status: StatusCode, answer: &Element) -> Response {
