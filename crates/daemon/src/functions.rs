@@ -147,7 +147,15 @@ impl Functions {
             events: History::new(REMEMBERED),
         };
         functions.install(machine);
+        // Those that had failed when the last daemon ended.
+        functions.fail_zones();
         functions
+    }
+
+    /// Has the zones fail in the engine that have failed, and no others.
+    fn fail_zones(&self) {
+        let failed = self.machine().failed_zones().map(str::to_owned).collect();
+        self.engine.fail_zones(&failed);
     }
 
     /// The same for a network to which nothing will be attached, of a daemon without workers.
@@ -346,6 +354,9 @@ impl Functions {
             fail_point::pass(Point::Changed);
         }
         self.follow(&mut following);
+        if output.zones {
+            self.fail_zones();
+        }
         self.note(output.events);
         Ok(())
     }

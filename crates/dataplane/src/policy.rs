@@ -20,7 +20,7 @@ mod route_table;
 mod security_group;
 mod selector;
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 use viaduct_topology::{Topology, model::Settings};
 
 pub(crate) use self::selector::{ICMP, PortWords, Selector, TCP, UDP, Words};
@@ -90,7 +90,7 @@ impl<T> Objects<T> {
     }
 }
 
-/// Everything the file prescribes, compiled.
+/// Everything the file prescribes, compiled; and which zones have failed, which no file says.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Counts the policies that differ, from 1; 0 is never a generation.
@@ -114,10 +114,12 @@ pub struct Policy {
     service_blocks: Arc<PrefixTable<Number<Service>>>,
     /// Those that are targets of routes.
     instances: Objects<Instance>,
+    failed_zones: Arc<BTreeSet<String>>,
 }
 
 impl Policy {
-    /// Compiles a topology, sharing with the policy before what did not change.
+    /// Compiles a topology, sharing with the policy before what did not change. A zone that has failed
+    /// stays so.
     #[must_use]
     pub fn compile(topology: &Topology, previous: Option<&Self>, numbers: &Numbers) -> Self {
         let compiler = Compiler::new(topology, previous, numbers);
@@ -140,6 +142,7 @@ impl Policy {
             services,
             vpc_endpoints: compiler.vpc_endpoints(),
             instances: compiler.instances(),
+            failed_zones: previous.map_or_else(Arc::default, |it| Arc::clone(&it.failed_zones)),
         };
         if let Some(previous) = previous {
             policy.generation = previous.generation;
@@ -157,6 +160,27 @@ impl Policy {
         let mut policy = self.clone();
         policy.renew();
         policy
+    }
+
+    /// This policy with these zones failing and no others, under a new generation; none if they are
+    /// failing already.
+    #[must_use]
+    pub fn with_failed_zones(&self, zones: &BTreeSet<String>) -> Option<Self> {
+        if *self.failed_zones == *zones {
+            return None;
+        }
+        let mut policy = self.renewed();
+        policy.failed_zones = Arc::new(zones.clone());
+        Some(policy)
+    }
+
+    /// A subnet, if its zone has failed.
+    pub(crate) fn in_failed_zone(&self, subnet: Number<Subnet>) -> Option<&Subnet> {
+        if self.failed_zones.is_empty() {
+            return None;
+        }
+        let subnet = self.subnet(subnet)?;
+        self.failed_zones.contains(&subnet.zone).then_some(subnet)
     }
 
     fn renew(&mut self) {

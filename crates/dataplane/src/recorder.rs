@@ -58,6 +58,13 @@ pub enum Step<'a> {
     },
     /// Where the service VPC leads for functions without a VPC: to the internet (LAM-12).
     ServiceVpc,
+    /// An interface stands in a zone that has failed.
+    Zone {
+        /// The interface.
+        interface: &'a Interface,
+        /// Its subnet.
+        subnet: &'a Subnet,
+    },
     /// A subnet's network ACL.
     NetworkAcl {
         /// The subnet whose border is crossed.

@@ -35,7 +35,10 @@ mod limits;
 mod ports;
 mod rules;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use viaduct_control_plane::{ENVIRONMENT_ADDRESS, HostPlan, Plan};
 use viaduct_topology::{
@@ -71,6 +74,7 @@ pub struct Network<'t> {
     enis: Vec<&'t Eni>,
     /// Hosts to which nothing is attached.
     down: Vec<AttachmentId>,
+    failed_zones: BTreeSet<String>,
     connections: Vec<Connection<'t>>,
     /// In milliseconds.
     now: u64,
@@ -148,6 +152,7 @@ impl<'t> Network<'t> {
             plan,
             enis: plan.enis.iter().collect(),
             down,
+            failed_zones: BTreeSet::new(),
             connections: Vec::new(),
             now: 0,
             draining: Vec::new(),
@@ -164,6 +169,22 @@ impl<'t> Network<'t> {
     /// So many milliseconds have passed since some beginning, never less than before.
     pub fn at(&mut self, now: u64) {
         self.now = now;
+    }
+
+    /// From now on these zones have failed, and no others.
+    pub fn fail_zones(&mut self, zones: &BTreeSet<String>) {
+        self.failed_zones.clone_from(zones);
+    }
+
+    /// Whether the zone of a subnet stands. If it has failed, nothing there sends or gets anything
+    /// (LAM-18, NAT-02).
+    fn zone(&self, subnet: Handle<Subnet>) -> Result<(), Reason> {
+        let zone = &self.topology.subnets[subnet].availability_zone;
+        if self.failed_zones.contains(zone) { Err(Reason::ZoneUnavailable) } else { Ok(()) }
+    }
+
+    fn zone_of(&self, eni: &Eni) -> Result<(), Reason> {
+        self.zone(self.place(eni).0)
     }
 
     /// Everybody looks for connections whose time is over, and finds all but the latest.

@@ -1,6 +1,6 @@
 //! What changes under the engine: policy and inventory, and what is attached.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use viaduct_topology::{
     ResourceId, Topology,
@@ -77,6 +77,17 @@ impl Engine {
             }
         }
         Ok(generation)
+    }
+
+    /// Lets these availability zones fail, and no others: what stands in their subnets neither sends nor
+    /// gets (LAM-18, NAT-02). Connections are judged anew and stay, so that those that have not timed
+    /// out go on when their zone is back.
+    pub fn fail_zones(&self, zones: &BTreeSet<String>) {
+        let _changing = self.changing.lock();
+        let changed = self.policy.lock().with_failed_zones(zones);
+        if let Some(policy) = changed {
+            self.enforce(policy);
+        }
     }
 
     /// Adds an interface, with the limits of the topology loaded last.

@@ -163,6 +163,13 @@ impl<'a> Scribe<'a> {
                 check: "a function without a VPC reaches nothing but the internet".into(),
                 rule: None,
             },
+            Step::Zone { interface, subnet } => Said {
+                component: Component::NetworkInterface,
+                id: Some(interface.id.to_string()),
+                name: describe(policy, interface),
+                check: format!("stands in {}, and zone {} has failed", subnet.name, subnet.zone),
+                rule: None,
+            },
             Step::NetworkAcl { subnet, acl, direction, rulings } => Said {
                 component: Component::NetworkAcl,
                 id: Some(acl.id.to_string()),

@@ -106,6 +106,7 @@ impl<'a> Compiler<'a> {
             let compiled = Subnet {
                 id: subnet.id.clone(),
                 name: self.topology.path(handle),
+                zone: subnet.availability_zone.clone(),
                 vpc: self.vpc_number(subnet.vpc),
                 cidr_block,
                 route_table: self.numbers.of(&self.topology.route_tables[subnet.route_table].id),

@@ -57,6 +57,8 @@ pub struct Subnet {
     pub id: ResourceId,
     /// `main/subnet/private`
     pub name: String,
+    /// Its availability zone, such as `a`.
+    pub zone: String,
     /// The VPC it is a part of.
     pub vpc: Number<Vpc>,
     /// Its addresses.

@@ -80,6 +80,17 @@ impl<'a, R: Recorder> Judge<'a, R> {
         *self.blocked.get_or_insert(reason)
     }
 
+    /// Whether an interface's zone stands: else it neither sends nor gets (LAM-18, NAT-02).
+    pub(super) fn zone(&mut self, header: &Header, interface: &Interface) -> Result<(), Reason> {
+        match self.policy.in_failed_zone(interface.subnet) {
+            None => Ok(()),
+            Some(subnet) => {
+                let step = Step::Zone { interface, subnet };
+                self.step(header, step, Err(Reason::ZoneUnavailable))
+            }
+        }
+    }
+
     /// Whether a peering connection carries the packet out of one VPC into the other (RT-28).
     pub(super) fn peered(
         &self,

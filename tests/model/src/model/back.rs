@@ -50,6 +50,7 @@ impl Network<'_> {
             answers.push(self.endpoint_returns(way, reply));
         }
         if let Some(eni) = way.entered {
+            answers.push(self.zone_of(eni));
             answers.push(is_own(eni, reply.source));
         }
         if let Some(eni) = way.entered.filter(|_| !way.tracked.receiver) {
@@ -63,9 +64,11 @@ impl Network<'_> {
                 PortOf::Hyperplane => ports.hyperplane,
                 PortOf::Nat => ports.nat,
             };
+            answers.push(self.gateway_stands(way, link.to));
             answers.extend(self.cross(link.to, link.from, &packet));
         }
         if let Some(eni) = way.sender {
+            answers.push(self.zone_of(eni));
             answers.push(is_own(eni, packet.destination));
         }
         if let Some(eni) = way.sender.filter(|_| !way.tracked.sender) {
@@ -75,6 +78,14 @@ impl Network<'_> {
             answer.map_err(|reason| (asked, reason))?;
         }
         Ok(())
+    }
+
+    /// Whether the zone of the NAT gateway stands, if this end of a link is one.
+    pub(super) fn gateway_stands(&self, way: &Way<'_>, end: End<'_>) -> Result<(), Reason> {
+        match (end, way.nat) {
+            (End::Interface(eni), Some(nat)) if eni.id == nat.id => self.zone_of(nat),
+            _ => Ok(()),
+        }
     }
 
     /// A gateway endpoint returns TCP and echo replies, and nothing else (EP-06).

@@ -74,22 +74,28 @@ impl Network<'_> {
         let on_the_way = |packet: Packet| Packet { protocol: ICMP, icmp: complaint.icmp, ..packet };
         match direction {
             Direction::Forward => {
+                way.sender.map_or(Ok(()), |eni| self.zone_of(eni))?;
                 for link in &way.links {
                     let packet = on_the_way(link.packet);
                     self.cross(link.from, link.to, &packet)
                         .into_iter()
                         .collect::<Result<(), _>>()?;
+                    self.gateway_stands(&way, link.to)?;
                 }
+                way.entered.map_or(Ok(()), |eni| self.zone_of(eni))?;
                 self.endpoint_returns(&way, &on_the_way(way.arrival))?;
             }
             Direction::Return => {
                 self.endpoint_returns(&way, &on_the_way(way.arrival))?;
+                way.entered.map_or(Ok(()), |eni| self.zone_of(eni))?;
                 for link in way.links.iter().rev() {
                     let packet = on_the_way(link.packet.backwards());
+                    self.gateway_stands(&way, link.to)?;
                     self.cross(link.to, link.from, &packet)
                         .into_iter()
                         .collect::<Result<(), _>>()?;
                 }
+                way.sender.map_or(Ok(()), |eni| self.zone_of(eni))?;
             }
         }
         // The other end is told of the packet that it sent itself. A router's own address means

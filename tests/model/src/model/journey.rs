@@ -324,6 +324,7 @@ impl<'t> Traveller<'_, 't> {
     /// Out of a host's interface.
     fn leave_interface(&mut self, eni: &'t Eni) -> Result<AttachmentId, Reason> {
         self.sender = Some(eni);
+        self.hear(self.network.zone_of(eni));
         let (_, vpc) = self.network.place(eni);
         // Services of the VPC itself are asked, not routed to, and nothing filters them (SG-28,
         // DNS-01).
@@ -439,6 +440,7 @@ impl<'t> Traveller<'_, 't> {
     }
 
     fn enter_interface(&mut self, eni: &'t Eni) -> Result<AttachmentId, Reason> {
+        self.hear(self.network.zone_of(eni));
         match &eni.owner {
             // LAM-02, whatever its groups say (LAM-24).
             EniOwner::Functions(_) => Err(Reason::V2nOneWay),
@@ -525,6 +527,7 @@ impl<'t> Traveller<'_, 't> {
         }
         // NAT-13: no groups, but the ACL of its subnet.
         self.enter_subnet(from, nat.subnet);
+        self.hear(network.zone(nat.subnet));
         // NAT-04; of ICMP, an echo request alone opens something that a translation can tell apart.
         let echo = self.packet.protocol == ICMP && self.packet.icmp == (8, 0);
         if !echo && !matches!(self.packet.protocol, TCP | UDP) {

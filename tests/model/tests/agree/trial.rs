@@ -56,6 +56,7 @@ pub(crate) struct Trial<'t> {
     pub(crate) now: u64,
     /// The ports that there are for translated connections.
     ports: PortRange,
+    failed_zones: BTreeSet<String>,
     /// Exchanges that worked.
     pub(crate) live: Vec<Exchange>,
     /// Every packet so far.
@@ -135,6 +136,10 @@ pub(crate) fn run(
             trial.reload(&before, &after);
             now = &after;
             disagreed = trial.go_on(&mut dice, tally);
+        } else if number == flows * 5 / 8 || number == flows * 7 / 8 {
+            // A zone fails in some of the networks, and is back later.
+            let failed = if number < flows * 7 / 8 { failing(seed, &now.topology) } else { None };
+            disagreed = trial.fail_zones(failed, &mut dice, tally);
         }
         let flow = generate::flow(&mut dice, &now.topology, &now.plan, &earlier);
         disagreed
@@ -151,6 +156,14 @@ pub(crate) fn run(
         .map_err(|it| trial.told_whole(it, seed, None, now))?;
     tally.recycled += trial.network.recycled();
     Ok(())
+}
+
+/// The zone that fails in the network of a seed, if one does.
+fn failing(seed: u64, topology: &Topology) -> Option<String> {
+    let mut dice = Dice::labelled(seed, "zone");
+    let zones = topology.subnets.values().map(|subnet| subnet.availability_zone.as_str());
+    let zones: Vec<&str> = zones.collect();
+    dice.percent(25).then(|| dice.one(&zones).to_owned())
 }
 
 /// So few ports are used up by flows as they come.
@@ -199,7 +212,8 @@ impl<'t> Trial<'t> {
         let mut network = Network::new(topology, plan, down);
         network.at(BEGINNING);
         let (live, history) = (Vec::new(), Vec::new());
-        Self { plan, engine, scratch, network, now: BEGINNING, ports, live, history }
+        let failed_zones = BTreeSet::new();
+        Self { plan, engine, scratch, network, now: BEGINNING, ports, failed_zones, live, history }
     }
 
     /// A disagreement with all that led to it.
@@ -228,6 +242,7 @@ impl<'t> Trial<'t> {
             let arrived = arrived.map_or_else(|| "lost".to_owned(), |it| format!("as {it}"));
             said += &format!("  {now:9} {packet} from {}: {arrived}\n", self.name(*from));
         }
+        said += &format!("zones that have failed: {:?}\n", self.failed_zones);
         said += &told_changes(&now.yaml, seed);
         Disagreement { kind, text: said }
     }
@@ -254,9 +269,37 @@ impl<'t> Trial<'t> {
         self.plan = &after.plan;
     }
 
+    /// Other zones fail, in the engine and in the model; if there is a difference, the connections are
+    /// looked at, and stay.
+    fn fail_zones(
+        &mut self,
+        failed: Option<String>,
+        dice: &mut Dice,
+        tally: &mut Tally,
+    ) -> Result<(), Disagreement> {
+        let failed = failed.into_iter().collect();
+        if failed == self.failed_zones {
+            return Ok(());
+        }
+        self.engine.fail_zones(&failed);
+        self.network.fail_zones(&failed);
+        self.failed_zones = failed;
+        self.each_goes_on(self.live.clone(), dice, tally)
+    }
+
     /// What is left of the connections after a reload: each gets packets from both of its ends.
     fn go_on(&mut self, dice: &mut Dice, tally: &mut Tally) -> Result<(), Disagreement> {
-        for Exchange { from, request, at, reply } in std::mem::take(&mut self.live) {
+        let live = std::mem::take(&mut self.live);
+        self.each_goes_on(live, dice, tally)
+    }
+
+    fn each_goes_on(
+        &mut self,
+        live: Vec<Exchange>,
+        dice: &mut Dice,
+        tally: &mut Tally,
+    ) -> Result<(), Disagreement> {
+        for Exchange { from, request, at, reply } in live {
             let request = Packet { segment: Segment::Carry, ..request };
             let reply = Packet { segment: Segment::Carry, ..reply };
             let mut packets = [(from, request), (at, reply), (from, request), (at, reply)];
