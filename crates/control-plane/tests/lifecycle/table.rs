@@ -204,6 +204,7 @@ fn every_exception_has_the_status_of_the_facts() {
             "ResourceNotFoundException" => 404,
             "ResourceConflictException" => 409,
             "PreconditionFailedException" => 412,
+            "ServiceException" => 500,
             "ENILimitReachedException"
             | "SubnetIPAddressLimitReachedException"
             | "InvalidSubnetIDException"
