@@ -151,6 +151,12 @@ impl Functions {
         functions
     }
 
+    /// Has the zones fail in the engine that have failed, and no others.
+    fn fail_zones(&self) {
+        let failed = self.machine().failed_zones().map(str::to_owned).collect();
+        self.engine.fail_zones(&failed);
+    }
+
     /// The same for a network to which nothing will be attached, of a daemon without workers.
     #[cfg(test)]
     pub(crate) fn of_nobody(
@@ -195,12 +201,6 @@ impl Functions {
         *self.machine() = next;
         self.fail_zones();
         self.note(events);
-    }
-
-    /// Has the engine know which zones have failed.
-    fn fail_zones(&self) {
-        let failed = self.machine().failed_zones().map(str::to_owned).collect();
-        self.engine.fail_zones(&failed);
     }
 
     /// Looks after the machine until it is dropped.
@@ -349,10 +349,10 @@ impl Functions {
             }
             fail_point::pass(Point::Changed);
         }
+        self.follow(&mut following);
         if output.zones {
             self.fail_zones();
         }
-        self.follow(&mut following);
         self.note(output.events);
         Ok(())
     }

@@ -47,8 +47,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, 
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
-use viaduct_control_plane::Plan;
-use viaduct_dataplane::{Engine, EngineConfig};
+use viaduct_control_plane::{Plan, changes};
+use viaduct_dataplane::{Engine, EngineConfig, Moment};
 use viaduct_topology::Topology;
 use viaduct_tun::Listener;
 
@@ -172,8 +172,8 @@ async fn serve(
         true => Some(Confinement::begin(&directory, &options.topology)?),
         false => None,
     };
-    let engine = Arc::new(start_engine(options, &topology, &plan)?);
     let clock = Arc::new(Clock::new());
+    let engine = Arc::new(start_engine(options, &topology, &plan, clock.now())?);
     let drops = Arc::new(DropLog::new(workers));
     let (report, reports) = mpsc::unbounded_channel();
     let fleet = Fleet::start(workers, options.device, &engine, &clock, &drops, &report)?;
@@ -259,18 +259,18 @@ fn load(options: &Options) -> Result<Topology, Error> {
     Ok(loaded.topology)
 }
 
-fn start_engine(options: &Options, topology: &Topology, plan: &Plan) -> Result<Engine, Error> {
+fn start_engine(
+    options: &Options,
+    topology: &Topology,
+    plan: &Plan,
+    now: Moment,
+) -> Result<Engine, Error> {
     let seed = u64::from_ne_bytes(random()?);
     let engine = Engine::new(EngineConfig { connections: options.connections, seed });
-    engine.load(topology);
-    let failed =
-        |source| Error::Engine { path: options.topology.clone(), source: Box::new(source) };
-    for eni in &plan.enis {
-        engine.add_eni(eni).map_err(failed)?;
-    }
-    for attachment in &plan.attachments {
-        engine.add_attachment(attachment).map_err(failed)?;
-    }
+    // As a reload from nothing would: ENIs that were draining drain.
+    engine.reload(topology, &changes(&Plan::default(), plan), now).map_err(|source| {
+        Error::Engine { path: options.topology.clone(), source: Box::new(source) }
+    })?;
     Ok(engine)
 }
 

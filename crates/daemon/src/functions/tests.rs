@@ -37,6 +37,13 @@ fn create(name: &str, groups: &[&str]) -> Command {
     Command::create(FunctionName::new("1", name), configuration)
 }
 
+/// How many Hyperplane ENIs the engine has.
+fn enis(functions: &Functions) -> usize {
+    let mut count = 0;
+    functions.engine.visit_loads(|_, _| count += 1);
+    count
+}
+
 /// Has the machine do something.
 async fn had<T>(
     functions: &Arc<Functions>,
@@ -65,7 +72,7 @@ async fn nothing_is_done_that_could_not_be_written() {
     // Its ENI is there now, says the machine; nobody else may know.
     let passed = functions.machine().now().after(Duration::from_secs(90));
     had(&functions, |machine| machine.advance(passed)).await.unwrap_err();
-    assert_eq!(functions.engine.enis(), []);
+    assert_eq!(enis(&functions), 0);
     let error = told(&functions, create("during", &["sg-one"]), 1).await.unwrap_err();
     assert!(error.to_string().contains("packets are forwarded"), "{error}");
     functions.look(functions.turn().await).await.unwrap_err();
@@ -73,17 +80,38 @@ async fn nothing_is_done_that_could_not_be_written() {
 
     functions.store.fill_disk(false);
     functions.look(functions.turn().await).await.unwrap();
-    assert_eq!(functions.engine.enis().len(), 1);
+    assert_eq!(enis(&functions), 1);
     told(&functions, create("after", &["sg-one"]), 1).await.unwrap();
     let machine = functions.machine().clone();
     drop(functions);
     let next = begin(directory.path(), TOPOLOGY, false);
     assert_eq!(*next.machine(), machine);
-    assert_eq!(next.engine.enis().len(), 1);
+    assert_eq!(enis(&next), 1);
     assert_eq!(
         machine.functions().map(|it| it.latest.state).collect::<Vec<_>>(),
         [State::Active; 2]
     );
+}
+
+// Facts: LAM-18
+#[tokio::test]
+async fn lam_18_a_zone_that_has_failed_has_failed_for_the_next_daemon_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let functions = begin(directory.path(), TOPOLOGY, false);
+    // To tell the engine what it knows is nothing new to it.
+    let knows = |functions: &Functions, zones: &[&str]| {
+        let before = functions.engine.generation();
+        functions.engine.fail_zones(&zones.iter().map(ToString::to_string).collect());
+        functions.engine.generation() == before
+    };
+    assert!(knows(&functions, &[]));
+    told(&functions, Command::FailZone { zone: "a".to_owned(), failed: true }, 1).await.unwrap();
+    assert!(knows(&functions, &["a"]));
+    drop(functions);
+    let next = begin(directory.path(), TOPOLOGY, false);
+    assert!(knows(&next, &["a"]));
+    told(&next, Command::FailZone { zone: "a".to_owned(), failed: false }, 1).await.unwrap();
+    assert!(knows(&next, &[]));
 }
 
 #[tokio::test]
