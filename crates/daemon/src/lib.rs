@@ -172,8 +172,8 @@ async fn serve(
         true => Some(Confinement::begin(&directory, &options.topology)?),
         false => None,
     };
+    let engine = Arc::new(start_engine(options, &topology, &plan)?);
     let clock = Arc::new(Clock::new());
-    let engine = Arc::new(start_engine(options, &topology, &plan, clock.now())?);
     let drops = Arc::new(DropLog::new(workers));
     let (report, reports) = mpsc::unbounded_channel();
     let fleet = Fleet::start(workers, options.device, &engine, &clock, &drops, &report)?;
@@ -259,18 +259,15 @@ fn load(options: &Options) -> Result<Topology, Error> {
     Ok(loaded.topology)
 }
 
-fn start_engine(
-    options: &Options,
-    topology: &Topology,
-    plan: &Plan,
-    now: Moment,
-) -> Result<Engine, Error> {
+/// An engine with this topology, whose clock begins now.
+fn start_engine(options: &Options, topology: &Topology, plan: &Plan) -> Result<Engine, Error> {
     let seed = u64::from_ne_bytes(random()?);
     let engine = Engine::new(EngineConfig { connections: options.connections, seed });
-    // As a reload from nothing would: ENIs that were draining drain.
-    engine.reload(topology, &changes(&Plan::default(), plan), now).map_err(|source| {
-        Error::Engine { path: options.topology.clone(), source: Box::new(source) }
-    })?;
+    // A reload from nothing, so that ENIs which were draining drain.
+    let changes = changes(&Plan::default(), plan);
+    let failed =
+        |source| Error::Engine { path: options.topology.clone(), source: Box::new(source) };
+    engine.reload(topology, &changes, Moment::ZERO).map_err(failed)?;
     Ok(engine)
 }
 
