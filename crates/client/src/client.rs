@@ -193,9 +193,21 @@ impl Client {
     /// See [`status`](Self::status); also when no subnet is in that zone.
     pub async fn fail_zone(&self, zone: &str, failed: bool) -> Result<Faults, ClientError> {
         let parameters = [("zone", Some(zone.to_owned())), ("failed", Some(failed.to_string()))];
-        let address = address("/v1/faults", &parameters);
-        let answer = self.exchange(Method::POST, &address, String::new(), Duration::ZERO).await?;
-        self.answer(&address, answer)
+        self.fault(&address("/v1/faults/zone", &parameters)).await
+    }
+
+    /// Has a Hyperplane ENI fail its health check, whereupon another is made in its place.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status); also when it is no ENI that functions use.
+    pub async fn fail_eni(&self, eni: &str) -> Result<Faults, ClientError> {
+        self.fault(&address("/v1/faults/eni", &[("eni", Some(eni.to_owned()))])).await
+    }
+
+    async fn fault(&self, address: &str) -> Result<Faults, ClientError> {
+        let answer = self.exchange(Method::POST, address, String::new(), Duration::ZERO).await?;
+        self.answer(address, answer)
     }
 
     /// The counters in Prometheus's text format.

@@ -16,7 +16,8 @@
 //! | `GET /v1/plan?name=NAME` | [`HostPlan`] |
 //! | `POST /v1/apply?name=FILE&dry_run=BOOL`, the topology's text | [`Applied`] |
 //! | `GET /v1/faults` | [`Faults`] |
-//! | `POST /v1/faults?zone=NAME&failed=BOOL` | the same, afterwards |
+//! | `POST /v1/faults/zone?zone=NAME&failed=BOOL` | the same, afterwards |
+//! | `POST /v1/faults/eni?eni=ID` | the same, afterwards |
 //! | `GET /metrics` | the counters in Prometheus's text format |
 //!
 //! Whatever cannot be answered is answered with [`ApiError`] and a status of 400 or 404; a topology
@@ -42,7 +43,7 @@ pub mod shapes;
 pub use client::Client;
 pub use error::ClientError;
 pub use flow::{Flow, Protocol};
-pub use query::{ApplyQuery, ConnectionsQuery, DropsQuery, PlanQuery, ZoneFault};
+pub use query::{ApplyQuery, ConnectionsQuery, DropsQuery, EniFault, PlanQuery, ZoneFault};
 pub use shapes::{
     Action, ApiError, Applied, Attachment, AttachmentCount, AttachmentState, Connection,
     ConnectionState, Counters, DropEvent, Drops, Eni, EniKind, EniState, Event, Events, Faults,

@@ -39,6 +39,14 @@ pub struct ZoneFault {
     pub failed: bool,
 }
 
+/// Which ENI is to fail its health check (LAM-08).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EniFault {
+    /// `eni-…`
+    pub eni: String,
+}
+
 /// The parameters of `/v1/plan`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

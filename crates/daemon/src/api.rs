@@ -25,12 +25,13 @@ use axum::{
 };
 use tokio::sync::watch;
 use viaduct_client::{
-    ApiError, Applied, ApplyQuery, ConnectionsQuery, Drops, DropsQuery, HostPlan, PlanQuery,
-    ZoneFault, shapes,
+    ApiError, Applied, ApplyQuery, ConnectionsQuery, Drops, DropsQuery, EniFault, HostPlan,
+    PlanQuery, ZoneFault, shapes,
 };
 use viaduct_config_plane::{LONGEST_SOURCE, LoadError};
 use viaduct_control_plane::lifecycle::Command;
 use viaduct_dataplane::Engine;
+use viaduct_topology::ResourceId;
 
 pub(crate) use self::listeners::{listen, serve};
 use crate::{
@@ -86,7 +87,9 @@ fn router(running: Arc<Running>) -> Router {
         .route("/v1/counters", get(counters))
         .route("/v1/drops", get(drops))
         .route("/v1/plan", get(plan))
-        .route("/v1/faults", get(faults).post(fail_zone))
+        .route("/v1/faults", get(faults))
+        .route("/v1/faults/zone", post(fail_zone))
+        .route("/v1/faults/eni", post(fail_eni))
         .route("/metrics", get(metrics))
         .route(
             "/v1/apply",
@@ -198,6 +201,19 @@ async fn fail_zone(
     Ok(Json(answers::faults(&running)))
 }
 
+async fn fail_eni(
+    State(running): App,
+    query: Result<Query<EniFault>, QueryRejection>,
+) -> Result<Json<shapes::Faults>, Refused> {
+    let Query(EniFault { eni }) = query?;
+    if !running.functions.fail_eni(&ResourceId::named(&eni)).await? {
+        let error = format!("{eni} is no ENI that functions use and that can be replaced");
+        let help = "`viaduct get enis` lists those, `viaduct get events` what could not be made";
+        return Err(Refused::bad(error, Some(help.to_owned())));
+    }
+    Ok(Json(answers::faults(&running)))
+}
+
 async fn apply(
     State(running): App,
     query: Result<Query<ApplyQuery>, QueryRejection>,
@@ -232,7 +248,7 @@ async fn unknown(method: Method, uri: Uri) -> Response {
         help: Some(
             "ask for /v1/status, /v1/functions, /v1/versions, /v1/enis, /v1/events, \
              /v1/attachments, /v1/connections, /v1/counters, /v1/drops, /v1/plan, /v1/faults or \
-             /metrics, or post to /v1/apply or /v1/faults"
+             /metrics, or post to /v1/apply, /v1/faults/zone or /v1/faults/eni"
                 .to_owned(),
         ),
     };

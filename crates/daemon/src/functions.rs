@@ -283,6 +283,22 @@ impl Functions {
         }
     }
 
+    /// Has an ENI fail its health check (LAM-08). False if nothing comes of it: it is none that functions
+    /// use, or no other can be made.
+    pub(crate) async fn fail_eni(self: &Arc<Self>, id: &ResourceId) -> Result<bool, Error> {
+        let now = self.now();
+        let stays = |machine: &Lifecycle| {
+            let found = machine.eni(id);
+            found.is_some_and(|(set, ordinal)| set.is_kept(ordinal))
+        };
+        let fail = |machine: &mut Lifecycle| {
+            let stayed = stays(machine);
+            machine.report(&Report::Unhealthy(id.clone()), now);
+            stayed && !stays(machine)
+        };
+        Ok(self.have(self.turn().await, fail).await?.0)
+    }
+
     /// The machine's time.
     pub(crate) fn now(&self) -> Time {
         self.beginning.after(Duration::from_millis(self.clock.now().as_millis()))

@@ -237,6 +237,12 @@ fn zones_fail_and_are_back() {
     assert_eq!(invoke().exception(), Some((502, "eninotreadyexception".to_owned())));
     assert_eq!(daemon.ask(async |client| client.fail_zone("a", false).await).zones, [""; 0]);
     assert_eq!(invoke().exception(), Some((500, "serviceexception".to_owned())));
+    match daemon.try_ask(async |client| client.fail_eni("eni-0").await) {
+        Err(error) => {
+            assert!(error.to_string().contains("eni-0 is no ENI that functions"), "{error}")
+        }
+        Ok(faults) => panic!("{faults:?}"),
+    }
     match daemon.try_ask(async |client| client.fail_zone("z", true).await) {
         Err(error) => assert!(error.to_string().contains("no subnet is in zone z"), "{error}"),
         Ok(faults) => panic!("{faults:?}"),

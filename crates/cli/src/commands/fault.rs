@@ -13,6 +13,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Fault {
     Zone(Zone),
+    Eni(Eni),
 }
 
 /// Let a zone fail: no network interface is made in it, and functions all of whose subnets are in it
@@ -38,10 +39,29 @@ pub(crate) struct Zone {
     json: bool,
 }
 
+/// Let a Hyperplane ENI fail its health check: another is made in its place, with another id and address
+///
+/// New connections go to the new one as soon as it is there; the old one goes when those that it
+/// carries have ended, or had time to. `viaduct get events` tells of it.
+#[derive(Debug, Args)]
+pub(crate) struct Eni {
+    /// The ENI, as `viaduct get enis` names it
+    #[arg(value_name = "ID")]
+    id: String,
+
+    #[command(flatten)]
+    daemon: Which,
+
+    /// Print what has failed as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 impl Fault {
     pub(crate) fn run(self) -> Outcome {
         match self {
             Self::Zone(zone) => zone.run(),
+            Self::Eni(eni) => eni.run(),
         }
     }
 }
@@ -56,6 +76,21 @@ impl Zone {
             output::json(&faults)?;
         } else {
             output::say(summary(&faults));
+        }
+        Ok(Answer::Yes)
+    }
+}
+
+impl Eni {
+    fn run(self) -> Outcome {
+        let faults = signals::block_on(async {
+            let client = Client::connect(self.daemon.socket()?).await?;
+            Ok(client.fail_eni(&self.id).await?)
+        })?;
+        if self.json {
+            output::json(&faults)?;
+        } else {
+            output::say(format!("another is made in the place of {}", self.id));
         }
         Ok(Answer::Yes)
     }

@@ -131,6 +131,13 @@ impl EniSet {
         self.enis.values().any(Eni::is_in_use)
     }
 
+    /// Whether an ENI takes connections, and none is being made in its place.
+    #[must_use]
+    pub fn is_kept(&self, ordinal: u32) -> bool {
+        let comes = |eni: &Eni| matches!(eni.state, EniState::Pending { replaces, .. } if replaces == Some(ordinal));
+        self.enis.get(&ordinal).is_some_and(Eni::is_in_use) && !self.enis.values().any(comes)
+    }
+
     /// Why it cannot be deleted, in words; none if Lambda is about to.
     #[must_use]
     pub fn held_by(&self) -> Option<String> {

@@ -68,9 +68,7 @@ impl Lifecycle {
     /// Makes an ENI in the place of one, unless one is being made already (LAM-08).
     fn replace(&mut self, key: &Key, ordinal: u32) {
         let Some(set) = self.sets.get(key).filter(|set| set.phase == Phase::InUse) else { return };
-        let replaces = |state| matches!(state, EniState::Pending { replaces, .. } if replaces == Some(ordinal));
-        let is_in_use = set.enis.get(&ordinal).is_some_and(super::Eni::is_in_use);
-        if is_in_use && !set.enis.values().any(|eni| replaces(eni.state)) {
+        if set.is_kept(ordinal) {
             self.make_further(key, Some(ordinal));
         }
     }
