@@ -71,7 +71,7 @@ fn lam_18_a_zone_that_fails_takes_nothing_but_itself() {
     assert_eq!(lab.get("status")["failed_zones"], serde_json::json!(["a"]));
     held.write_all(b"2").unwrap();
     lab.wait_for_drop(|drop| {
-        drop["reason"] == "ZONE_UNAVAILABLE" && drop["ingress"] == "function/api/1"
+        drop["reason"] == "ZONE_UNAVAILABLE" && drop["attachment"] == "function/api/1"
     });
     let other = lab.ask("function/api/2", WHO, "").unwrap();
     assert!(other.starts_with("10.0.2."), "{other}");
