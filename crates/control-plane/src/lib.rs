@@ -25,6 +25,7 @@ pub mod lifecycle;
 mod memory;
 mod plan;
 mod service_vpc;
+mod turns;
 
 pub use changes::changes;
 pub use error::PlanError;

@@ -66,6 +66,7 @@ mod expiry;
 mod function;
 mod invoke;
 mod key;
+mod names;
 mod network_interface;
 mod operations;
 mod placement;
@@ -85,19 +86,17 @@ use viaduct_topology::{ResourceId, inventory::Change};
 
 pub use self::{
     command::{Answer, Command, Owner, Report},
-    configuration::{
-        Configuration, ConfigurationChange, FunctionName, MOST_GROUPS, MOST_SUBNETS, Qualifier,
-        RoleName, VersionId, VpcConfig,
-    },
+    configuration::{Configuration, ConfigurationChange, VpcConfig},
     declaration::DeclarationError,
     eni::{Eni, EniSet, EniState, Phase},
     event::{Event, Happening},
     function::{Function, Version},
     key::Key,
+    names::{FunctionName, Qualifier, RoleName, VersionId},
     placement::Placement,
     places::Places,
     records::{Records, RestoreError},
-    refusal::{Exception, Refusal},
+    refusal::{Exception, MOST_GROUPS, MOST_SUBNETS, Refusal},
     role::{Permission, Role},
     state::{Reason, ReasonCode, State, UpdateStatus},
     time::{Delays, Time},

@@ -24,6 +24,7 @@ use viaduct_topology::{
 use viaduct_wire::{Flow, Rewrite, protocol};
 
 pub use self::table::{ConnectionId, Connections, InsertError, Lookup};
+pub use crate::direction::Direction;
 use crate::{
     moment::{Moment, Seconds},
     port_table::{InUse, Lender, PortLease, TableId},
@@ -56,15 +57,6 @@ impl Hash for Key {
 
 /// Ports that a connection may hold: one for each that translates its source.
 pub const LEASES: usize = TRANSLATORS;
-
-/// Which way a packet of a connection travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// The way of the connection's first packet.
-    Request = 0,
-    /// The other way.
-    Reply = 1,
-}
 
 /// One direction of a connection.
 #[derive(Clone, Debug)]

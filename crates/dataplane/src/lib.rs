@@ -8,6 +8,7 @@ mod account;
 pub mod connection;
 mod consistency;
 mod counters;
+mod direction;
 mod engine;
 pub mod explain;
 mod index;

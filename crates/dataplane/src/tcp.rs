@@ -48,7 +48,7 @@
 
 use viaduct_wire::{Frame, L4, TcpFlags};
 
-use crate::connection::Direction;
+use crate::direction::Direction;
 
 /// How far a segment may be ahead of what was seen of its sender. A gap means that segments were
 /// lost before they came here, or will come late: 16 MiB are 256 super-packets in a row. A blind
@@ -274,7 +274,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::connection::Direction::{Reply, Request};
+    use crate::direction::Direction::{Reply, Request};
 
     const S: TcpFlags = TcpFlags::SYN;
     const A: TcpFlags = TcpFlags::ACK;

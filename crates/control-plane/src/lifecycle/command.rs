@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use viaduct_topology::{ResourceId, iam::Policy};
 
-use super::configuration::{
-    Configuration, ConfigurationChange, FunctionName, Qualifier, RoleName, VersionId,
+use super::{
+    configuration::{Configuration, ConfigurationChange},
+    names::{FunctionName, Qualifier, RoleName, VersionId},
 };
 
 /// Who made a function. What a file made, only a file takes away when it is applied.

@@ -2,10 +2,7 @@
 
 use viaduct_topology::ResourceId;
 
-use super::{
-    Lifecycle,
-    configuration::{FunctionName, VpcConfig},
-};
+use super::{Lifecycle, configuration::VpcConfig, names::FunctionName};
 use crate::iam::{Context, SECURITY_GROUP_IDS, SUBNET_IDS, VPC_IDS};
 
 impl Lifecycle {

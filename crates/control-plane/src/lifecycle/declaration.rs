@@ -11,9 +11,10 @@ use viaduct_topology::{ResourceId, iam::Policy};
 use super::{
     Lifecycle,
     command::Owner,
-    configuration::{Configuration, FunctionName, RoleName, VersionId},
+    configuration::Configuration,
     eni::EniState,
     key::Key,
+    names::{FunctionName, RoleName, VersionId},
     places::Places,
     sharing::not_permitted,
     state::{Reason, ReasonCode, State},

@@ -12,8 +12,8 @@ use viaduct_topology::{
 };
 
 use super::{
-    configuration::{FunctionName, RoleName, VersionId},
     key::Key,
+    names::{FunctionName, RoleName, VersionId},
     time::Time,
 };
 

@@ -5,8 +5,8 @@ use std::{fmt, net::IpAddr};
 use viaduct_topology::ResourceId;
 
 use super::{
-    configuration::{FunctionName, VersionId},
     key::Key,
+    names::{FunctionName, VersionId},
     state::{Reason, State, UpdateStatus},
     time::Time,
 };

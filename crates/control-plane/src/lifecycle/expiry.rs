@@ -7,11 +7,11 @@ use viaduct_topology::inventory::Change;
 use super::{
     Lifecycle,
     command::Owner,
-    configuration::VersionId,
     eni::{Eni, EniState, Phase},
     event::Happening,
     function::Version,
     key::Key,
+    names::VersionId,
     network_interface::{UNHEALTHY, zone_failed},
     state::{Reason, State},
     timer::Timer,

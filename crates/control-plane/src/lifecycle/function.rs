@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     command::Owner,
-    configuration::{Configuration, FunctionName, Qualifier},
+    configuration::Configuration,
     key::Key,
+    names::{FunctionName, Qualifier},
     state::{Reason, State, UpdateStatus},
 };
 

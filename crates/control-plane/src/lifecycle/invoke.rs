@@ -3,7 +3,7 @@
 use super::{
     Lifecycle,
     command::Answer,
-    configuration::VersionId,
+    names::VersionId,
     refusal::Refusal,
     state::{Reason, ReasonCode, State},
 };

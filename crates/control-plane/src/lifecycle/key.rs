@@ -5,8 +5,6 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use viaduct_topology::{ResourceId, inventory::HyperplaneKey};
 
-use crate::hyperplane;
-
 /// Account, subnet and set of groups: functions and versions with the same key share ENIs (LAM-03),
 /// and never with another account (LAM-05).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,7 +73,9 @@ impl Key {
     /// The id of the key's ENI of this ordinal: it belongs to the two of them for good.
     #[must_use]
     pub fn eni_id(&self, ordinal: u32) -> ResourceId {
-        hyperplane::eni_id(&self.ordinal(ordinal))
+        let Self { account, subnet, security_groups } = self;
+        let groups: Vec<&str> = security_groups.iter().map(ResourceId::as_str).collect();
+        ResourceId::derived("eni", &format!("{account}/{subnet}/{}/{ordinal}", groups.join(",")))
     }
 }
 

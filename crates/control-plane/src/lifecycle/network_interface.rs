@@ -7,10 +7,10 @@ use viaduct_topology::{ResourceId, inventory::Change};
 use super::{
     Lifecycle,
     command::Answer,
-    configuration::FunctionName,
     eni::{Eni, EniSet, EniState, Phase},
     event::Happening,
     key::Key,
+    names::FunctionName,
     refusal::Refusal,
     sharing::not_permitted,
     state::{Reason, ReasonCode},

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Lifecycle,
     command::{Answer, Owner},
-    configuration::{
-        Configuration, ConfigurationChange, FunctionName, Qualifier, RoleName, VersionId, VpcConfig,
-    },
+    configuration::{Configuration, ConfigurationChange, VpcConfig},
     event::Happening,
     function::{Function, Version},
+    names::{FunctionName, Qualifier, RoleName, VersionId},
     refusal::Refusal,
     state::{Reason, State, UpdateStatus},
 };

@@ -6,13 +6,13 @@ use viaduct_topology::ResourceId;
 
 use super::{
     Lifecycle,
-    configuration::{FunctionName, VersionId},
     eni::Eni,
     function::{Function, Version},
     key::Key,
+    names::{FunctionName, VersionId},
     state::State,
 };
-use crate::hyperplane;
+use crate::turns::turns;
 
 /// Where an environment stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Lifecycle {
         let zoned = |healthy: bool| {
             let chosen = subnets.iter().filter(move |it| !(healthy && self.has_failed(it)));
             let zoned = chosen.map(|subnet| (self.places.zone(subnet).unwrap_or_default(), subnet));
-            hyperplane::turns(zoned).nth(number.saturating_sub(1) as usize)
+            turns(zoned).nth(number.saturating_sub(1) as usize)
         };
         let stays = stood.filter(|stood| subnets.contains(stood));
         let subnet = stays.or_else(|| zoned(true)).or_else(|| zoned(false))?.clone();

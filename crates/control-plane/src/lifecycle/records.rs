@@ -14,10 +14,10 @@ use viaduct_topology::ResourceId;
 
 use super::{
     Lifecycle,
-    configuration::{RoleName, VersionId},
     eni::{EniSet, Phase},
     function::Function,
     key::Key,
+    names::{RoleName, VersionId},
     places::Places,
     role::{Role, Roles},
     time::{Delays, Time},

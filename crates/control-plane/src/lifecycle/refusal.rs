@@ -5,9 +5,15 @@ use std::fmt;
 use viaduct_topology::ResourceId;
 
 use super::{
-    configuration::{FunctionName, MOST_GROUPS, MOST_SUBNETS, Qualifier, RoleName},
+    names::{FunctionName, Qualifier, RoleName},
     state::{Reason, ReasonCode, State},
 };
+
+/// Subnets of a function (LAM-15).
+pub const MOST_SUBNETS: usize = 16;
+
+/// Groups of a function (LAM-15).
+pub const MOST_GROUPS: usize = 5;
 
 /// An exception of Lambda's API, or an error code of EC2's or IAM's, by its name there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

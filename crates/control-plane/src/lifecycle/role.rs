@@ -13,7 +13,7 @@ use viaduct_topology::iam::Policy;
 use super::{
     Lifecycle,
     command::{Answer, Owner},
-    configuration::RoleName,
+    names::RoleName,
     refusal::Refusal,
 };
 use crate::iam::{Context, Decision, decide};

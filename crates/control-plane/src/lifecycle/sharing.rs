@@ -7,10 +7,11 @@ use viaduct_topology::ResourceId;
 use super::{
     Lifecycle,
     command::Owner,
-    configuration::{Configuration, RoleName, VersionId},
+    configuration::Configuration,
     eni::Phase,
     event::Happening,
     key::Key,
+    names::{RoleName, VersionId},
     state::{Reason, ReasonCode, State, UpdateStatus},
     timer::{Timer, idle_at},
 };
