@@ -17,6 +17,9 @@
 //! | `POST /v1/apply?name=FILE&dry_run=BOOL`, the topology's text | [`Applied`] |
 //! | `GET /v1/faults` | [`Faults`] |
 //! | `POST /v1/faults?zone=NAME&failed=BOOL` | the same, afterwards |
+//! | `POST /v1/invoke`, an [`Invoke`] | [`Ended`] |
+//! | `GET /v1/invocations?at_once=N`, an agent | lines, each an [`Invocation`] |
+//! | `POST /v1/invocations?id=N`, an [`Ended`] | `true` if somebody waited |
 //! | `GET /metrics` | the counters in Prometheus's text format |
 //!
 //! Whatever cannot be answered is answered with [`ApiError`] and a status of 400 or 404; a topology
@@ -36,12 +39,14 @@
 mod client;
 mod error;
 pub mod flow;
+pub mod invocation;
 mod query;
 pub mod shapes;
 
 pub use client::Client;
 pub use error::ClientError;
 pub use flow::{Flow, Protocol};
+pub use invocation::{Ended, EndedQuery, How, Invocation, Invocations, Invoke, Octets, TakeQuery};
 pub use query::{ApplyQuery, ConnectionsQuery, DropsQuery, PlanQuery, ZoneFault};
 pub use shapes::{
     Action, ApiError, Applied, Attachment, AttachmentCount, AttachmentState, Connection,
