@@ -23,7 +23,8 @@
 //! | `GET /metrics` | the counters in Prometheus's text format |
 //!
 //! Whatever cannot be answered is answered with [`ApiError`] and a status of 400 or 404; a topology
-//! that cannot be put in force with 422.
+//! that cannot be put in force with 422, a function that cannot be invoked in its state with 409, one
+//! for which there is no room with 429, and one that no agent runs with 503.
 //!
 //! ```no_run
 //! # async fn show() -> Result<(), viaduct_client::ClientError> {

@@ -43,7 +43,7 @@ pub(crate) struct Agent {
     invoke: bool,
 
     /// How many invocations run at the same time, and how many environments are kept, at most
-    #[arg(long, default_value_t = 100, value_parser = at_once, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 256, value_parser = at_once, value_name = "NUMBER")]
     concurrency: usize,
 
     /// How many seconds an environment is kept that nothing runs in

@@ -4,12 +4,12 @@
 //!
 //! The agent reads invocations from one request that it holds open ([`Invoker::serve`]); while that
 //! stands, it is there for the daemon. Each names the environment in which it is to run. The pool
-//! ([`pool`]) makes what is not there, keeps what has been used, at most so many, and ends what nobody has
+//! (`pool.rs`) makes what is not there, keeps what has been used, at most so many, and ends what nobody has
 //! used for a time. The environments of functions that a file declares are the agent's already.
 //!
 //! A command runs below a process of ours, the first one of a process-id namespace ([`init`]). Whatever
 //! the command starts, and however it tries to get away: when the first process ends, the kernel ends
-//! the rest. It ends when the command has, when its time is over or its output too much ([`run`]), when
+//! the rest. It ends when the command has, when its time is over or its output too much (`run.rs`), when
 //! the daemon has gone, and when the agent dies (the kernel then signals it: PR_SET_PDEATHSIG).
 //!
 //! A command is not root's: it runs as a user of its own, without capabilities, and cannot gain any. Its

@@ -91,11 +91,7 @@ impl Run {
             let left = deadline.saturating_duration_since(Instant::now());
             let ready = poll([&self.process, over], &pipes, left)?;
             let [ended, is_over] = ready.others;
-            for (at, ready) in ready.pipes.into_iter().enumerate() {
-                if ready && self.read(at, &mut pipes[at])? {
-                    pipes[at] = None;
-                }
-            }
+            self.read_all(ready.pipes, &mut pipes)?;
             if ended {
                 break;
             }
@@ -121,11 +117,7 @@ impl Run {
             if ready.pipes == [false, false] {
                 break;
             }
-            for (at, ready) in ready.pipes.into_iter().enumerate() {
-                if ready && self.read(at, &mut pipes[at])? {
-                    pipes[at] = None;
-                }
-            }
+            self.read_all(ready.pipes, &mut pipes)?;
             if self.stdout.len() > MOST_OUTPUT {
                 cut_short = Some(How::TooMuchOutput);
             }
@@ -138,11 +130,26 @@ impl Run {
         Ok(Ended { how, stdout: Octets(stdout), stderr: Octets(std::mem::take(&mut self.stderr)) })
     }
 
-    /// Reads from a pipe in which there is something. True at its end.
-    fn read(&mut self, at: usize, pipe: &mut Option<OwnedFd>) -> Result<bool, Error> {
-        let Some(pipe) = pipe else { return Ok(true) };
+    /// Reads from those pipes in which there is something, and closes those that are at their end.
+    fn read_all(
+        &mut self,
+        ready: [bool; 2],
+        pipes: &mut [Option<OwnedFd>; 2],
+    ) -> Result<(), Error> {
+        for (at, (pipe, ready)) in pipes.iter_mut().zip(ready).enumerate() {
+            if let Some(open) = pipe.as_ref().filter(|_| ready)
+                && self.read(at, open)?
+            {
+                *pipe = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads from standard output, 0, or standard error. True at its end.
+    fn read(&mut self, at: usize, pipe: &OwnedFd) -> Result<bool, Error> {
         let mut piece = [0; PIECE];
-        let read = match rustix::io::read(&*pipe, &mut piece) {
+        let read = match rustix::io::read(pipe, &mut piece) {
             Ok(read) => read,
             Err(Errno::INTR) => return Ok(false),
             Err(errno) => return Err(Error::system("read what a function writes")(errno)),
