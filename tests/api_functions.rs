@@ -2,8 +2,12 @@
 
 mod common;
 
-use common::{Lab, eventually, has, permitted, said, tell_peer, viaduct};
-use serde_json::{Value, json};
+use common::{
+    Lab, eventually, has,
+    lambda::{all_active, make_function, make_role},
+    permitted, said, tell_peer, viaduct,
+};
+use serde_json::Value;
 
 const NETWORK: &str = "
 vpcs:
@@ -17,17 +21,6 @@ vpcs:
 settings: { lifecycle: { creation: 1 } }
 ";
 
-/// Calls the daemon's control socket.
-fn call(lab: &Lab, method: &str, path: &str, body: &str) -> Value {
-    let mut curl = std::process::Command::new("curl");
-    let socket = lab.path("control.sock");
-    curl.args(["--silent", "--show-error", "--request", method, "--data-binary", body]);
-    curl.args(["--header", "content-type:", "--unix-socket"]).arg(socket);
-    let output = curl.arg(format!("http://localhost{path}")).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_default()
-}
-
 #[test]
 fn commands_run_in_environments_of_functions_made_over_the_api() {
     if !permitted() || !has("curl") || !has("bash") {
@@ -35,22 +28,8 @@ fn commands_run_in_environments_of_functions_made_over_the_api() {
     }
     let lab = Lab::of("api-functions", NETWORK);
     lab.serve("instance/db", 7, tell_peer);
-    for form in [
-        "Action=CreateRole&RoleName=vpc&AssumeRolePolicyDocument=%7B%7D",
-        "Action=AttachRolePolicy&RoleName=vpc&PolicyArn=\
-         arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole",
-    ] {
-        call(&lab, "POST", "/", &format!("Version=2010-05-08&{form}"));
-    }
-    let function = json!({
-        "FunctionName": "web",
-        "Role": "arn:aws:iam::123456789012:role/vpc",
-        "Runtime": "python3.13",
-        "Handler": "index.handler",
-        "Code": { "ZipFile": "UEsDBA==" },
-        "VpcConfig": { "SubnetIds": ["subnet-a"], "SecurityGroupIds": ["sg-fn"] },
-    });
-    let made = call(&lab, "POST", "/2015-03-31/functions", &function.to_string());
+    make_role(&lab);
+    let made = make_function(&lab, "web", "subnet-a", "sg-fn", Value::Null);
     assert_eq!(made["State"], "Pending", "{made:#}");
     let ask = ["bash", "-c", "exec 3<>/dev/tcp/db/7 && cat /etc/hosts >&3 && exit 7"];
     let pending = lab.exec("function/web", &["true"]).output().unwrap();
@@ -59,8 +38,7 @@ fn commands_run_in_environments_of_functions_made_over_the_api() {
     let unknown = lab.exec("function/wob", &["true"]).output().unwrap();
     assert!(said(&unknown).contains("no host `function/wob`"), "{}", said(&unknown));
 
-    let active = || (lab.get("functions")[0]["state"] == "Active").then_some(());
-    assert!(eventually(active).is_some(), "{:#}", lab.get("functions"));
+    all_active(&lab);
     let output = lab.exec("function/web/2", &ask).output().unwrap();
     assert_eq!(output.status.code(), Some(7), "the command's own: {}", said(&output));
     let gone = || (lab.get("attachments").as_array().unwrap().len() == 1).then_some(());

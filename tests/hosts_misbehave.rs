@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Lab, eventually, has, permitted, repository, said, tell_peer};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 fn state(lab: &Lab, host: &str) -> String {
     let attachments = lab.get("attachments");
@@ -67,8 +67,7 @@ fn when_the_agent_is_killed_the_daemon_notices_and_goes_on() {
         return;
     }
     let lab = Lab::of_file("noagent", &repository("config/quickstart.yaml"));
-    let agent = agent_of(&lab);
-    rustix::process::kill_process(agent, Signal::KILL).unwrap();
+    rustix::process::kill_process(lab.agent(), Signal::KILL).unwrap();
 
     // After the grace in which an agent may come back.
     let gone = eventually(|| (state(&lab, "instance/db") == "detached").then_some(()));
@@ -77,17 +76,4 @@ fn when_the_agent_is_killed_the_daemon_notices_and_goes_on() {
     let before = ticks(&lab);
     std::thread::sleep(Duration::from_millis(300));
     assert!(ticks(&lab) - before < 15, "the daemon spins without its hosts");
-}
-
-/// The process that serves the lab's hosts: the one with its prefix on the command line.
-fn agent_of(lab: &Lab) -> Pid {
-    let wanted = format!("--prefix vd-{}.", lab.name);
-    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let pid = processes.find_map(|entry| {
-        let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
-        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        command.contains(&wanted).then_some(pid)
-    });
-    Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
 }

@@ -3,6 +3,7 @@
 // Each scenario uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod lambda;
 pub(crate) mod station;
 
 use std::{
@@ -135,6 +136,19 @@ impl Lab {
     /// The path of something in the lab's runtime directory.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         Path::new("/run/viaduct/labs").join(&self.name).join(file)
+    }
+
+    /// The process that serves its hosts: the one with its prefix on the command line.
+    pub(crate) fn agent(&self) -> rustix::process::Pid {
+        let wanted = format!("--prefix vd-{}.", self.name);
+        let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let pid = processes.find_map(|entry| {
+            let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
+            let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            command.contains(&wanted).then_some(pid)
+        });
+        rustix::process::Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
     }
 
     /// Packets dropped so far for a reason.

@@ -1,15 +1,12 @@
 //! Commands that run while something is held for them.
 
-use std::{
-    io,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    process::{Child, ExitStatus},
-};
+use std::{io, os::fd::OwnedFd, process::Child};
 
 use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal},
 };
+use viaduct_lab::exec::exit_code;
 
 use crate::{
     exit::Failure,
@@ -22,7 +19,7 @@ pub(crate) async fn wait(mut child: Child, ending: &mut Ending) -> Result<u8, Fa
     let mut ended = tokio::task::spawn_blocking(move || child.wait());
     loop {
         tokio::select! {
-            status = &mut ended => return Ok(code_of(status??)),
+            status = &mut ended => return Ok(exit_code(status??)),
             asked = ending.asked() => match asked {
                 // The terminal's Ctrl-C has reached the command as well, and what it means is for
                 // the command to say.
@@ -45,10 +42,4 @@ fn terminate(process: &OwnedFd) -> Result<(), Failure> {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(errno) => Err(io::Error::from(errno).into()),
     }
-}
-
-/// The exit code of a command, as a shell gives it.
-fn code_of(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(code).unwrap_or(u8::MAX)
 }

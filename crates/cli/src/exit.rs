@@ -12,7 +12,7 @@ Exit codes:
   2    the question could not be answered: wrong usage, a missing file, no permission, no daemon
   141  nobody reads the output any more
 
-`attach` and `lab exec` with a command end with that command's exit code.";
+`attach` and `lab exec` with a command, and `invoke`, end with that command's exit code.";
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,6 +52,9 @@ enum Command {
     Attach(commands::attach::Attach),
     #[command(subcommand)]
     Lab(commands::lab::Lab),
+    Invoke(commands::invoke::Invoke),
+    #[command(hide = true)]
+    EnvironmentInit(commands::environment_init::EnvironmentInit),
     Get(commands::get::Get),
     #[command(subcommand)]
     Fault(commands::fault::Fault),
@@ -70,6 +73,8 @@ impl Command {
             Self::Agent(command) => command.run(),
             Self::Attach(command) => command.run(),
             Self::Lab(command) => command.run(),
+            Self::Invoke(command) => command.run(),
+            Self::EnvironmentInit(command) => command.run(),
             Self::Get(command) => command.run(),
             Self::Fault(command) => command.run(),
             Self::Schema(command) => command.run(),

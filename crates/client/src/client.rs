@@ -11,13 +11,19 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes, header};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1::{self, Connection as Exchange, SendRequest},
+    header,
+};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
     error::ClientError,
+    invocation::{Ended, Invocations, Invoke, TIMEOUTS},
     query::{ConnectionsQuery, DropsQuery, address},
     shapes::{
         ApiError, Applied, Attachment, Connection, Counters, Drops, Eni, Events, Faults, Function,
@@ -210,6 +216,55 @@ impl Client {
         self.answer(address, answer)
     }
 
+    /// Has a function run, and waits for what comes of it.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status); also when the function cannot be invoked now, or no agent is there
+    /// that could run it.
+    pub async fn invoke(&self, invoke: &Invoke) -> Result<Ended, ClientError> {
+        // An environment may have to be made first.
+        let longest = Duration::from_secs(u64::from(*TIMEOUTS.end())) + APPLYING;
+        let body = serde_json::to_string(invoke).expect("it is text, numbers and lists of them");
+        self.answer("/v1/invoke", self.exchange(Method::POST, "/v1/invoke", body, longest).await?)
+    }
+
+    /// Takes invocations as an agent, at most so many at the same time.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn invocations(&self, at_once: usize) -> Result<Invocations, ClientError> {
+        let address = address("/v1/invocations", &[("at_once", Some(at_once.to_string()))]);
+        let (mut sender, mut connection) = self.shake_hands().await?;
+        let request = request(Method::GET, &address, String::new());
+        let response = tokio::select! {
+            response = sender.send_request(request) => response,
+            ended = &mut connection => match ended {
+                Ok(()) => return Err(self.unexpected(&address, &"no answer")),
+                Err(error) => Err(error),
+            },
+        };
+        let response = response.map_err(|error| self.broken(&error))?;
+        if response.status() != StatusCode::OK {
+            let status = format_args!("status {}", response.status()).to_string();
+            return Err(self.unexpected(&address, &status));
+        }
+        Ok(Invocations::new(response.into_body(), sender, connection))
+    }
+
+    /// Says what came of an invocation that was taken. False: nobody waits for it any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`status`](Self::status).
+    pub async fn ended(&self, id: u64, ended: &Ended) -> Result<bool, ClientError> {
+        let address = address("/v1/invocations", &[("id", Some(id.to_string()))]);
+        let body = serde_json::to_string(ended).expect("it is text, numbers and lists of them");
+        let answer = self.exchange(Method::POST, &address, body, Duration::ZERO).await?;
+        self.answer(&address, answer)
+    }
+
     /// The counters in Prometheus's text format.
     ///
     /// # Errors
@@ -263,17 +318,8 @@ impl Client {
         address: &str,
         body: String,
     ) -> Result<(StatusCode, Bytes), ClientError> {
-        let stream = self.open().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.broken(&error))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(address)
-            // HTTP/1.1 demands a host, and a Unix socket has none.
-            .header(header::HOST, "viaduct")
-            .body(Full::new(Bytes::from(body)))
-            .expect("addresses are escaped");
+        let (mut sender, connection) = self.shake_hands().await?;
+        let request = request(method, address, body);
         let exchange = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
@@ -290,6 +336,14 @@ impl Client {
             },
         };
         answer.map_err(|error: hyper::Error| self.broken(&error))
+    }
+
+    async fn shake_hands(
+        &self,
+    ) -> Result<(SendRequest<Full<Bytes>>, Exchange<TokioIo<UnixStream>, Full<Bytes>>), ClientError>
+    {
+        let stream = TokioIo::new(self.open().await?);
+        http1::handshake(stream).await.map_err(|error| self.broken(&error))
     }
 
     async fn open(&self) -> Result<UnixStream, ClientError> {
@@ -322,4 +376,14 @@ impl Client {
             message: error.to_string(),
         }
     }
+}
+
+fn request(method: Method, address: &str, body: String) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(address)
+        // HTTP/1.1 demands a host, and a Unix socket has none.
+        .header(header::HOST, "viaduct")
+        .body(Full::new(Bytes::from(body)))
+        .expect("addresses are escaped")
 }

@@ -18,10 +18,14 @@
 //! | `GET /v1/faults` | [`Faults`] |
 //! | `POST /v1/faults/zone?zone=NAME&failed=BOOL` | the same, afterwards |
 //! | `POST /v1/faults/eni?eni=ID` | the same, afterwards |
+//! | `POST /v1/invoke`, an [`Invoke`] | [`Ended`] |
+//! | `GET /v1/invocations?at_once=N`, an agent | lines, each an [`Invocation`] |
+//! | `POST /v1/invocations?id=N`, an [`Ended`] | `true` if somebody waited |
 //! | `GET /metrics` | the counters in Prometheus's text format |
 //!
 //! Whatever cannot be answered is answered with [`ApiError`] and a status of 400 or 404; a topology
-//! that cannot be put in force with 422.
+//! that cannot be put in force with 422, a function that cannot be invoked in its state with 409, one
+//! for which there is no room with 429, and one that no agent runs with 503.
 //!
 //! ```no_run
 //! # async fn show() -> Result<(), viaduct_client::ClientError> {
@@ -37,12 +41,14 @@
 mod client;
 mod error;
 pub mod flow;
+pub mod invocation;
 mod query;
 pub mod shapes;
 
 pub use client::Client;
 pub use error::ClientError;
 pub use flow::{Flow, Protocol};
+pub use invocation::{Ended, EndedQuery, How, Invocation, Invocations, Invoke, Octets, TakeQuery};
 pub use query::{ApplyQuery, ConnectionsQuery, DropsQuery, EniFault, PlanQuery, ZoneFault};
 pub use shapes::{
     Action, ApiError, Applied, Attachment, AttachmentCount, AttachmentState, Connection,

@@ -105,6 +105,20 @@ pub enum Unmeant {
 }
 
 impl EnvironmentName {
+    /// What an environment of this version and number is called as things are: with its account where
+    /// functions of several accounts have the name.
+    #[must_use]
+    pub fn new(lifecycle: &Lifecycle, version: &VersionId, number: u32) -> Self {
+        let function = &version.function;
+        let alone = lifecycle.named(&function.name).nth(1).is_none();
+        Self {
+            account: (!alone).then(|| function.account.to_string()),
+            function: function.name.to_string(),
+            version: version.version,
+            number,
+        }
+    }
+
     /// The version that is meant. Whether the function has it is not looked at.
     ///
     /// # Errors
@@ -223,18 +237,10 @@ impl Environments {
             return self.by_id.get(&id);
         }
         let placement = lifecycle.placement(version, number, None)?;
-        let function = &version.function;
-        let alone = lifecycle.named(&function.name).nth(1).is_none();
-        let name = EnvironmentName {
-            account: (!alone).then(|| function.account.to_string()),
-            function: function.name.to_string(),
-            version: version.version,
-            number,
-        };
-        let name = name.to_string();
+        let name = EnvironmentName::new(lifecycle, version, number).to_string();
         self.issued = self.issued.checked_add(1)?;
         let id = AttachmentId(self.issued);
-        let host = host(function, &placement);
+        let host = host(&version.function, &placement);
         self.by_name.insert(name.clone(), id);
         self.by_version.entry(version.clone()).or_default().insert(number, id);
         let attachment = Attachment { id, name, host };

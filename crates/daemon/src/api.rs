@@ -1,11 +1,12 @@
 //! `control.sock`: questions about the running network, another topology for it, and AWS's own APIs.
 //!
-//! What begins with `/v1` is viaduct's own: `apply` and `faults` change something, everything else
-//! reads. The shapes are `viaduct-client`'s, so that both ends agree. Paths that begin with a date are Lambda's
+//! What begins with `/v1` is viaduct's own: `apply` and `faults` change something, `invoke` has something
+//! run by an agent (`invocations`), everything else reads. The shapes are `viaduct-client`'s, so that both ends agree. Paths that begin with a date are Lambda's
 //! ([`lambda`]), which may have a TCP port of their own as well ([`listeners`]).
 
 mod answers;
 mod caller;
+mod invocations;
 mod lambda;
 mod listeners;
 mod metrics;
@@ -40,6 +41,7 @@ use crate::{
     error::Error,
     fleet::{Fleet, random},
     functions::Functions,
+    invocations::Invocations,
     registry::{Refusal, Registry},
     reload::{Reloader, Source},
 };
@@ -58,6 +60,7 @@ pub(crate) struct Running {
     pub(crate) registry: Arc<Registry>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) functions: Arc<Functions>,
+    pub(crate) invocations: Arc<Invocations>,
     pub(crate) drops: Arc<DropLog>,
     pub(crate) clock: Arc<Clock>,
     /// True when the daemon ends: nobody waits any longer.
@@ -90,6 +93,16 @@ fn router(running: Arc<Running>) -> Router {
         .route("/v1/faults", get(faults))
         .route("/v1/faults/zone", post(fail_zone))
         .route("/v1/faults/eni", post(fail_eni))
+        .route(
+            "/v1/invoke",
+            post(invocations::invoke).layer(DefaultBodyLimit::max(invocations::LIMIT)),
+        )
+        .route(
+            "/v1/invocations",
+            get(invocations::take)
+                .post(invocations::finish)
+                .layer(DefaultBodyLimit::max(invocations::LIMIT)),
+        )
         .route("/metrics", get(metrics))
         .route(
             "/v1/apply",
@@ -248,7 +261,7 @@ async fn unknown(method: Method, uri: Uri) -> Response {
         help: Some(
             "ask for /v1/status, /v1/functions, /v1/versions, /v1/enis, /v1/events, \
              /v1/attachments, /v1/connections, /v1/counters, /v1/drops, /v1/plan, /v1/faults or \
-             /metrics, or post to /v1/apply, /v1/faults/zone or /v1/faults/eni"
+             /metrics, or post to /v1/apply, /v1/faults/zone, /v1/faults/eni or /v1/invoke"
                 .to_owned(),
         ),
     };

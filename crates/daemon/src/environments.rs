@@ -229,7 +229,7 @@ impl Functions {
 }
 
 /// Whether the environments of a version are those that a file declares.
-fn is_declared(machine: &Lifecycle, version: &VersionId) -> bool {
+pub(crate) fn is_declared(machine: &Lifecycle, version: &VersionId) -> bool {
     let function = machine.function(&version.function);
     version.version == Qualifier::Latest && function.is_some_and(|it| it.owner == Owner::File)
 }

@@ -31,6 +31,7 @@ mod fleet;
 mod functions;
 mod history;
 mod hosts;
+mod invocations;
 mod network;
 mod options;
 mod registry;
@@ -206,6 +207,7 @@ async fn serve(
         registry: Arc::clone(&registry),
         reloader: Arc::clone(&reloader),
         functions: Arc::clone(&functions),
+        invocations: Arc::default(),
         drops: Arc::clone(&drops),
         clock: Arc::clone(&clock),
         ending,

@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -19,7 +19,7 @@ use std::{
 
 use viaduct_tun::{
     Holder, Plan,
-    holder::{self, Attachment},
+    holder::{self, Attachment, Status},
     netns,
 };
 
@@ -43,7 +43,7 @@ pub struct Agent {
 #[derive(Debug)]
 pub struct Served {
     // Declared first, so dropped first: devices go before the namespaces they are in.
-    _holder: Holder,
+    holder: Holder,
     namespaces: Vec<OwnNamespace>,
     _directory: OwnDirectory,
 }
@@ -59,6 +59,42 @@ impl Served {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.namespaces.is_empty()
+    }
+
+    /// Whether one of them has this namespace.
+    pub(crate) fn has(&self, namespace: &str) -> bool {
+        self.namespaces.iter().any(|own| own.name == namespace)
+    }
+}
+
+/// An environment of a function that was made over the API; it ends with this.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    host: String,
+    namespace: OwnNamespace,
+    served: Arc<Served>,
+}
+
+impl Environment {
+    /// The name of its namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace.name
+    }
+
+    /// Whether the daemon has its queue.
+    pub(crate) fn stands(&self) -> bool {
+        let statuses = self.served.holder.statuses().unwrap_or_default();
+        let mut own = statuses.into_iter().filter(|(host, _)| *host == self.host);
+        own.any(|(_, status)| matches!(status, Status::Attached { .. }))
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        // The device, before the namespace that it is in.
+        if let Err(error) = self.served.holder.detach(&self.host) {
+            tracing::debug!(host = self.host, %error, "not detached");
+        }
     }
 }
 
@@ -96,11 +132,21 @@ impl Agent {
         });
         let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let namespaces = made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let served = Served { _holder: holder, namespaces, _directory: directory };
+        let served = Served { holder, namespaces, _directory: directory };
         match failed {
             None => Ok(served),
             Some(error) => Err(error),
         }
+    }
+
+    /// Sets up an environment that the daemon has begin.
+    pub(crate) fn environment(
+        &self,
+        served: &Arc<Served>,
+        host: &str,
+    ) -> Result<Environment, Error> {
+        let namespace = self.set_up(&served.holder, host)?;
+        Ok(Environment { host: host.to_owned(), namespace, served: Arc::clone(served) })
     }
 
     fn set_up(&self, holder: &Holder, host: &str) -> Result<OwnNamespace, Error> {

@@ -107,7 +107,7 @@ impl Held {
 /// The bounding set can be made smaller only by who has CAP_SETPCAP, which a container with
 /// CAP_NET_ADMIN alone has not. What keeps a program from gaining anything is `no_new_privs`: the kernel
 /// gives it no more than the thread had (capabilities(7), "exec" and "no_new_privs").
-fn give_up_capabilities() -> Result<(), Error> {
+pub(crate) fn give_up_capabilities() -> Result<(), Error> {
     let failed = "give up the capability to configure the network";
     for capability in LOST.iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {

@@ -119,6 +119,12 @@ pub enum Error {
         /// Where it was looked for.
         socket: PathBuf,
     },
+    /// The daemon wants two invocations in one environment.
+    #[error("`{name}` runs an invocation already; one runs there at a time")]
+    EnvironmentBusy {
+        /// The environment.
+        name: String,
+    },
     /// This process was started for a lab that is being taken down.
     #[error("the lab was taken down before this process could start")]
     Condemned,

@@ -1,6 +1,12 @@
 //! Running a command as if on one of the lab's hosts.
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, process::Command};
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
+    process::{Command, ExitStatus},
+};
 
 use viaduct_tun::{netns, private_etc};
 
@@ -53,6 +59,13 @@ pub fn exec(namespace: &str, command: &[OsString]) -> Error {
     };
     let source = Command::new(program).args(arguments).exec();
     Error::System { action: format!("run `{}`", program.display()), source }
+}
+
+/// The exit code of a command, as a shell gives it: 128 and a signal's number if it died by one.
+#[must_use]
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code).unwrap_or(u8::MAX)
 }
 
 /// The host that a (dotted) name means among those there are.

@@ -3,7 +3,7 @@
 //! A lab is a daemon, an agent and a network namespace for each host of a topology. Everything it
 //! leaves on the host has a name that derives from its own, so it can be taken down by anyone who
 //! knows that name, whatever became of whoever brought it up: see [`name`], [`layout`] and
-//! [`process`].
+//! [`process`]. Its agent also runs functions: see [`invoke`].
 #![forbid(unsafe_code)]
 
 pub mod agent;
@@ -12,6 +12,7 @@ pub mod attach;
 pub mod down;
 mod error;
 pub mod exec;
+pub mod invoke;
 pub mod layout;
 pub mod name;
 pub mod process;
@@ -22,6 +23,7 @@ pub use agent::Agent;
 pub use api::Api;
 pub use down::{Down, down};
 pub use error::Error;
+pub use invoke::{Invoker, Limits};
 pub use layout::Layout;
 pub use name::LabName;
 pub use up::{Host, Running, Up};

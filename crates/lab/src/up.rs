@@ -110,7 +110,7 @@ impl Up<'_> {
         let mut daemon = Command::new(&self.program);
         daemon.arg("run").arg(&topology).args(&self.daemon_arguments);
         let mut agent = Command::new(&self.program);
-        agent.arg("agent").arg("--prefix").arg(self.name.prefix());
+        agent.args(["agent", "--invoke", "--prefix", &self.name.prefix()]);
         let mut children = Vec::new();
         for (role, mut command) in [(DAEMON, daemon), (AGENT, agent)] {
             command.arg("--runtime-dir").arg(layout.directory()).arg(LAB_CHILD_FLAG);

@@ -97,6 +97,11 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, "UnknownOperationException", message)
     }
 
+    /// More at once than there is room for (LAM-61).
+    pub(super) fn throttled(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", message)
+    }
+
     /// Lambda's own fault (LAM-61).
     pub(super) fn service(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", message)

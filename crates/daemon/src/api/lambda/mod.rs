@@ -39,6 +39,7 @@ use viaduct_control_plane::{
     lifecycle::{Answer, Command, Lifecycle, Owner},
 };
 
+pub(super) use self::invoke::work;
 use self::{failure::Failure, target::Target};
 use super::{Running, caller::Caller, request_id};
 
