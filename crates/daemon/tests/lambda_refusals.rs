@@ -239,7 +239,7 @@ fn zones_fail_and_are_back() {
     assert_eq!(invoke().exception(), Some((500, "serviceexception".to_owned())));
     match daemon.try_ask(async |client| client.fail_eni("eni-0").await) {
         Err(error) => {
-            assert!(error.to_string().contains("eni-0 is no ENI that functions"), "{error}")
+            assert!(error.to_string().contains("eni-0 is no ENI that functions"), "{error}");
         }
         Ok(faults) => panic!("{faults:?}"),
     }
