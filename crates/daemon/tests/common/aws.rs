@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
 };
 
@@ -76,11 +76,15 @@ pub(crate) fn send(
     );
     let mut stream = UnixStream::connect(&daemon.control_socket).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
-    // Whoever is refused early may find nobody to read the rest.
-    let _ = stream.write_all(body);
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    // In one piece: a body that nobody asks for is read with what it came with.
+    let request = [head.as_bytes(), body].concat();
+    // Whoever is refused early may find nobody to read the rest, and then be told of that at the end.
+    let _ = stream.write_all(&request);
+    let mut answer = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert!(error.kind() == ErrorKind::ConnectionReset && !answer.is_empty(), "{error}");
+    }
+    let answer = String::from_utf8(answer).unwrap();
     Answer::of(&answer)
 }
 
