@@ -42,7 +42,8 @@ use crate::{
     fleet::{Fleet, random},
     functions::Functions,
     invocations::Invocations,
-    registry::{Refusal, Registry},
+    refusal::Refusal,
+    registry::Registry,
     reload::{Reloader, Source},
 };
 

@@ -20,7 +20,7 @@
 //! are looked at, but when an environment leaves a VPC.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -36,14 +36,11 @@ use viaduct_tun::handover::{DetachReason, RefusalReason};
 
 use crate::{
     functions::{AGAIN_AFTER, Functions},
-    registry::Refusal,
+    refusal::Refusal,
 };
 
 /// How long an environment waits for somebody to attach: as long as a helper waits for the daemon.
 const WAITS: Duration = viaduct_tun::holder::PATIENCE;
-
-/// When each version was said to be used.
-pub(crate) type Used = HashMap<VersionId, Time>;
 
 impl Functions {
     /// The host of this name, and how it is to be set up. An environment of a version that can be

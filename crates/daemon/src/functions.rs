@@ -42,7 +42,6 @@ use viaduct_topology::{
 
 use crate::{
     clock::Clock,
-    environments::Used,
     error::Error,
     fail_point::{self, Point},
     history::{After, History},
@@ -84,6 +83,9 @@ pub(crate) struct Functions {
     turn: Arc<tokio::sync::Mutex<()>>,
     events: History<Event>,
 }
+
+/// When each version was said to be used.
+type Used = HashMap<VersionId, Time>;
 
 /// The right to change something. Whoever has it is alone.
 pub(crate) type Turn = tokio::sync::OwnedMutexGuard<()>;

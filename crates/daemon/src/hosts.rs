@@ -6,7 +6,7 @@ use std::sync::Arc;
 use viaduct_control_plane::{HostPlan, environments::Environments};
 use viaduct_topology::inventory::{Attachment, AttachmentId};
 
-use crate::{network::Network, registry::Refusal};
+use crate::{network::Network, refusal::Refusal};
 
 /// All hosts.
 #[derive(Debug)]

@@ -34,6 +34,7 @@ mod hosts;
 mod invocations;
 mod network;
 mod options;
+mod refusal;
 mod registry;
 mod reload;
 mod runtime_dir;

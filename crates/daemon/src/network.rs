@@ -12,7 +12,7 @@ use viaduct_topology::{
 };
 use viaduct_tun::handover::RefusalReason;
 
-use crate::registry::Refusal;
+use crate::refusal::Refusal;
 
 /// A topology and what stands in it.
 #[derive(Debug)]

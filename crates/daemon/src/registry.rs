@@ -49,6 +49,7 @@ use crate::{
     fleet::Ports,
     hosts::Hosts,
     network::{Network, set_up_alike},
+    refusal::Refusal,
     worker::Port,
 };
 
@@ -116,19 +117,6 @@ impl Held {
             // A session that is just ending needs no news.
             let _ = session.replies.send(detached);
         }
-    }
-}
-
-/// Why an offer or a question is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) reason: RefusalReason,
-    pub(crate) message: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
     }
 }
 

@@ -21,7 +21,8 @@ use viaduct_tun::{
 use crate::{
     error::Error,
     functions::Functions,
-    registry::{Refusal, Registry, Session, SessionId},
+    refusal::Refusal,
+    registry::{Registry, Session, SessionId},
 };
 
 /// Connections at once. Each can carry any number of attachments.
