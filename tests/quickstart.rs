@@ -32,6 +32,7 @@ fn every_expectation_agrees_with_explain_and_with_packets() {
         "ingress-inspection",
         "endpoints",
         "two-tenants",
+        "shared-subnet",
         "burst",
     ] {
         let name = common::unique(&format!("expect-{file}"));

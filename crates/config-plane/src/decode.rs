@@ -13,7 +13,7 @@ mod settings;
 use viaduct_topology::{
     Report,
     iam::Policy,
-    spec::{Expectation, Function, InternetHost, Principal, Role, Spec, Verdict},
+    spec::{Expectation, Function, InternetHost, Organization, Principal, Role, Spec, Verdict},
 };
 
 use crate::tree::{Node, Value};
@@ -28,6 +28,7 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
     }
     let [
         settings,
+        organization,
         prefix_lists,
         vpcs,
         peerings,
@@ -40,6 +41,7 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
     ] = fields(report, root, &keys::TOPOLOGY);
     Spec {
         settings: settings::settings(report, settings),
+        organization: self::organization(report, organization),
         prefix_lists: named(report, prefix_lists, "prefix lists", network::prefix_list),
         vpcs: named(report, vpcs, "VPCs", network::vpc),
         vpc_peering_connections: named(
@@ -55,6 +57,12 @@ pub(crate) fn topology(root: &Node, report: &mut Report) -> Spec {
         internet: named(report, internet, "internet hosts", internet_host),
         expect: items(report, expect, "expectations", expectation).unwrap_or_default(),
     }
+}
+
+fn organization(report: &mut Report, entry: Entry<'_>) -> Organization {
+    let Entry::Present(node) = entry else { return Organization::default() };
+    let [accounts] = fields(report, node, &keys::ORGANIZATION);
+    Organization { accounts: required(report, accounts, scalar::accounts) }
 }
 
 fn function(report: &mut Report, name: Name, node: &Node) -> Function {

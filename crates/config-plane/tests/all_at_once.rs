@@ -41,7 +41,7 @@ error: unknown key `colour`
 1 | colour: red # unknown key `colour`
   | ^^^^^^
   |
-  = help: a topology has the keys `settings`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `roles`, `principals`, `functions`, `services`, `internet`, `expect`"
+  = help: a topology has the keys `settings`, `organization`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `roles`, `principals`, `functions`, `services`, `internet`, `expect`"
     );
     assert!(!shown.contains('\u{1b}'), "no colour unless asked for");
     assert!(problems().render(true).contains('\u{1b}'));
@@ -60,7 +60,7 @@ fn programs_get_the_same_as_data() {
             "end_line": 1,
             "end_column": 7,
             "message": "unknown key `colour`",
-            "help": "a topology has the keys `settings`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `roles`, `principals`, `functions`, `services`, `internet`, `expect`",
+            "help": "a topology has the keys `settings`, `organization`, `prefix_lists`, `vpcs`, `vpc_peering_connections`, `roles`, `principals`, `functions`, `services`, `internet`, `expect`",
             "text": "colour",
         })
     );

@@ -55,7 +55,7 @@ const DOCUMENTATION: &str = include_str!("../../../docs/topology.md");
 #[test]
 fn the_documentations_examples_load() {
     let examples: Vec<&str> = DOCUMENTATION.split("```yaml\n").skip(1).collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 3);
     for example in examples {
         let (example, _) = example.split_once("```").unwrap();
         let loaded = load("topology.md", example).unwrap_or_else(|error| panic!("{error}"));
@@ -68,6 +68,7 @@ fn the_documentations_examples_load() {
 fn the_documentation_has_every_key() {
     let everything = "
 unknown-key:
+organization: { unknown-key: }
 settings: { unknown-key: , connection_tracking: { unknown-key: }, nat: { unknown-key: } }
 prefix_lists: { l: { unknown-key: } }
 vpcs:

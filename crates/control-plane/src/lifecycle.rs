@@ -50,6 +50,9 @@
 //!   then the dataplane says at a later moment that it has none, then it goes. So a connection that
 //!   comes between a look at an ENI and the decision is not lost. An unhealthy one has a time to drain
 //!   in; one that is merely not needed has all the time that its connections take.
+//! - ENIs are made in subnets that are their account's own or shared with it, with the account's own
+//!   groups. A share that is taken back takes nothing away: what stands goes on, and nothing is made
+//!   again (SHR-09, SHR-10).
 //! - While a zone has failed no ENI is made in it: what was being made when its time comes, fails.
 //!
 //! **Limits.** A command costs O(subnets of the function) look-ups in ordered maps, an expiry the
@@ -69,6 +72,7 @@ mod key;
 mod names;
 mod network_interface;
 mod operations;
+mod ownership;
 mod placement;
 mod places;
 mod records;

@@ -38,8 +38,17 @@ const API: &str = "api: { subnets: [main/a], security_groups: [main/one] }";
 
 /// A function that the API makes next to the file's, in the account of the VPC.
 fn made_over_api(lifecycle: &mut Lifecycle, name: &str, subnet: &str) -> VersionId {
-    let function = FunctionName::new("111111111111", name);
-    let vpc = VpcConfig::new([ResourceId::named(subnet)], [ResourceId::named("sg-one")]).unwrap();
+    made_in(lifecycle, FunctionName::new("123456789012", name), subnet, "sg-one")
+}
+
+/// A function that the API makes in a subnet, with a group.
+fn made_in(
+    lifecycle: &mut Lifecycle,
+    function: FunctionName,
+    subnet: &str,
+    group: &str,
+) -> VersionId {
+    let vpc = VpcConfig::new([ResourceId::named(subnet)], [ResourceId::named(group)]).unwrap();
     let configuration = Configuration { vpc, ..Configuration::default() };
     let command = Command::create(function.clone(), configuration);
     lifecycle.command(command, Owner::Api, lifecycle.now()).unwrap();
@@ -315,4 +324,85 @@ fn other_delays_count_for_what_waits_already() {
     assert_eq!(due, soon.after(Duration::from_secs(30)));
     let third = next(&second, &text("", "")).unwrap();
     assert_eq!(third.lifecycle.next_due(), Some(due));
+}
+
+/// The network with a subnet that is shared, or was: what it says of that, and functions.
+fn sharing(share: &str, functions: &str) -> String {
+    text("", functions)
+        .replace("\nvpcs:", "\norganization: { accounts: [123456789012, 222222222222] }\nvpcs:")
+        .replace("10.0.2.0/24, availability_zone: b", &format!("10.0.2.0/24{share}"))
+        .replace(
+            "one: { id: sg-one }",
+            "one: { id: sg-one }, guest: { id: sg-guest, account: 222222222222 }",
+        )
+}
+
+const SHARED: &str = ", shared_with: [222222222222]";
+
+/// A plan in which a guest's function of the API has an ENI in the shared subnet.
+fn with_a_guest() -> (Plan, VersionId) {
+    let first = plan(&topology(&sharing(SHARED, API))).unwrap();
+    let mut lifecycle = first.lifecycle.clone();
+    let function = FunctionName::new("222222222222", "other");
+    let id = made_in(&mut lifecycle, function, "subnet-b", "sg-guest");
+    (first.with_lifecycle(lifecycle), id)
+}
+
+// Conforms: SHR-09, SHR-10
+// Facts: SHR-12
+#[test]
+fn shr_09_a_guests_eni_outlives_the_share_and_holds_the_subnet_until_it_is_gone() {
+    let (running, id) = with_a_guest();
+    let eni = running.enis.iter().find(|eni| eni.subnet.as_str() == "subnet-b").unwrap();
+    let EniOwner::Functions(key) = &eni.owner else { panic!("{eni:?}") };
+    assert_eq!(key.account, "222222222222", "SHR-12");
+    assert_eq!(addresses(&running), ["10.0.1.4", "10.0.2.4"]);
+
+    let unshared = next(&running, &sharing("", API)).unwrap();
+    assert_eq!(changes(&running, &unshared), [], "nobody notices");
+    let function = unshared.lifecycle.function(&id.function).unwrap();
+    assert_eq!((function.owner, function.latest.state), (Owner::Api, State::Active));
+    // A daemon that starts with that file takes it as it is, too.
+    let remembered = Lifecycle::remember(Delays::default(), unshared.lifecycle.records()).unwrap();
+    let restarted = Plan { lifecycle: remembered, ..Plan::default() };
+    assert_eq!(addresses(&next(&restarted, &sharing("", API)).unwrap()), addresses(&running));
+
+    let without = sharing("", API)
+        .lines()
+        .filter(|line| !line.contains("subnet-b"))
+        .map(|line| format!("{line}\n"))
+        .collect::<String>();
+    let cannot_go = |plan: &Plan, why: &str| {
+        let error = next(plan, &without).unwrap_err().to_string();
+        let expected =
+            format!("the subnet subnet-b cannot go: its ENIs are of account 222222222222, {why}");
+        assert_eq!(error, expected);
+    };
+    cannot_go(&unshared, "used by other");
+    // Its own ENIs without users the owner need not wait for.
+    let mut lifecycle = unshared.lifecycle.clone();
+    let delete = Command::DeleteFunction { function: id.function, version: None };
+    lifecycle.command(delete, Owner::Api, lifecycle.now()).unwrap();
+    let mut leaving = unshared.with_lifecycle(lifecycle);
+    cannot_go(&leaving, "there until Lambda has deleted them");
+    leaving.lifecycle.advance(leaving.lifecycle.now().after(Delays::default().deletion));
+    let gone = leaving.with_lifecycle(leaving.lifecycle.clone());
+    assert_eq!(addresses(&next(&gone, &without).unwrap()), ["10.0.1.4"]);
+}
+
+// Conforms: SHR-03, SHR-04
+#[test]
+fn shr_03_a_files_function_stands_in_a_shared_subnet_and_goes_before_the_share() {
+    let guest =
+        "guest: { subnets: [main/b], security_groups: [main/guest], account: 222222222222 }";
+    let first = plan(&topology(&sharing(SHARED, guest))).unwrap();
+    assert_eq!(addresses(&first), ["10.0.2.4"]);
+    let problems = viaduct_config_plane::load("test.yaml", &sharing("", guest)).unwrap_err();
+    let errors = problems.diagnostics().filter(|it| it.severity == "error").map(|it| it.message);
+    assert_eq!(
+        errors.collect::<Vec<_>>(),
+        ["`main/b` is a subnet of account 123456789012, and function `guest` is of 222222222222"]
+    );
+    let without = next(&first, &sharing("", "")).unwrap();
+    assert_eq!(addresses(&without), [""; 0]);
 }

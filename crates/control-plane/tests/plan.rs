@@ -13,15 +13,17 @@ use viaduct_topology::inventory::{Eni, EniOwner, Host};
 fn network(rest: &str) -> String {
     format!(
         "
+organization: {{ accounts: [123456789012, 222222222222] }}
 vpcs:
   main:
     cidr_blocks: [10.0.0.0/16]
     subnets:
-      a: {{ cidr_block: 10.0.1.0/24, availability_zone: a }}
+      a: {{ cidr_block: 10.0.1.0/24, availability_zone: a, shared_with: [222222222222] }}
       b: {{ cidr_block: 10.0.2.0/24, availability_zone: b }}
     security_groups:
       one: {{}}
       two: {{}}
+      guest: {{ account: 222222222222 }}
 {rest}"
     )
 }
@@ -92,7 +94,7 @@ fn lam_03_the_key_is_account_subnet_and_the_set_of_groups() {
   reordered: { subnets: [main/a], security_groups: [main/two, main/one] }
   fewer:     { subnets: [main/a], security_groups: [main/one] }
   elsewhere: { subnets: [main/b], security_groups: [main/one, main/two] }
-  stranger:  { subnets: [main/a], security_groups: [main/one, main/two], account: '222222222222' }
+  stranger:  { subnets: [main/a], security_groups: [main/guest], account: '222222222222' }
 ",
     ));
     let eni = |function: &str| &environments(&plan, function)[0].id;

@@ -37,14 +37,19 @@ use crate::{
 
 /// Little room, so that everything is often somebody's: the last subnet has three addresses.
 const TOPOLOGY: &str = "
+organization: { accounts: [111111111111, 222222222222] }
 vpcs:
   main:
+    account: 111111111111
     cidr_blocks: [10.0.0.0/16]
     subnets:
-      a: { id: subnet-a, cidr_block: 10.0.1.0/24, availability_zone: a }
-      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }
-      tiny: { id: subnet-tiny, cidr_block: 10.0.3.0/28, availability_zone: a }
-    security_groups: { one: { id: sg-one }, two: { id: sg-two } }
+      a: { id: subnet-a, cidr_block: 10.0.1.0/24, availability_zone: a, shared_with: [222222222222] }
+      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b, shared_with: [222222222222] }
+      tiny: { id: subnet-tiny, cidr_block: 10.0.3.0/28, availability_zone: a, shared_with: [222222222222] }
+    security_groups:
+      one: { id: sg-one }
+      two: { id: sg-two }
+      guest: { id: sg-guest, account: 222222222222 }
     instances:
       db: { subnet: tiny, private_ip: 10.0.3.4, secondary_private_ips: [10.0.3.5, 10.0.3.6, 10.0.3.7, 10.0.3.8, 10.0.3.9, 10.0.3.10, 10.0.3.11] }
 functions:
@@ -85,7 +90,7 @@ fn input(seed: u64, step: u64, machine: &Lifecycle) -> (Input, Duration) {
     let names: Vec<FunctionName> = made.map(|it| it.name.clone()).collect();
     let function = match dice.percent(80) && !names.is_empty() {
         true => names[dice.below(names.len())].clone(),
-        false => FunctionName::new("1", dice.one(&["f", "g", "h"])),
+        false => FunctionName::new("111111111111", dice.one(&["f", "g", "h"])),
     };
     let role = |dice: &mut Dice| dice.percent(50).then(|| dice.one(&["r", "s"]).into());
     let enis: Vec<ResourceId> =
@@ -98,15 +103,17 @@ fn input(seed: u64, step: u64, machine: &Lifecycle) -> (Input, Duration) {
     let command = match dice.below(100) {
         0..25 => {
             let name = dice.one(&["f", "g", "h", "i", "j"]);
-            let account = dice.one(&["1", "2"]);
-            let carried = BTreeMap::from([("Handler".to_owned(), format!("step {step}"))]);
-            let configuration = Configuration { vpc: vpc(dice), role: role(dice), carried };
+            let account = dice.one(&["111111111111", "222222222222"]);
             let function = FunctionName::new(account, name);
+            let carried = BTreeMap::from([("Handler".to_owned(), format!("step {step}"))]);
+            let vpc = vpc(dice, &function);
+            let configuration = Configuration { vpc, role: role(dice), carried };
             let (tags, publish) = (BTreeMap::new(), dice.percent(20));
             Command::CreateFunction { function, configuration, tags, publish }
         }
         25..45 => {
-            let change = ConfigurationChange { vpc: Some(vpc(dice)), ..Default::default() };
+            let vpc = Some(vpc(dice, &function));
+            let change = ConfigurationChange { vpc, ..Default::default() };
             Command::UpdateFunctionConfiguration { function, change, revision: None }
         }
         45..55 => Command::PublishVersion { function, revision: None },
@@ -137,13 +144,16 @@ fn input(seed: u64, step: u64, machine: &Lifecycle) -> (Input, Duration) {
     (Input::Command(command), Duration::from_secs(pause))
 }
 
-fn vpc(dice: &mut Dice) -> VpcConfig {
+fn vpc(dice: &mut Dice, function: &FunctionName) -> VpcConfig {
     if dice.percent(10) {
         return VpcConfig::none();
     }
     let subnets = ["subnet-a".to_owned(), "subnet-b".to_owned(), "subnet-tiny".to_owned()];
     let subnets = dice.some(&subnets, 1, 3);
-    let group = dice.one(&["sg-one", "sg-two"]);
+    let group = match &*function.account {
+        "111111111111" => dice.one(&["sg-one", "sg-two"]),
+        _ => "sg-guest",
+    };
     let subnets = subnets.iter().map(|subnet| ResourceId::named(subnet));
     VpcConfig::new(subnets, [ResourceId::named(group)]).unwrap()
 }

@@ -183,6 +183,14 @@ impl Policy {
         self.failed_zones.contains(&subnet.zone).then_some(subnet)
     }
 
+    /// A subnet, if it lets nothing of this account's functions pass: it was shared with the account,
+    /// and is cut off from it.
+    pub(crate) fn cuts_off(&self, subnet: Number<Subnet>, account: &str) -> Option<&Subnet> {
+        let subnet = self.subnet(subnet)?;
+        let admitted = subnet.admitted.as_deref()?;
+        (!admitted.iter().any(|it| it == account)).then_some(subnet)
+    }
+
     fn renew(&mut self) {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
     }

@@ -65,6 +65,15 @@ pub enum Step<'a> {
         /// Its subnet.
         subnet: &'a Subnet,
     },
+    /// A function's interface stands in a subnet that was taken back from its account.
+    Unshared {
+        /// The interface.
+        interface: &'a Interface,
+        /// Its subnet.
+        subnet: &'a Subnet,
+        /// The account.
+        account: &'a str,
+    },
     /// A subnet's network ACL.
     NetworkAcl {
         /// The subnet whose border is crossed.

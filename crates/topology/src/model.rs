@@ -32,6 +32,8 @@ pub fn is_account(text: &str) -> bool {
 pub struct Topology {
     /// Timers, limits and rates, each with the default of its profile.
     pub settings: Settings,
+    /// The accounts between which subnets can be shared, sorted, without repetition (SHR-01).
+    pub organization: Vec<String>,
     /// Where functions stand.
     pub service_vpc: ServiceVpc,
     /// Named sets of blocks.
@@ -100,7 +102,8 @@ pub struct Vpc {
     pub id: ResourceId,
     /// The key in the file.
     pub name: String,
-    /// The account that owns it, and with it all that stands in it.
+    /// The account that owns it, and with it all that stands in it but for what participants have
+    /// in subnets that are shared with them.
     pub account: String,
     /// Primary block first (the resolver is at its base + 2, DNS-01).
     pub cidr_blocks: Vec<IpNet>,
@@ -112,6 +115,17 @@ pub struct Vpc {
     pub default_security_group: Handle<SecurityGroup>,
     /// The attached internet gateway.
     pub internet_gateway: Option<Handle<InternetGateway>>,
+}
+
+impl Topology {
+    /// Whether an account may have interfaces made in a subnet: its owner may, and whom it is shared
+    /// with (SHR-03).
+    #[must_use]
+    pub fn admits(&self, subnet: Handle<Subnet>, account: &str) -> bool {
+        let subnet = &self.subnets[subnet];
+        self.vpcs[subnet.vpc].account == account
+            || subnet.shared_with.iter().any(|participant| participant == account)
+    }
 }
 
 /// A subnet of a VPC.
@@ -131,6 +145,40 @@ pub struct Subnet {
     pub route_table: Handle<RouteTable>,
     /// The ACL in force: named, or the VPC's default one.
     pub network_acl: Handle<NetworkAcl>,
+    /// The accounts that may have interfaces here beside the VPC's owner: its participants, sorted,
+    /// without repetition (SHR-03).
+    pub shared_with: Vec<String>,
+    /// What becomes of the interfaces of an account with which it is shared no more.
+    pub on_unshare: OnUnshare,
+}
+
+/// What becomes of interfaces in a subnet that is shared with their account no more.
+///
+/// In both cases no new ones are made, and those that are there hold the subnet in its place (SHR-09).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnUnshare {
+    /// They go on, and so do their connections, old and new (SHR-09, SHR-10).
+    #[default]
+    Keep,
+    /// They stand, and nothing passes them any more.
+    Cut,
+}
+
+impl OnUnshare {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+impl fmt::Display for OnUnshare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
 }
 
 /// A route table. Its routes include the VPC's local ones (RT-03).
@@ -224,6 +272,8 @@ pub struct SecurityGroup {
     pub name: String,
     /// The VPC it belongs to.
     pub vpc: Handle<Vpc>,
+    /// The account that owns it: the VPC's owner, or a participant (SHR-03).
+    pub account: String,
     /// Who may open connections to its interfaces.
     pub ingress: Vec<SgRule>,
     /// To whom its interfaces may open connections.

@@ -77,6 +77,7 @@ reasons! {
     PacketTooBig "PACKET_TOO_BIG" "The packet is larger than the next hop's MTU, and must not be cut or cannot.";
     TtlExpired "TTL_EXPIRED" "The packet's time to live ran out.";
     ZoneUnavailable "ZONE_UNAVAILABLE" "The availability zone of an interface on the way has failed.";
+    SubnetNotShared "SUBNET_NOT_SHARED" "The subnet of a function's interface is no longer shared with the function's account.";
     AttachmentDown "ATTACHMENT_DOWN" "The destination exists, but nothing is attached to it.";
     ServiceNotProvided "SERVICE_NOT_PROVIDED" "The address belongs to a service of the VPC that is not provided.";
     Ipv6NotForwarded "IPV6_NOT_FORWARDED" "IPv6 is not forwarded.";

@@ -35,6 +35,7 @@ mod security_group;
 mod service;
 mod service_vpc;
 mod settings;
+mod sharing;
 mod subnet;
 mod vpc;
 
@@ -61,6 +62,7 @@ pub struct Resolved {
 pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
     let mut context = Context::declare(spec, report);
     context.topology.settings = settings::resolve(&spec.settings, &mut context.report);
+    sharing::build_organization(&mut context, &spec.organization);
     let service_vpc = spec.settings.service_vpc_public_ips.as_ref();
     service_vpc::claim(&mut context, service_vpc);
     for list in &spec.prefix_lists {
@@ -91,6 +93,7 @@ pub fn resolve(spec: &Spec, report: Report) -> Result<Resolved, Vec<Problem>> {
         function::build(&mut context, function);
     }
     addresses::check(&mut context);
+    sharing::check_counts(&mut context, &spec.vpcs);
     service::check(&mut context);
     appliance::check(&mut context);
     gateway::check(&mut context);

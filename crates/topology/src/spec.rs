@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::{
     iam::Policy,
-    model::{AclAction, Connectivity, NatGatewayState, PortRange, Profile, Traffic},
+    model::{AclAction, Connectivity, NatGatewayState, OnUnshare, PortRange, Profile, Traffic},
 };
 
 /// A place in a source: byte offsets, the end excluded. The default is no place at all.
@@ -74,6 +74,8 @@ pub type References = Vec<Spanned<String>>;
 pub struct Spec {
     /// Timers, limits and rates.
     pub settings: Settings,
+    /// The accounts between which subnets can be shared.
+    pub organization: Organization,
     /// Named sets of blocks.
     pub prefix_lists: Vec<PrefixList>,
     /// The virtual networks with all that is in them.
@@ -189,6 +191,13 @@ pub struct Lifecycle {
     pub shrinking: Option<Spanned<u32>>,
 }
 
+/// An organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Organization {
+    /// Its accounts, 12 digits each; none if not given.
+    pub accounts: Field<Vec<Spanned<String>>>,
+}
+
 /// A named set of blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixList {
@@ -246,6 +255,10 @@ pub struct Subnet {
     pub route_table: Option<Spanned<String>>,
     /// Its network ACL; the VPC's default one if not given.
     pub network_acl: Option<Spanned<String>>,
+    /// The accounts that it is shared with, 12 digits each; none if not given.
+    pub shared_with: Field<Vec<Spanned<String>>>,
+    /// What becomes of interfaces of accounts that it is shared with no more; they go on if not given.
+    pub on_unshare: Option<Spanned<OnUnshare>>,
 }
 
 /// A route table.
@@ -352,6 +365,8 @@ pub struct SecurityGroup {
     pub name: Spanned<String>,
     /// The id to use instead of a derived one.
     pub id: Option<Spanned<String>>,
+    /// The account that owns it, 12 digits; its VPC's if not given.
+    pub account: Option<Spanned<String>>,
     /// Who may open connections.
     pub ingress: Option<Vec<SgRule>>,
     /// To whom connections may be opened.

@@ -24,6 +24,7 @@ macro_rules! objects {
 objects! {
     TOPOLOGY "topology" "a topology" [
         "settings",
+        "organization",
         "prefix_lists",
         "vpcs",
         "vpc_peering_connections",
@@ -72,6 +73,7 @@ objects! {
         "icmp_timeout",
     ];
     LIFECYCLE "lifecycle" "the section `lifecycle`" ["creation", "deletion", "idle", "shrinking"];
+    ORGANIZATION "organization" "the section `organization`" ["accounts"];
     PREFIX_LIST "prefix_list" "a prefix list" ["id", "entries", "max_entries"];
     VPC "vpc" "a VPC" [
         "id",
@@ -92,6 +94,8 @@ objects! {
         "availability_zone",
         "route_table",
         "network_acl",
+        "shared_with",
+        "on_unshare",
     ];
     ROUTE_TABLE "route_table" "a route table" ["id", "main", "routes"];
     ROUTE "route" "a route" ["destination", "target"];
@@ -115,7 +119,7 @@ objects! {
         "security_groups",
         "private_dns_enabled",
     ];
-    SECURITY_GROUP "security_group" "a security group" ["id", "ingress", "egress"];
+    SECURITY_GROUP "security_group" "a security group" ["id", "account", "ingress", "egress"];
     INGRESS_RULE "ingress_rule" "an ingress rule" [
         "protocol",
         "ports",

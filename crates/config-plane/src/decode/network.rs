@@ -2,7 +2,7 @@
 
 use viaduct_topology::{
     Report, Spanned,
-    model::{Connectivity, NatGatewayState},
+    model::{Connectivity, NatGatewayState, OnUnshare},
     spec::{
         Destination, Instance, InternetGateway, NatGateway, NetworkAcl, PrefixList, Route,
         RouteTable, SecurityGroup, Service, Subnet, Vpc, VpcEndpoint, VpcEndpointType,
@@ -85,7 +85,8 @@ pub(super) fn vpc_peering_connection(
 }
 
 fn subnet(report: &mut Report, name: Name, node: &Node) -> Subnet {
-    let [id, cidr_block, zone, route_table, network_acl] = fields(report, node, &keys::SUBNET);
+    let [id, cidr_block, zone, route_table, network_acl, shared_with, on_unshare] =
+        fields(report, node, &keys::SUBNET);
     Subnet {
         name,
         id: optional(report, id, scalar::text),
@@ -93,6 +94,11 @@ fn subnet(report: &mut Report, name: Name, node: &Node) -> Subnet {
         availability_zone: optional(report, zone, scalar::text),
         route_table: optional(report, route_table, scalar::text),
         network_acl: optional(report, network_acl, scalar::text),
+        shared_with: required(report, shared_with, scalar::accounts),
+        on_unshare: optional(report, on_unshare, |report, node| {
+            let words = [OnUnshare::Keep, OnUnshare::Cut];
+            scalar::word(report, node, &words.map(|it| (it.word(), it)))
+        }),
     }
 }
 
@@ -190,10 +196,11 @@ fn vpc_endpoint(report: &mut Report, name: Name, node: &Node) -> VpcEndpoint {
 }
 
 fn security_group(report: &mut Report, name: Name, node: &Node) -> SecurityGroup {
-    let [id, ingress, egress] = fields(report, node, &keys::SECURITY_GROUP);
+    let [id, account, ingress, egress] = fields(report, node, &keys::SECURITY_GROUP);
     SecurityGroup {
         name,
         id: optional(report, id, scalar::text),
+        account: optional(report, account, scalar::text),
         ingress: rules::security_group(report, ingress, Direction::Ingress),
         egress: rules::security_group(report, egress, Direction::Egress),
     }

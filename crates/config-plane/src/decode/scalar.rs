@@ -209,6 +209,11 @@ pub(super) fn references(report: &mut Report, node: &Node) -> Option<References>
     list(report, node, "names", text)
 }
 
+/// A list of accounts.
+pub(super) fn accounts(report: &mut Report, node: &Node) -> Option<Vec<Spanned<String>>> {
+    list(report, node, "accounts", text)
+}
+
 /// A list of blocks.
 pub(super) fn nets(report: &mut Report, node: &Node) -> Option<Vec<Spanned<IpNet>>> {
     list(report, node, "blocks", net)

@@ -74,6 +74,12 @@ impl VpcConfig {
         &self.security_groups
     }
 
+    /// The keys of the ENIs that a function of this account needs here: one for each subnet (LAM-04).
+    pub fn keys(&self, account: &Arc<str>) -> impl Iterator<Item = Key> {
+        let subnets = self.subnets.iter();
+        subnets.map(|subnet| Key::new(account.clone(), subnet.clone(), &self.security_groups))
+    }
+
     /// Whether it is of no VPC.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -110,10 +116,9 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// The keys of the ENIs that a function of this account needs: one for each subnet (LAM-04).
+    /// The keys of the ENIs that a function of this account needs.
     pub fn keys(&self, account: &Arc<str>) -> impl Iterator<Item = Key> {
-        let groups = &self.vpc.security_groups;
-        self.vpc.subnets.iter().map(|subnet| Key::new(account.clone(), subnet.clone(), groups))
+        self.vpc.keys(account)
     }
 
     /// This configuration with some of it changed.

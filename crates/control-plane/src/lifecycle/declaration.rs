@@ -4,7 +4,10 @@
 //! broken: what goes gives its addresses back first, and they rest, so that nobody gets one while
 //! another is free. A file's functions and those of the API never take each other's place.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+};
 
 use viaduct_topology::{ResourceId, iam::Policy};
 
@@ -58,7 +61,7 @@ pub enum DeclarationError {
         /// What it runs into.
         reason: Reason,
     },
-    /// A subnet goes in which functions of the API stand.
+    /// A subnet goes in which functions of the API stand, or ENIs of an account that it was shared with.
     #[error("the subnet {subnet} cannot go: its ENIs are {by}")]
     SubnetInUse {
         /// Which subnet.
@@ -102,6 +105,8 @@ impl Lifecycle {
         roles: &[(RoleName, Vec<Policy>)],
         functions: &[(FunctionName, Configuration)],
     ) -> Result<(), DeclarationError> {
+        let guests: BTreeSet<Key> =
+            self.sets.keys().filter(|key| self.places.are_a_guests(key)).cloned().collect();
         self.settle(places);
         for (name, policies) in roles {
             if self.roles.0.get(name).is_some_and(|present| present.owner == Owner::Api) {
@@ -159,7 +164,7 @@ impl Lifecycle {
             self.advance(self.now);
             self.stands(name, configuration)?;
         }
-        self.evict()?;
+        self.evict(&guests)?;
         // What went was still deleted with their rights.
         self.keep_roles(roles);
         self.places.rest(false);
@@ -277,8 +282,9 @@ impl Lifecycle {
         }
     }
 
-    /// Takes away what stands in subnets or has groups that are gone, unless somebody uses it.
-    fn evict(&mut self) -> Result<(), DeclarationError> {
+    /// Takes away what stands in subnets or has groups that are gone, unless somebody uses it. What
+    /// guests had in a subnet keeps it in its place until it is gone (SHR-09).
+    fn evict(&mut self, guests: &BTreeSet<Key>) -> Result<(), DeclarationError> {
         let mut gone = Vec::new();
         for (key, set) in &self.sets {
             let without_place = self.places.zone(key.subnet()).is_none();
@@ -288,12 +294,20 @@ impl Lifecycle {
             if !without_place && group.is_none() {
                 continue;
             }
-            if set.users.is_empty() {
+            let is_a_guests = without_place && guests.contains(key);
+            if set.users.is_empty() && !is_a_guests {
                 let why = if without_place { "its subnet is gone" } else { "its group is gone" };
                 gone.push((key.clone(), set.enis.keys().copied().collect::<Vec<u32>>(), why));
                 continue;
             }
-            let by = set.held_by().unwrap_or_default();
+            let by = set.held_by();
+            let by = match is_a_guests {
+                false => by.unwrap_or_default(),
+                true => {
+                    let until = || "there until Lambda has deleted them".to_owned();
+                    format!("of account {}, {}", key.account(), by.unwrap_or_else(until))
+                }
+            };
             return Err(match group {
                 Some(group) => DeclarationError::GroupInUse { group: group.clone(), by },
                 None => DeclarationError::SubnetInUse { subnet: key.subnet().clone(), by },

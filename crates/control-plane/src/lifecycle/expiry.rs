@@ -28,15 +28,20 @@ impl Lifecycle {
         }
     }
 
-    /// An ENI is made, or its zone has failed meanwhile.
+    /// An ENI is made, or its zone has failed meanwhile, or its subnet was taken back.
     fn made(&mut self, key: &Key, ordinal: u32) {
-        let failed = self.has_failed(key.subnet());
+        let obstacle = match self.has_failed(key.subnet()) {
+            true => Some((zone_failed(key.subnet()), "its zone failed before it was made")),
+            false => {
+                self.unshared(key).map(|it| (it, "its subnet was unshared before it was made"))
+            }
+        };
         let Some(set) = self.sets.get_mut(key) else { return };
         let first = !set.is_ready();
         let Some(eni) = set.enis.get_mut(&ordinal) else { return };
         let EniState::Pending { replaces, .. } = eni.state else { return };
-        if failed {
-            return self.not_made(key, ordinal);
+        if let Some((reason, why)) = obstacle {
+            return self.not_made(key, ordinal, &reason, why);
         }
         eni.state = EniState::InUse;
         let id = eni.id.clone();
@@ -54,11 +59,10 @@ impl Lifecycle {
     }
 
     /// An ENI cannot be made after all. If the set has no other, who waits for it waits in vain.
-    fn not_made(&mut self, key: &Key, ordinal: u32) {
-        let reason = zone_failed(key.subnet());
+    fn not_made(&mut self, key: &Key, ordinal: u32, reason: &Reason, why: &'static str) {
         let Some(set) = self.sets.get(key) else { return };
         let users: Vec<VersionId> = set.users.iter().cloned().collect();
-        self.take_away(key, ordinal, "its zone failed before it was made");
+        self.take_away(key, ordinal, why);
         self.tell(Happening::EniNotMade { key: key.clone(), reason: reason.clone() });
         if !self.sets.contains_key(key) {
             users.iter().for_each(|user| self.fail(user, reason.clone()));

@@ -92,7 +92,8 @@ impl Lifecycle {
             Some(missing) => Err(not_permitted(&missing)),
             None => Ok(()),
         };
-        match permitted.and_then(|()| self.can_make(&vpc, &[&subnet])) {
+        let shared = self.unshared(key).map_or(Ok(()), Err);
+        match permitted.and(shared).and_then(|()| self.can_make(&vpc, &[&subnet])) {
             Ok(()) => {
                 let delay = self.delays_of(self.owner(&user)).creation;
                 self.make(key, &vpc, &user.function, delay, replaces);

@@ -23,7 +23,8 @@ impl Lifecycle {
         if self.functions.contains_key(&name) {
             return Err(Refusal::FunctionExists(name));
         }
-        self.makes_sense(Some(&configuration.vpc), configuration.role.as_ref())?;
+        let vpc = Some(&configuration.vpc);
+        self.makes_sense(&VersionId::latest(name.clone()), vpc, configuration.role.as_ref())?;
         let function = Function {
             name: name.clone(),
             owner,
@@ -64,8 +65,8 @@ impl Lifecycle {
     ) -> Result<Answer, Refusal> {
         self.changeable(name, revision)?;
         let role = change.role.as_ref().and_then(Option::as_ref);
-        self.makes_sense(change.vpc.as_ref(), role)?;
         let latest = VersionId::latest(name.clone());
+        self.makes_sense(&latest, change.vpc.as_ref(), role)?;
         let function = self.existing(name)?;
         let next = function.latest.configuration.with(change);
         function.latest.revision += 1;
@@ -223,10 +224,20 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Whether what a request names contradicts itself, or a role that it names is not there.
-    fn makes_sense(&self, vpc: Option<&VpcConfig>, role: Option<&RoleName>) -> Result<(), Refusal> {
+    /// Whether what a request names contradicts itself or is not the function's to use, or a role that
+    /// it names is not there.
+    fn makes_sense(
+        &self,
+        who: &VersionId,
+        vpc: Option<&VpcConfig>,
+        role: Option<&RoleName>,
+    ) -> Result<(), Refusal> {
         if let Some(vpc) = vpc {
             self.places.are_together(vpc)?;
+            let account = &who.function.account;
+            for key in vpc.keys(account).filter(|key| !self.uses(who, key)) {
+                self.may_have(&key).map_err(|denied| denied.refusal(account))?;
+            }
         }
         match role.filter(|role| !self.roles.0.contains_key(*role)) {
             Some(unknown) => Err(Refusal::UnknownRole(unknown.clone())),

@@ -1,11 +1,13 @@
-//! What the machine knows of the network: subnets with their free addresses, groups, quotas.
+//! What the machine knows of the network: subnets with their free addresses, groups, quotas, and whose
+//! all of that is.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use viaduct_topology::{Handle, ResourceId, Topology, model::Subnet};
 
 use super::{
     configuration::VpcConfig,
+    key::Key,
     refusal::Refusal,
     state::{Reason, ReasonCode},
 };
@@ -15,8 +17,7 @@ use crate::address_pool::AddressPool;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     subnets: HashMap<ResourceId, Place>,
-    /// The VPC of each group.
-    security_groups: HashMap<ResourceId, ResourceId>,
+    security_groups: HashMap<ResourceId, Group>,
     enis_per_vpc: u32,
     /// Whether addresses that are given back rest.
     resting: bool,
@@ -26,8 +27,25 @@ pub struct Places {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     vpc: ResourceId,
+    /// The account that owns the VPC, and those that the subnet is shared with.
+    owner: Arc<str>,
+    participants: Vec<String>,
     zone: String,
     pool: AddressPool,
+}
+
+impl Place {
+    /// Whether an account may have ENIs made here (SHR-03).
+    fn admits(&self, account: &str) -> bool {
+        *self.owner == *account || self.participants.iter().any(|it| it == account)
+    }
+}
+
+/// A security group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    vpc: ResourceId,
+    owner: Arc<str>,
 }
 
 impl Places {
@@ -51,16 +69,21 @@ impl Places {
         let subnets = topology.subnets.iter().map(|(handle, subnet)| {
             let place = Place {
                 vpc: vpc(subnet.vpc),
+                owner: topology.vpcs[subnet.vpc].account.as_str().into(),
+                participants: subnet.shared_with.clone(),
                 zone: subnet.availability_zone.clone(),
                 pool: pool(handle),
             };
             (subnet.id.clone(), place)
         });
         let subnets = subnets.collect();
-        let groups = topology.security_groups.values();
+        let groups = topology.security_groups.values().map(|group| {
+            let owner = group.account.as_str().into();
+            (group.id.clone(), Group { vpc: vpc(group.vpc), owner })
+        });
         Self {
             subnets,
-            security_groups: groups.map(|group| (group.id.clone(), vpc(group.vpc))).collect(),
+            security_groups: groups.collect(),
             enis_per_vpc: topology.settings.enis_per_vpc,
             resting: false,
         }
@@ -96,7 +119,25 @@ impl Places {
 
     /// Whether a VPC has this group.
     pub(super) fn has_group(&self, vpc: &ResourceId, group: &ResourceId) -> bool {
-        self.security_groups.get(group) == Some(vpc)
+        self.security_groups.get(group).is_some_and(|group| group.vpc == *vpc)
+    }
+
+    /// Whether an account may have ENIs made in a subnet. Of what is not there, whoever asks is told
+    /// that.
+    pub(super) fn admits(&self, subnet: &ResourceId, account: &str) -> bool {
+        self.subnets.get(subnet).is_none_or(|place| place.admits(account))
+    }
+
+    /// Whether ENIs of a key are of another account than their subnet (SHR-12).
+    pub(super) fn are_a_guests(&self, key: &Key) -> bool {
+        self.subnets.get(key.subnet()).is_some_and(|place| *place.owner != *key.account())
+    }
+
+    /// The group of a key that is another account's (SHR-04, SHR-05).
+    pub(super) fn group_of_another<'k>(&self, key: &'k Key) -> Option<&'k ResourceId> {
+        let mut groups = key.security_groups().iter();
+        let of_another = |group: &Group| *group.owner != *key.account();
+        groups.find(|id| self.security_groups.get(*id).is_some_and(of_another))
     }
 
     /// Addresses of a subnet that are free.
@@ -135,7 +176,7 @@ impl Places {
         let subnets = config.subnets().iter();
         let subnets = subnets.filter_map(|id| Some((id, &self.subnets.get(id)?.vpc)));
         let groups = config.security_groups().iter();
-        let groups = groups.filter_map(|id| Some((id, self.security_groups.get(id)?)));
+        let groups = groups.filter_map(|id| Some((id, &self.security_groups.get(id)?.vpc)));
         let mut known = subnets.chain(groups);
         let Some((first, vpc)) = known.next() else { return Ok(()) };
         match known.find(|(_, other)| *other != vpc) {
@@ -171,7 +212,7 @@ impl Places {
                     let message = format!("The security group {id} does not exist.");
                     return Err(Reason::new(ReasonCode::InvalidSecurityGroup, message));
                 }
-                Some(other) if other != vpc => {
+                Some(other) if other.vpc != *vpc => {
                     let message =
                         format!("The security group {id} is not of VPC {vpc} like the subnets.");
                     return Err(Reason::new(ReasonCode::InvalidSecurityGroup, message));

@@ -1,6 +1,6 @@
 //! Refused operations: Lambda's exception, its HTTP status, and what to do.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use viaduct_topology::ResourceId;
 
@@ -155,6 +155,29 @@ pub enum Refusal {
         /// What is of another one.
         second: ResourceId,
     },
+    /// The subnet is another account's, and not shared with the function's (SHR-03). EC2 hides what is
+    /// not shared, and Lambda passes on what EC2 says (from memory).
+    #[error(
+        "Error occurred while DescribeSubnets. EC2 Error Code: InvalidSubnetID.NotFound. EC2 Error \
+         Message: The subnet ID '{subnet}' does not exist: it is not shared with account {account}"
+    )]
+    SubnetNotShared {
+        /// Which subnet.
+        subnet: ResourceId,
+        /// The function's account.
+        account: Arc<str>,
+    },
+    /// The group is another account's (SHR-04, SHR-05).
+    #[error(
+        "Error occurred while DescribeSecurityGroups. EC2 Error Code: InvalidGroup.NotFound. EC2 Error \
+         Message: The security group '{group}' does not exist: it is not of account {account}"
+    )]
+    GroupOfAnother {
+        /// Which group.
+        group: ResourceId,
+        /// The function's account.
+        account: Arc<str>,
+    },
     /// The role does not exist (from memory).
     #[error("The role defined for the function cannot be assumed by Lambda: there is no role {0}")]
     UnknownRole(RoleName),
@@ -241,6 +264,8 @@ impl Refusal {
             | Self::TooManyGroups(_)
             | Self::HalfAttached
             | Self::SeveralVpcs { .. }
+            | Self::SubnetNotShared { .. }
+            | Self::GroupOfAnother { .. }
             | Self::UnknownRole(_)
             | Self::UnknownZone(_)
             | Self::LatestStays => Exception::InvalidParameterValue,

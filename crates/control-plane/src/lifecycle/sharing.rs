@@ -32,6 +32,9 @@ impl Lifecycle {
         }
         let vpc = self.places.vpc(&configuration.vpc)?;
         let keys: Vec<Key> = configuration.keys(&who.function.account).collect();
+        for key in keys.iter().filter(|key| !self.uses(who, key)) {
+            self.may_have(key).map_err(|denied| denied.reason(key.account()))?;
+        }
         let new: Vec<&ResourceId> =
             keys.iter().filter(|key| !self.sets.contains_key(key)).map(Key::subnet).collect();
         self.can_make(&vpc, &new)?;

@@ -84,8 +84,8 @@ fn where_accounts_share_a_name_it_is_said_whose_is_meant() {
     assert_eq!(meant(&world, "function/f/1"), Ok(version("f")));
     assert_eq!(meant(&world, "function/g/1"), Err(Unmeant::Unknown));
     assert_eq!(meant(&world, "222222222222/function/f/1"), Err(Unmeant::Unknown));
-    world.create("222222222222:f", &["subnet-a"], &["sg-one"]);
-    world.create("333333333333:other", &["subnet-a"], &["sg-one"]);
+    world.create("222222222222:f", &["subnet-a"], &["sg-guest"]);
+    world.create("333333333333:other", &[], &[]);
     let named: Vec<_> = world.machine.named("f").map(|it| it.name.account.to_string()).collect();
     assert_eq!(named, ["111111111111", "222222222222"]);
     let error = meant(&world, "function/f/1").unwrap_err().to_string();

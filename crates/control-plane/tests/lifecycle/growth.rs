@@ -1,8 +1,8 @@
 //! More ENIs of one key, fewer again, and others in their place.
 
-use viaduct_control_plane::lifecycle::{Report, State};
+use viaduct_control_plane::lifecycle::{Owner, Report, State};
 
-use crate::world::World;
+use crate::world::{World, filler};
 
 fn busy() -> World {
     let mut world = World::new();
@@ -126,7 +126,8 @@ fn an_eni_that_is_used_again_or_needed_does_not_go() {
 fn growth_that_fails_harms_nobody_and_is_tried_again() {
     let mut world = World::new();
     for number in 0..10 {
-        world.create(&format!("{number}:filler"), &["subnet-tiny"], &["sg-one"]);
+        let (name, configuration) = filler(number, "subnet-tiny");
+        world.create_as(&name, configuration, Owner::Api);
     }
     world.create("f", &["subnet-tiny"], &["sg-one"]);
     world.pass(90);
@@ -136,7 +137,7 @@ fn growth_that_fails_harms_nobody_and_is_tried_again() {
         world.happened("no further ENI of 111111111111/subnet-tiny/{sg-one} can be made: Subnet")
     );
     assert_eq!(world.state("f").0, State::Active);
-    world.delete("0:filler");
+    world.delete("filler0");
     world.pass(1200);
     world.report(&Report::NearCapacity(only));
     world.pass(90);

@@ -16,7 +16,7 @@ use crate::{
     common::topology,
     dice::Dice,
     naive::{Input, Naive},
-    world::{DELAYS, NETWORK, id, permitting},
+    world::{DELAYS, id, network, permitting},
 };
 
 const STEPS: usize = 80;
@@ -25,13 +25,15 @@ const STEPS: usize = 80;
 type Tally = BTreeMap<String, u32>;
 
 /// The usual network, with little room: eight ENIs in the VPC and three addresses in `tiny`.
-fn places() -> Places {
-    static PLACES: LazyLock<Places> = LazyLock::new(|| {
-        let text = NETWORK.replace("enis_per_vpc: 20", "enis_per_vpc: 8");
-        let taken = (4..12).map(|host| (id("subnet-tiny"), [10, 0, 3, host].into()));
-        Places::of(&topology(&text), taken)
+fn places(shared: bool) -> Places {
+    static PLACES: LazyLock<[Places; 2]> = LazyLock::new(|| {
+        [false, true].map(|shared| {
+            let text = network(shared).replace("enis_per_vpc: 20", "enis_per_vpc: 8");
+            let taken = (4..12).map(|host| (id("subnet-tiny"), [10, 0, 3, host].into()));
+            Places::of(&topology(&text), taken)
+        })
     });
-    PLACES.clone()
+    PLACES[usize::from(shared)].clone()
 }
 
 /// All that can be seen of the machine, in the words of the model.
@@ -96,14 +98,17 @@ fn seen(machine: &Lifecycle) -> String {
 }
 
 fn name(dice: &mut Dice) -> FunctionName {
-    FunctionName::new(dice.one(&["1", "2"]), dice.one(&["f", "g", "h", "i", "j", "k"]))
+    let account = dice.one(&["111111111111", "111111111111", "222222222222"]);
+    FunctionName::new(account, dice.one(&["f", "g", "h", "i", "j", "k"]))
 }
 
-fn vpc(dice: &mut Dice) -> VpcConfig {
+/// Where a function may want to be: now and then where it may not.
+fn vpc(dice: &mut Dice, function: &FunctionName) -> VpcConfig {
     if dice.percent(10) {
         return VpcConfig::none();
     }
-    if dice.percent(10) {
+    let guest = (&*function.account == "222222222222") != dice.percent(3);
+    if dice.percent(if guest { 2 } else { 10 }) {
         return VpcConfig::new([id("subnet-c")], [id("sg-three")]).unwrap();
     }
     let subnets = ["subnet-a", "subnet-b", "subnet-tiny", "subnet-tiny", "subnet-nowhere"];
@@ -115,6 +120,10 @@ fn vpc(dice: &mut Dice) -> VpcConfig {
     }
     if chosen.is_empty() {
         chosen.push(id("subnet-a"));
+    }
+    if guest {
+        let groups: &[&str] = dice.one(&[&["sg-guest"][..], &["sg-guest"], &["sg-visitor"]]);
+        return VpcConfig::new(chosen, groups.iter().map(|group| id(group))).unwrap();
     }
     let groups: &[&str] = dice.one(&[
         &["sg-one"][..],
@@ -153,25 +162,22 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
     let stranded = without.next().map(|set| set.enis.values().next().unwrap().id.clone());
     let revision = dice.percent(10).then(|| dice.below(4));
     let command = match dice.below(100) {
-        0..20 => Command::CreateFunction {
-            function: name(dice),
-            configuration: Configuration {
-                vpc: vpc(dice),
-                role: role(dice),
-                carried: BTreeMap::new(),
-            },
-            tags: BTreeMap::new(),
-            publish: dice.percent(20),
-        },
-        20..35 => Command::UpdateFunctionConfiguration {
-            function,
-            change: ConfigurationChange {
-                vpc: dice.percent(80).then(|| vpc(dice)),
-                role: dice.percent(20).then(|| role(dice)),
-                carried: BTreeMap::new(),
-            },
-            revision,
-        },
+        0..20 => {
+            let function = name(dice);
+            let (vpc, role) = (vpc(dice, &function), role(dice));
+            Command::CreateFunction {
+                function,
+                configuration: Configuration { vpc, role, carried: BTreeMap::new() },
+                tags: BTreeMap::new(),
+                publish: dice.percent(20),
+            }
+        }
+        20..35 => {
+            let vpc = dice.percent(80).then(|| vpc(dice, &function));
+            let role = dice.percent(20).then(|| role(dice));
+            let change = ConfigurationChange { vpc, role, carried: BTreeMap::new() };
+            Command::UpdateFunctionConfiguration { function, change, revision }
+        }
         35..38 => Command::UpdateFunctionCode {
             function,
             code: BTreeMap::new(),
@@ -290,7 +296,8 @@ fn written_and_read(records: &Records) -> Records {
 
 fn history(seed: u64, tally: &mut Tally) {
     let dice = &mut Dice(seed);
-    let mut machine = Lifecycle::new(places(), DELAYS, Time::ZERO);
+    let mut shared = true;
+    let mut machine = Lifecycle::new(places(shared), DELAYS, Time::ZERO);
     let (mut told, mut outcomes) = (Vec::new(), Vec::new());
     let (mut disk, mut inventory) = (Records::default(), BTreeMap::new());
     let mut now = 0;
@@ -311,7 +318,10 @@ fn history(seed: u64, tally: &mut Tally) {
                 2..6 => 86_400,
                 _ => dice.one(&[0, 0, 0, 0, 1, 1, 10, 10, 30, 60, 90, 90, 300, 600, 1200]),
             };
-        let input = input(dice, &machine);
+        let input = match dice.percent(3) {
+            true => Input::Share(!shared),
+            false => input(dice, &machine),
+        };
         let time = Time::from_millis(now);
         let outcome = match &input {
             Input::Command(command, by) => match machine.command(command.clone(), *by, time) {
@@ -323,16 +333,20 @@ fn history(seed: u64, tally: &mut Tally) {
                 machine.report(report, time);
                 String::new()
             }
-            Input::Nothing => {
+            Input::Share(_) | Input::Nothing => {
                 machine.advance(time);
                 String::new()
             }
         };
         *tally.entry(outcome.clone()).or_default() += 1;
         outcomes.push(outcome);
-        told.push((now, input));
         store(&mut machine, &mut disk, &mut inventory, tally);
-        if let Err(difference) = machine.check(places()) {
+        if let Input::Share(again) = input {
+            shared = again;
+            machine = Lifecycle::restore(places(shared), DELAYS, written_and_read(&disk)).unwrap();
+        }
+        told.push((now, input));
+        if let Err(difference) = machine.check(places(shared)) {
             panic!("history {seed}, step {step}: {difference}");
         }
         // Going through the whole history each time is too much; a difference stays.
@@ -354,12 +368,12 @@ fn history(seed: u64, tally: &mut Tally) {
         }
         // The process dies now and then; another goes on.
         if dice.percent(5) {
-            machine = Lifecycle::restore(places(), DELAYS, written_and_read(&disk)).unwrap();
+            machine = Lifecycle::restore(places(shared), DELAYS, written_and_read(&disk)).unwrap();
         }
     }
 }
 
-// Facts: T-05, T-06
+// Facts: SHR-03, SHR-04, SHR-10, T-05, T-06, T-09
 #[test]
 fn random_histories_end_as_the_naive_model_says() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -378,6 +392,7 @@ fn random_histories_end_as_the_naive_model_says() {
         "Inactive Some(Idle)",
         "Inactive Some(InsufficientRolePermissions)",
         "Inactive Some(InternalError)",
+        "Inactive Some(InvalidSubnet)",
         "Failed Some(InsufficientRolePermissions)",
         "Failed Some(InternalError)",
         "Failed Some(EniLimitExceeded)",
@@ -400,6 +415,7 @@ fn random_histories_end_as_the_naive_model_says() {
         "EniDraining it had failed its health check",
         "EniDraining its load is gone",
         "EniDeleted its zone failed before it was made",
+        "EniDeleted its subnet was unshared before it was made",
         "InvalidParameterValueException",
         "ResourceNotFoundException",
         "ResourceConflictException",
@@ -407,6 +423,7 @@ fn random_histories_end_as_the_naive_model_says() {
         "ResourceNotReadyException",
         "ENINotReadyException",
         "EC2AccessDeniedException",
+        "InvalidSubnetIDException",
         "EC2UnexpectedException",
         "InvalidNetworkInterfaceID.NotFound",
         "InvalidNetworkInterface.InUse",
@@ -421,7 +438,7 @@ fn random_histories_end_as_the_naive_model_says() {
 fn looking_more_often_changes_nothing() {
     for seed in 1000..1100 {
         let dice = &mut Dice(seed);
-        let mut often = Lifecycle::new(places(), DELAYS, Time::ZERO);
+        let mut often = Lifecycle::new(places(true), DELAYS, Time::ZERO);
         let mut seldom = often.clone();
         let mut now = 0;
         let (mut events_often, mut events_seldom) = (Vec::new(), Vec::new());
@@ -441,7 +458,7 @@ fn looking_more_often_changes_nothing() {
                     often.report(&report, time);
                     seldom.report(&report, time);
                 }
-                Input::Nothing => {}
+                Input::Share(_) | Input::Nothing => {}
             }
             events_often.extend(often.take_output().events);
             events_seldom.extend(seldom.take_output().events);

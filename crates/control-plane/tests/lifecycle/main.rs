@@ -14,6 +14,7 @@ mod naive;
 mod records;
 mod release;
 mod scale;
+mod sharing;
 mod table;
 mod updates;
 mod world;

@@ -31,6 +31,8 @@ type Who = (FunctionName, u32);
 pub(crate) enum Input {
     Command(Command, Owner),
     Report(Report),
+    /// The owner shares the subnets of the first VPC with the guest, or takes them back.
+    Share(bool),
     Nothing,
 }
 
@@ -50,7 +52,17 @@ const SUBNETS: [Subnet; 4] = [
     ("subnet-tiny", "main", "a", "10.0.3", (12, 14)),
     ("subnet-c", "other", "c", "10.1.1", (4, 254)),
 ];
-const GROUPS: [(&str, &str); 3] = [("sg-one", "main"), ("sg-two", "main"), ("sg-three", "other")];
+/// Its id, its VPC, its account.
+const GROUPS: [(&str, &str, &str); 5] = [
+    ("sg-one", "main", OWNER),
+    ("sg-two", "main", OWNER),
+    ("sg-guest", "main", "222222222222"),
+    ("sg-visitor", "main", "222222222222"),
+    ("sg-three", "other", OWNER),
+];
+
+/// The account of both VPCs.
+const OWNER: &str = "111111111111";
 
 #[derive(Clone, Debug)]
 struct Version {
@@ -97,6 +109,8 @@ enum Entry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Naive {
     now: Time,
+    /// Whether the subnets of the first VPC were taken back.
+    unshared: bool,
     versions: Vec<Version>,
     enis: Vec<Eni>,
     diary: Vec<Entry>,
@@ -120,6 +134,10 @@ impl Naive {
                 },
                 Input::Report(report) => {
                     naive.report(report);
+                    String::new()
+                }
+                Input::Share(shared) => {
+                    naive.unshared = !shared;
                     String::new()
                 }
                 Input::Nothing => String::new(),
@@ -250,6 +268,27 @@ impl Naive {
         self.lacks(role, &needed)
     }
 
+    /// Whether an account may be in a subnet: its owner may, and a guest as long as it is shared. Only the
+    /// first VPC's are.
+    fn admits(&self, subnet: &str, account: &str) -> bool {
+        let vpc = SUBNETS.iter().find(|(id, ..)| *id == subnet).map(|it| it.1);
+        account == OWNER || vpc.is_none() || (vpc == Some("main") && !self.unshared)
+    }
+
+    /// What of these keys their account may not have.
+    fn denied<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Option<&'static str> {
+        keys.into_iter().find_map(|(account, subnet, groups)| {
+            let others = |id: &String| {
+                GROUPS.iter().any(|(group, _, owner)| group == id && owner != account)
+            };
+            if !self.admits(subnet, account) {
+                Some("InvalidSubnet")
+            } else {
+                groups.iter().any(others).then_some("InvalidSecurityGroup")
+            }
+        })
+    }
+
     fn free(&self, subnet: &str) -> Option<String> {
         let (_, _, _, network, (first, last)) = SUBNETS.iter().find(|(id, ..)| *id == subnet)?;
         let addresses = (*first..=*last).map(|host| format!("{network}.{host}"));
@@ -298,8 +337,14 @@ impl Naive {
         if !keys.is_empty() {
             let place = |id: &str| SUBNETS.iter().find(|(subnet, ..)| *subnet == id);
             let vpc = place(&keys[0].1).map(|it| it.1);
-            let group = |id: &str| GROUPS.iter().find(|(group, _)| *group == id);
-            let bad_group = |id: &String| group(id).is_none_or(|(_, of)| Some(*of) != vpc);
+            let group = |id: &str| GROUPS.iter().find(|(group, ..)| *group == id);
+            let bad_group = |id: &String| group(id).is_none_or(|(_, of, _)| Some(*of) != vpc);
+            // What it has it may keep.
+            let had = match version.next {
+                Some(_) => Self::keys(&who.0.account, &version.configuration),
+                None => Vec::new(),
+            };
+            let denied = self.denied(keys.iter().filter(|key| !had.contains(key)));
             let new: Vec<Key> = keys
                 .iter()
                 .filter(|key| !self.enis.iter().any(|eni| eni.key == **key))
@@ -312,7 +357,7 @@ impl Naive {
             } else if keys[0].2.iter().any(bad_group) {
                 Some("InvalidSecurityGroup")
             } else {
-                self.obstacle(&new)
+                denied.or_else(|| self.obstacle(&new))
             };
             if obstacle.is_none() {
                 let delay = if version.owner == Owner::File { 0 } else { CREATION };
@@ -382,11 +427,16 @@ impl Naive {
     fn made(&mut self, key: &Key, ordinal: u32) {
         let is_it = |eni: &Eni| eni.key == *key && eni.ordinal == ordinal;
         let zone = SUBNETS.iter().find(|(id, ..)| *id == key.1).unwrap().2;
-        if self.failed_zones.contains(zone) {
+        let obstacle = if self.failed_zones.contains(zone) {
+            Some("InternalError")
+        } else {
+            (!self.admits(&key.1, &key.0)).then_some("InvalidSubnet")
+        };
+        if let Some(code) = obstacle {
             let users = self.users(key);
             self.enis.retain(|eni| !is_it(eni));
             if !self.enis.iter().any(|eni| eni.key == *key) {
-                users.iter().for_each(|who| self.give_up(who, "InternalError"));
+                users.iter().for_each(|who| self.give_up(who, code));
             }
             return;
         }

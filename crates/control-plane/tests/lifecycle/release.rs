@@ -4,7 +4,7 @@ use viaduct_control_plane::lifecycle::{
     Command, Configuration, Exception, Owner, Permission, Phase, Qualifier, State,
 };
 
-use crate::world::{World, configuration, function};
+use crate::world::{World, configuration, filler, function};
 
 fn with_role(subnets: &[&str], role: &str) -> Configuration {
     Configuration { role: Some(role.into()), ..configuration(subnets, &["sg-one"]) }
@@ -116,16 +116,18 @@ fn a_role_that_may_make_and_not_delete_strands_too() {
 #[test]
 fn an_address_is_given_back_and_given_out_again() {
     let mut world = World::new();
-    for name in ["1:f", "2:f", "3:f"] {
-        world.create(name, &["subnet-a"], &["sg-one"]);
-    }
+    let fill = |world: &mut World, number| {
+        let (name, configuration) = filler(number, "subnet-a");
+        world.create_as(&name, configuration, Owner::Api);
+    };
+    (1..=3).for_each(|number| fill(&mut world, number));
     world.pass(90);
     assert_eq!(world.addresses(), ["10.0.1.4", "10.0.1.5", "10.0.1.6"]);
-    world.delete("2:f");
+    world.delete("filler2");
     world.pass(1200);
-    world.create("4:f", &["subnet-a"], &["sg-one"]);
-    world.create("5:f", &["subnet-a"], &["sg-one"]);
+    fill(&mut world, 4);
+    fill(&mut world, 5);
     world.pass(90);
     assert_eq!(world.addresses(), ["10.0.1.4", "10.0.1.5", "10.0.1.6", "10.0.1.7"]);
-    assert_eq!(world.enis("4:f", "subnet-a")[0].1.private_ip.to_string(), "10.0.1.5");
+    assert_eq!(world.enis("filler4", "subnet-a")[0].1.private_ip.to_string(), "10.0.1.5");
 }

@@ -20,6 +20,7 @@ fn large() -> (Places, Vec<ResourceId>) {
         "
 vpcs:
   main:
+    account: 111111111111
     cidr_blocks: [10.0.0.0/16]
     subnets: {{ a: {{ id: subnet-a, cidr_block: 10.0.0.0/20, availability_zone: a }} }}
     security_groups:

@@ -7,7 +7,7 @@ use viaduct_control_plane::lifecycle::{
     State, UpdateStatus, VpcConfig,
 };
 
-use crate::world::{DELAYS, World, configuration, function, id, update, version, vpc};
+use crate::world::{DELAYS, World, configuration, filler, function, id, update, version, vpc};
 
 /// The states of a function, and of a published version where that is another thing.
 const STATES: [&str; 7] = [
@@ -246,8 +246,7 @@ fn obstacles() -> Vec<(ReasonCode, Exception, Obstacle)> {
             Exception::SubnetIpAddressLimitReached,
             Box::new(|world| {
                 for number in 0..11 {
-                    let name = format!("{number}:filler");
-                    let configuration = configuration(&["subnet-tiny"], &["sg-one"]);
+                    let (name, configuration) = filler(number, "subnet-tiny");
                     world.create_as(&name, configuration, Owner::File);
                 }
             }),
@@ -257,8 +256,7 @@ fn obstacles() -> Vec<(ReasonCode, Exception, Obstacle)> {
             Exception::EniLimitReached,
             Box::new(|world| {
                 for number in 0..20 {
-                    let name = format!("{number}:filler");
-                    let configuration = configuration(&["subnet-b"], &["sg-one"]);
+                    let (name, configuration) = filler(number, "subnet-b");
                     world.create_as(&name, configuration, Owner::File);
                 }
             }),
@@ -298,8 +296,9 @@ fn lam_42_creation_update_and_restoring_fail_with_the_same_code_each_in_its_way(
         // Nothing was made for any of them, and nothing is on its way.
         world.pass(100);
         let after = world.machine.records().sets;
-        let ours =
-            |set: &&viaduct_control_plane::lifecycle::EniSet| set.key.account() == "111111111111";
+        let ours = |set: &&viaduct_control_plane::lifecycle::EniSet| {
+            set.key.security_groups() == [id("sg-one")]
+        };
         assert_eq!(
             before.iter().filter(ours).collect::<Vec<_>>(),
             after.iter().filter(ours).collect::<Vec<_>>(),

@@ -27,11 +27,11 @@ fn lam_03_functions_of_one_key_share_an_eni_and_the_second_waits_no_longer() {
     let (_, eni) = &world.enis("second", "subnet-a")[0];
     assert!(eni.description().starts_with("AWS Lambda VPC ENI-first-eni-"), "LAM-31");
 
-    // It is there: no wait at all. Other groups or another account are another key.
+    // It is there: no wait at all. Other groups, and with them another account, are another key.
     world.create("third", &["subnet-b"], &["sg-one", "sg-two"]);
     assert_eq!(world.state("third").0, State::Active);
     world.create("fewer", &["subnet-b"], &["sg-one"]);
-    world.create("222222222222:stranger", &["subnet-b"], &["sg-one", "sg-two"]);
+    world.create("222222222222:stranger", &["subnet-b"], &["sg-guest", "sg-visitor"]);
     assert_eq!(world.state("fewer").0, State::Pending);
     world.pass(90);
     assert_eq!(world.addresses(), ["10.0.1.4", "10.0.2.4", "10.0.2.5", "10.0.2.6"]);

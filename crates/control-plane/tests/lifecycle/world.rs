@@ -15,18 +15,27 @@ use viaduct_topology::{ResourceId, iam::Policy, inventory::Change};
 
 use crate::common::topology;
 
-/// Two VPCs. `tiny` has eleven addresses (ADR-01).
-pub(crate) const NETWORK: &str = "
+/// Two VPCs of one account, and of the first VPC three subnets that are shared with a second account.
+/// `tiny` has eleven addresses (ADR-01).
+const NETWORK: &str = "
 settings: { enis_per_vpc: 20 }
+organization: { accounts: [111111111111, 222222222222] }
 vpcs:
   main:
+    account: 111111111111
     cidr_blocks: [10.0.0.0/16]
     subnets:
-      a: { id: subnet-a, cidr_block: 10.0.1.0/24, availability_zone: a }
-      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }
-      tiny: { id: subnet-tiny, cidr_block: 10.0.3.0/28, availability_zone: a }
-    security_groups: { one: { id: sg-one }, two: { id: sg-two } }
-  other:
+      a: { id: subnet-a, cidr_block: 10.0.1.0/24, availability_zone: a, shared_with: [222222222222] }
+      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b, shared_with: [222222222222] }
+      tiny: { id: subnet-tiny, cidr_block: 10.0.3.0/28, availability_zone: a, shared_with: [222222222222] }
+    security_groups:
+      default: { id: sg-default }
+      one: { id: sg-one }
+      two: { id: sg-two }
+      guest: { id: sg-guest, account: 222222222222 }
+      visitor: { id: sg-visitor, account: 222222222222 }
+FILLERS  other:
+    account: 111111111111
     cidr_blocks: [10.1.0.0/16]
     subnets: { c: { id: subnet-c, cidr_block: 10.1.1.0/24, availability_zone: c } }
     security_groups: { three: { id: sg-three } }
@@ -41,9 +50,25 @@ pub(crate) const DELAYS: Delays = Delays {
     draining: Duration::from_secs(350),
 };
 
+/// The network's text, with a group more for each function that only fills subnets; shared, or with
+/// all shares taken back.
+pub(crate) fn network(shared: bool) -> String {
+    let fillers = (0..20).map(|number| format!("      f{number}: {{ id: sg-f{number} }}\n"));
+    let network = NETWORK.replace("FILLERS", &fillers.collect::<String>());
+    match shared {
+        true => network,
+        false => network.replace(", shared_with: [222222222222]", ""),
+    }
+}
+
 pub(crate) fn places() -> Places {
-    static PLACES: LazyLock<Places> = LazyLock::new(|| Places::of(&topology(NETWORK), []));
-    PLACES.clone()
+    places_when(true)
+}
+
+pub(crate) fn places_when(shared: bool) -> Places {
+    static PLACES: LazyLock<[Places; 2]> =
+        LazyLock::new(|| [false, true].map(|shared| Places::of(&topology(&network(shared)), [])));
+    PLACES[usize::from(shared)].clone()
 }
 
 pub(crate) fn id(name: &str) -> ResourceId {
@@ -61,6 +86,12 @@ pub(crate) fn vpc(subnets: &[&str], groups: &[&str]) -> VpcConfig {
     VpcConfig::new(ids(subnets), ids(groups)).unwrap()
 }
 
+/// A function that has an ENI of its own in a subnet: its name, and what it is.
+pub(crate) fn filler(number: u32, subnet: &str) -> (String, Configuration) {
+    let group = format!("sg-f{number}");
+    (format!("filler{number}"), configuration(&[subnet], &[group.as_str()]))
+}
+
 pub(crate) fn configuration(subnets: &[&str], groups: &[&str]) -> Configuration {
     Configuration { vpc: vpc(subnets, groups), ..Configuration::default() }
 }
@@ -74,6 +105,8 @@ pub(crate) fn permitting(permissions: impl IntoIterator<Item = Permission>) -> V
 pub(crate) struct World {
     pub(crate) machine: Lifecycle,
     pub(crate) now: u64,
+    /// Whether subnets are shared.
+    shared: bool,
     pub(crate) events: Vec<String>,
     /// What the inventory would have: address by id.
     pub(crate) inventory: BTreeMap<String, String>,
@@ -87,6 +120,7 @@ impl World {
         Self {
             machine,
             now: 0,
+            shared: true,
             events: Vec::new(),
             inventory: BTreeMap::new(),
             draining: BTreeSet::new(),
@@ -110,6 +144,13 @@ impl World {
     pub(crate) fn report(&mut self, report: &Report) {
         self.machine.report(report, self.time());
         self.drain();
+    }
+
+    /// Shares the subnets, or takes all shares back.
+    pub(crate) fn share(&mut self, shared: bool) {
+        self.shared = shared;
+        let (places, records) = (places_when(shared), self.machine.records());
+        self.machine = Lifecycle::restore(places, DELAYS, records).unwrap();
     }
 
     /// Lets seconds pass.
@@ -143,7 +184,7 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
-        self.machine.check(places()).unwrap();
+        self.machine.check(places_when(self.shared)).unwrap();
     }
 
     pub(crate) fn create(&mut self, name: &str, subnets: &[&str], groups: &[&str]) {

@@ -34,7 +34,7 @@ fn create(name: &str, groups: &[&str]) -> Command {
     let groups = groups.iter().map(|group| ResourceId::named(group));
     let vpc = VpcConfig::new([ResourceId::named("subnet-a")], groups).unwrap();
     let configuration = Configuration { vpc, ..Configuration::default() };
-    Command::create(FunctionName::new("1", name), configuration)
+    Command::create(FunctionName::new("123456789012", name), configuration)
 }
 
 /// How many Hyperplane ENIs the engine has.
@@ -64,7 +64,7 @@ async fn nothing_is_done_that_could_not_be_written() {
     let directory = tempfile::tempdir().unwrap();
     let functions = begin(directory.path(), TOPOLOGY, false);
     let has = |name: &str| {
-        let name = FunctionName::new("1", name);
+        let name = FunctionName::new("123456789012", name);
         functions.machine().function(&name).map(|it| it.latest.state)
     };
     told(&functions, create("before", &["sg-one"]), 1).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_command_that_cannot_be_written_is_lambdas_service_exception() {
 #[tokio::test]
 async fn what_waits_goes_on_waiting_with_the_next_daemon() {
     let directory = tempfile::tempdir().unwrap();
-    let name = FunctionName::new("1", "f");
+    let name = FunctionName::new("123456789012", "f");
     let functions = begin(directory.path(), TOPOLOGY, true);
     told(&functions, create("f", &["sg-one"]), 100).await.unwrap();
     // Nothing happens for 60 s but that the time is noted.

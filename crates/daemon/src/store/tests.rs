@@ -14,13 +14,15 @@ use super::*;
 /// that is being made, a role, a failed zone.
 fn machine() -> Lifecycle {
     let text = "
+organization: { accounts: [111111111111, 222222222222] }
 vpcs:
   main:
+    account: 111111111111
     cidr_blocks: [10.0.0.0/16]
     subnets:
       a: { id: subnet-a, cidr_block: 10.0.1.0/24, availability_zone: a }
-      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b }
-    security_groups: { one: { id: sg-one } }
+      b: { id: subnet-b, cidr_block: 10.0.2.0/24, availability_zone: b, shared_with: [222222222222] }
+    security_groups: { one: { id: sg-one }, guest: { id: sg-guest, account: 222222222222 } }
 ";
     let topology = viaduct_config_plane::load("test.yaml", text).unwrap().topology;
     let mut machine =
@@ -34,9 +36,9 @@ vpcs:
     told(&mut machine, create("detached", &[]), 100_000);
     let function = FunctionName::new("111111111111", "one");
     told(&mut machine, Command::PublishVersion { function, revision: None }, 100_001);
-    let vpc = VpcConfig::new([ResourceId::named("subnet-b")], [ResourceId::named("sg-one")]);
+    let vpc = VpcConfig::new([ResourceId::named("subnet-b")], [ResourceId::named("sg-guest")]);
     let configuration = Configuration { vpc: vpc.unwrap(), ..Configuration::default() };
-    let function = FunctionName::new("2", "one");
+    let function = FunctionName::new("222222222222", "one");
     told(&mut machine, Command::create(function, configuration), 100_002);
     told(&mut machine, Command::FailZone { zone: "a".to_owned(), failed: true }, 100_003);
     machine

@@ -55,7 +55,7 @@ pub(super) struct Retraced {
 
 /// What else became of the way of a connection.
 pub(super) enum Lost {
-    /// It leads elsewhere, or translates otherwise: the connection ends.
+    /// It leads elsewhere, or translates otherwise, or its function is cut off: the connection ends.
     Other,
     /// It leads nowhere.
     Blocked(Reason),
@@ -130,6 +130,9 @@ pub(super) fn retrace(
         source_ports: viaduct_topology::model::PortRange::single(request.source_port),
     };
     let walked = walk::retrace(policy, view, known.opener, &subject, options);
+    if walked.blocked == Some(Reason::SubnetNotShared) {
+        return Err(Lost::Other);
+    }
     let path = match (walked.path, walked.blocked) {
         (Some(path), _) => path,
         (None, reason) => {

@@ -170,6 +170,13 @@ impl<'a> Scribe<'a> {
                 check: format!("stands in {}, and zone {} has failed", subnet.name, subnet.zone),
                 rule: None,
             },
+            Step::Unshared { interface, subnet, account } => Said {
+                component: Component::NetworkInterface,
+                id: Some(interface.id.to_string()),
+                name: describe(policy, interface),
+                check: format!("stands in {}, which is not shared with {account}", subnet.name),
+                rule: None,
+            },
             Step::NetworkAcl { subnet, acl, direction, rulings } => Said {
                 component: Component::NetworkAcl,
                 id: Some(acl.id.to_string()),
@@ -311,7 +318,16 @@ fn describe(policy: &Policy, interface: &Interface) -> String {
             }
         }
         Owner::ServiceVpc => "the service VPC's NAT".to_owned(),
-        Owner::Functions(_) => format!("{} ({})", interface.id, interface.ip),
+        Owner::Functions(key) => {
+            let Interface { id, ip, .. } = interface;
+            match policy.vpc(interface.vpc) {
+                // Where it is a guest, it matters whose it is.
+                Some(vpc) if vpc.account != key.account => {
+                    format!("{id} ({ip}, of account {})", key.account)
+                }
+                _ => format!("{id} ({ip})"),
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use ipnet::Ipv4Net;
 use viaduct_topology::{
     Handle, Topology,
-    model::{self, NatGatewayState, RouteTarget, SgPeer, VpcEndpointKind},
+    model::{self, NatGatewayState, OnUnshare, RouteTarget, SgPeer, VpcEndpointKind},
 };
 
 use super::{
@@ -82,6 +82,7 @@ impl<'a> Compiler<'a> {
             let compiled = Vpc {
                 id: vpc.id.clone(),
                 name: vpc.name.clone(),
+                account: vpc.account.clone(),
                 resolver: cidr_blocks
                     .first()
                     .map(|block| Ipv4Addr::from(u32::from(block.network()).wrapping_add(2))),
@@ -111,10 +112,22 @@ impl<'a> Compiler<'a> {
                 cidr_block,
                 route_table: self.numbers.of(&self.topology.route_tables[subnet.route_table].id),
                 network_acl: self.numbers.of(&self.topology.network_acls[subnet.network_acl].id),
+                admitted: self.admitted(subnet),
             };
             objects.insert(number, share(self.previous.and_then(|p| p.subnet(number)), compiled));
         }
         objects
+    }
+
+    /// The accounts that are not cut off from a subnet, if there may be such.
+    fn admitted(&self, subnet: &model::Subnet) -> Option<Box<[String]>> {
+        match subnet.on_unshare {
+            OnUnshare::Keep => None,
+            OnUnshare::Cut => {
+                let owner = self.topology.vpcs[subnet.vpc].account.clone();
+                Some([owner].into_iter().chain(subnet.shared_with.iter().cloned()).collect())
+            }
+        }
     }
 
     pub(super) fn route_tables(&self) -> Objects<RouteTable> {

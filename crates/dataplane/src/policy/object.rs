@@ -27,6 +27,8 @@ pub struct Vpc {
     pub id: ResourceId,
     /// The key in the file.
     pub name: String,
+    /// The account that owns it.
+    pub account: String,
     /// Its blocks, the primary first.
     pub cidr_blocks: Box<[Ipv4Net]>,
     /// Its resolver: base of the primary block + 2 (DNS-01).
@@ -67,6 +69,9 @@ pub struct Subnet {
     pub route_table: Number<RouteTable>,
     /// The ACL in force (ACL-01).
     pub network_acl: Number<NetworkAcl>,
+    /// The accounts whose interfaces may send and get something, if not whoever has one: the owner's
+    /// and those that it is shared with (SHR-10).
+    pub admitted: Option<Box<[String]>>,
 }
 
 /// An internet gateway.

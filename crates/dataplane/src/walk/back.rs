@@ -84,7 +84,7 @@ impl<'a, R: Recorder> Way<'a, '_, R> {
             let header = reversed(*seen);
             // The gateway at the leg's far end undoes its translation before the leg is crossed.
             if leg.to == Node::NatGateway {
-                self.zone(leg.to, &before)?;
+                self.stands(leg.to, &before)?;
             }
             self.undo(leg.to, &before, &header)?;
             self.cross(leg.to, leg.from, &header)?;
@@ -95,26 +95,26 @@ impl<'a, R: Recorder> Way<'a, '_, R> {
         self.finish(&before)
     }
 
-    /// Whether a node's zone stands.
-    fn zone(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
+    /// Whether the interface at a node may send and get anything.
+    fn stands(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
         match self.path.interface(node) {
-            Some(interface) => self.judge.zone(header, interface),
+            Some(interface) => self.judge.stands(header, interface),
             None => Ok(()),
         }
     }
 
-    /// Whether an interface's zone stands, and, if it is an instance's, whether it sends what has this
+    /// Whether an interface stands, and, if it is an instance's, whether it sends what has this
     /// source (RT-21). The connection's request has passed; either may be otherwise since.
     fn sends(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
-        self.zone(node, header)?;
+        self.stands(node, header)?;
         let Some(interface) = self.refusing(node, header.flow.source) else { return Ok(()) };
         let step = Step::Source { own: interface.ip, interface: Some(interface) };
         self.judge.step(header, step, Err(Reason::EniSourceDestCheckRestriction))
     }
 
-    /// Whether its zone stands, and whether it takes what has this destination (RT-21).
+    /// Whether it stands, and whether it takes what has this destination (RT-21).
     fn takes(&mut self, node: Node, header: &Header) -> Result<(), Reason> {
-        self.zone(node, header)?;
+        self.stands(node, header)?;
         let Some(interface) = self.refusing(node, header.flow.destination) else { return Ok(()) };
         let step = Step::Destination { interface: Some(interface) };
         self.judge.step(header, step, Err(Reason::EniSourceDestCheckRestriction))
@@ -132,7 +132,7 @@ impl<'a, R: Recorder> Way<'a, '_, R> {
         for (leg, header) in self.path.legs().iter().zip(&translated.legs) {
             self.cross(leg.from, leg.to, header)?;
             if leg.to == Node::NatGateway {
-                self.zone(leg.to, header)?;
+                self.stands(leg.to, header)?;
             }
         }
         self.takes(Node::Destination, &translated.arrival)?;

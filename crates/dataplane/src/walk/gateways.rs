@@ -56,7 +56,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         {
             self.network_acl(subnet, Direction::Ingress)?;
         }
-        self.zone(interface)?;
+        self.stands(interface)?;
         let before = self.header;
         self.header = sent_by(before, interface);
         let echo = self.selector.is_echo_request();

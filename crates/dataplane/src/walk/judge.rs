@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use viaduct_topology::Reason;
 
 use crate::{
-    inventory::{Interface, View},
+    inventory::{Interface, Owner, View},
     policy::{
         Direction, Number, Policy, Rule, Ruling, SecurityGroup, Selector, Subnet, Target, Vpc,
     },
@@ -80,15 +80,20 @@ impl<'a, R: Recorder> Judge<'a, R> {
         *self.blocked.get_or_insert(reason)
     }
 
-    /// Whether an interface's zone stands: else it neither sends nor gets (LAM-18, NAT-02).
-    pub(super) fn zone(&mut self, header: &Header, interface: &Interface) -> Result<(), Reason> {
-        match self.policy.in_failed_zone(interface.subnet) {
-            None => Ok(()),
-            Some(subnet) => {
-                let step = Step::Zone { interface, subnet };
-                self.step(header, step, Err(Reason::ZoneUnavailable))
-            }
+    /// Whether an interface stands: in a failed zone it neither sends nor gets (LAM-18, NAT-02), and
+    /// neither does a function's in a subnet that was taken back from its account (SHR-10).
+    pub(super) fn stands(&mut self, header: &Header, interface: &Interface) -> Result<(), Reason> {
+        if let Some(subnet) = self.policy.in_failed_zone(interface.subnet) {
+            let step = Step::Zone { interface, subnet };
+            self.step(header, step, Err(Reason::ZoneUnavailable))?;
         }
+        if let Owner::Functions(key) = &interface.owner
+            && let Some(subnet) = self.policy.cuts_off(interface.subnet, &key.account)
+        {
+            let step = Step::Unshared { interface, subnet, account: &key.account };
+            self.step(header, step, Err(Reason::SubnetNotShared))?;
+        }
+        Ok(())
     }
 
     /// Whether a peering connection carries the packet out of one VPC into the other (RT-28).

@@ -176,7 +176,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         let spoken = matches!(protocol, TCP | UDP);
         let verdict = if spoken { Ok(()) } else { Err(Reason::ProtocolRestriction) };
         self.step(Step::FunctionProtocol, verdict)?;
-        self.zone(interface)?;
+        self.stands(interface)?;
         self.not_a_service(interface)
     }
 
@@ -197,7 +197,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             // Whoever forwards for others forwards for hosts (RFC 1812 5.3.7).
             self.step(step, Err(Reason::SpoofedSource))?;
         }
-        self.zone(interface)?;
+        self.stands(interface)?;
         self.not_a_service(interface)?;
         self.leave_interface(interface)?;
         self.route_from(Node::Source, interface.subnet)
@@ -245,8 +245,8 @@ impl<'a, R: Recorder> Walk<'a, R> {
         Ok(())
     }
 
-    pub(super) fn zone(&mut self, interface: &Interface) -> Result<(), Reason> {
-        self.judge.zone(&self.header, interface)
+    pub(super) fn stands(&mut self, interface: &Interface) -> Result<(), Reason> {
+        self.judge.stands(&self.header, interface)
     }
 
     pub(super) fn network_acl(
@@ -418,7 +418,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
 
     /// At the interface that holds the destination address, or at an appliance's.
     pub(super) fn arrive(&mut self, interface: &'a Arc<Interface>) -> End<'a> {
-        self.zone(interface)?;
+        self.stands(interface)?;
         let step = Step::Destination { interface: Some(interface) };
         match interface.owner {
             // Whatever the groups say (LAM-02, LAM-24).

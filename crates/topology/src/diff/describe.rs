@@ -42,6 +42,7 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
     // A kind that is added to the model is to be described here.
     let Topology {
         settings: _,
+        organization: _,
         service_vpc: _,
         prefix_lists: _,
         vpcs: _,
@@ -67,6 +68,12 @@ pub(super) fn describe(topology: &Topology) -> Vec<Described> {
         path: "settings".to_owned(),
         fields: settings(&topology.settings, &topology.service_vpc),
     }];
+    all.push(Described {
+        order: 0,
+        identity: "organization".to_owned(),
+        path: "organization".to_owned(),
+        fields: vec![("accounts", lines(&topology.organization))],
+    });
     all.extend(topology.vpcs.values().map(|it| Described {
         order: 1,
         identity: it.id.to_string(),
@@ -223,13 +230,24 @@ fn vpc(topology: &Topology, vpc: &Vpc) -> Fields {
 }
 
 fn subnet(topology: &Topology, subnet: &Subnet) -> Fields {
-    let Subnet { id: _, name: _, vpc: _, cidr_block, availability_zone, route_table, network_acl } =
-        subnet;
+    let Subnet {
+        id: _,
+        name: _,
+        vpc: _,
+        cidr_block,
+        availability_zone,
+        route_table,
+        network_acl,
+        shared_with,
+        on_unshare,
+    } = subnet;
     vec![
         one("cidr_block", cidr_block),
         one("availability_zone", availability_zone),
         one("route_table", topology.path(*route_table)),
         one("network_acl", topology.path(*network_acl)),
+        ("shared_with", lines(shared_with)),
+        one("on_unshare", on_unshare),
     ]
 }
 
@@ -275,7 +293,7 @@ fn network_acl(_: &Topology, acl: &NetworkAcl) -> Fields {
 }
 
 fn security_group(topology: &Topology, group: &SecurityGroup) -> Fields {
-    let SecurityGroup { id: _, name: _, vpc: _, ingress, egress } = group;
+    let SecurityGroup { id: _, name: _, vpc: _, account, ingress, egress } = group;
     let lines = |rules: &[SgRule], side: &str| {
         let line = |rule: &SgRule| {
             let SgRule { traffic, peer } = rule;
@@ -288,7 +306,11 @@ fn security_group(topology: &Topology, group: &SecurityGroup) -> Fields {
         };
         Field::Many(rules.iter().map(line).collect())
     };
-    vec![("ingress", lines(ingress, "from")), ("egress", lines(egress, "to"))]
+    vec![
+        one("account", account),
+        ("ingress", lines(ingress, "from")),
+        ("egress", lines(egress, "to")),
+    ]
 }
 
 fn internet_gateway(topology: &Topology, gateway: &InternetGateway) -> Fields {

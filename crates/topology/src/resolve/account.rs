@@ -25,31 +25,26 @@ pub(super) fn of_function(
     vpc: Option<Handle<Vpc>>,
 ) -> String {
     let Context { topology, report, .. } = context;
-    let vpc = vpc.map(|vpc| &topology.vpcs[vpc]);
-    let of_vpc = vpc.map_or(DEFAULT_ACCOUNT, |vpc| &vpc.account);
+    let of_vpc = vpc.map_or(DEFAULT_ACCOUNT, |vpc| &topology.vpcs[vpc].account);
     let Some(account) = &spec.account else { return of_vpc.to_owned() };
-    let valid = check(report, account, "its VPC's");
-    if let Some(vpc) = vpc.filter(|vpc| valid && vpc.account != account.value) {
-        report
-            .warning(
-                account.span,
-                format!(
-                    "function `{}` and VPC `{}` are of different accounts",
-                    spec.name.value, vpc.name
-                ),
-            )
-            .help("that its subnets would have to be shared is not modelled yet");
-    }
+    check(report, account, "its VPC's");
     account.value.clone()
 }
 
 /// Whether it can be an account; reports it if not.
-fn check(report: &mut Report, account: &Spanned<String>, default: &str) -> bool {
+pub(super) fn check(report: &mut Report, account: &Spanned<String>, default: &str) -> bool {
+    check_with(report, account, &format!("an account is 12 digits; {default} if not given"))
+}
+
+/// The same of an account in a list.
+pub(super) fn check_listed(report: &mut Report, account: &Spanned<String>) {
+    check_with(report, account, "an account is 12 digits");
+}
+
+fn check_with(report: &mut Report, account: &Spanned<String>, help: &str) -> bool {
     let valid = is_account(&account.value);
     if !valid {
-        report
-            .error(account.span, format!("`{}` is not an account", account.value))
-            .help(format!("an account is 12 digits; {default} if not given"));
+        report.error(account.span, format!("`{}` is not an account", account.value)).help(help);
     }
     valid
 }

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     arena::Handle,
     model::{
-        NatGateway, NetworkAcl, PrefixList, Role, RouteTable, SecurityGroup, Service, Subnet,
-        Topology, Vpc,
+        DEFAULT_ACCOUNT, NatGateway, NetworkAcl, PrefixList, Role, RouteTable, SecurityGroup,
+        Service, Subnet, Topology, Vpc,
     },
     path::Kind,
     spec::{Field, Span, Spanned, Spec},
@@ -36,6 +36,10 @@ pub(super) struct Context {
     pub(super) subnet_blocks: Vec<Option<IpNet>>,
     /// Where each subnet is declared, by handle.
     pub(super) subnet_places: Vec<Span>,
+    /// Whether it is known which accounts are of the organization.
+    pub(super) knows_organization: bool,
+    /// The account of each group, by handle, as it is written.
+    pub(super) group_owners: Vec<String>,
     /// The two VPCs of each peering connection, by handle; `None` where it was refused.
     pub(super) peerings: Vec<Option<[Handle<Vpc>; 2]>>,
     /// Which routes lead to instances.
@@ -84,6 +88,8 @@ impl Context {
             vpcs: Vec::with_capacity(spec.vpcs.len()),
             subnet_blocks: Vec::new(),
             subnet_places: Vec::new(),
+            knows_organization: true,
+            group_owners: Vec::new(),
             peerings: Vec::new(),
             appliances: Vec::new(),
             nat_routes: Vec::new(),
@@ -139,15 +145,21 @@ impl Context {
             });
 
             let mut default_security_group = None;
+            let owner = |account: Option<&Spanned<String>>| {
+                let account = account.or(vpc.account.as_ref());
+                account.map_or_else(|| DEFAULT_ACCOUNT.to_owned(), |it| it.value.clone())
+            };
             for group in &vpc.security_groups {
                 let handle = groups.next();
                 context.name(&group.name, inside, Target::SecurityGroup(handle));
+                context.group_owners.push(owner(group.account.as_ref()));
                 if group.name.value == DEFAULT {
                     default_security_group = Some(handle);
                 }
             }
             let default_security_group = default_security_group.unwrap_or_else(|| {
                 let handle = groups.next();
+                context.group_owners.push(owner(None));
                 context.names.insert(DEFAULT, inside, Target::SecurityGroup(handle));
                 handle
             });

@@ -7,6 +7,7 @@ use super::{
     context::{Context, Declared},
     routes,
     security_group::{self, Limits},
+    sharing,
 };
 use crate::{
     arena::Handle,
@@ -225,10 +226,10 @@ impl One<'_, '_> {
     }
 
     fn security_groups(&mut self) -> Vec<Handle<SecurityGroup>> {
-        let scope = Some(self.declared.vpc);
+        let (vpc, noun) = (self.declared.vpc, &self.noun);
         let groups = self.spec.security_groups.as_ref().map_or(Vec::new(), |given| {
-            security_group::of_interface(self.context, &self.noun, given, &GROUPS, |context, it| {
-                context.find_group(it, scope)
+            security_group::of_interface(self.context, noun, given, &GROUPS, |context, it| {
+                sharing::find_owners_group(context, noun, it, vpc)
             })
         });
         if groups.is_empty() { vec![self.declared.default_security_group] } else { groups }

@@ -7,7 +7,7 @@ use super::{
     context::Context,
     names::Miss,
     security_group::{self, Limits},
-    service_vpc,
+    service_vpc, sharing,
 };
 use crate::{
     arena::Handle,
@@ -44,6 +44,7 @@ pub(super) fn build(context: &mut Context, spec: &spec::Function) {
         security_groups,
         environments: environments(context, spec),
     };
+    sharing::check_function(context, &noun, spec, &function);
     context.plan_interfaces(&function, spec);
     context.topology.functions.push(function);
 }

@@ -6,6 +6,7 @@ use super::{
     addresses::Owner,
     context::{Context, Declared},
     security_group::{self, Limits},
+    sharing,
 };
 use crate::{arena::Handle, model::Instance, spec};
 
@@ -58,7 +59,7 @@ pub(super) fn build(
     let mut security_groups = match &spec.security_groups {
         Some(given) => {
             security_group::of_interface(context, &owner.noun, given, &GROUPS, |context, group| {
-                context.find_group(group, scope)
+                sharing::find_owners_group(context, &owner.noun, group, declared.vpc)
             })
         }
         None => Vec::new(),

@@ -39,7 +39,6 @@ pub(super) fn check(context: &mut Context, specs: &[spec::Vpc]) {
     };
     let tables = per_vpc(&mut topology.route_tables.values().map(|it| it.vpc.index()));
     let acls = per_vpc(&mut topology.network_acls.values().map(|it| it.vpc.index()));
-    let groups = per_vpc(&mut topology.security_groups.values().map(|it| it.vpc.index()));
     let endpoints = |interface: bool| {
         let wanted = move |kind: &VpcEndpointKind| {
             matches!(kind, VpcEndpointKind::Interface { .. }) == interface
@@ -62,7 +61,6 @@ pub(super) fn check(context: &mut Context, specs: &[spec::Vpc]) {
             }
         }
         let account = &topology.vpcs[declared.vpc].account;
-        by_account.add(report, account, *span, groups[index], SECURITY_GROUPS, "security groups");
         by_account.add(
             report,
             account,
@@ -71,6 +69,12 @@ pub(super) fn check(context: &mut Context, specs: &[spec::Vpc]) {
             GATEWAY_ENDPOINTS,
             "gateway endpoints",
         );
+    }
+
+    // Whoever has made a group has it in the quota (SHR-08).
+    for group in topology.security_groups.values() {
+        let place = specs[group.vpc.index()].name.span;
+        by_account.add(report, &group.account, place, 1, SECURITY_GROUPS, "security groups");
     }
 
     // Where something was refused, a gateway's subnet may be one that stands in for it.
@@ -91,11 +95,11 @@ pub(super) fn check(context: &mut Context, specs: &[spec::Vpc]) {
 
 /// How many of something each account has.
 #[derive(Default)]
-struct Accounts(HashMap<(String, String), usize>);
+pub(super) struct Accounts(HashMap<(String, String), usize>);
 
 impl Accounts {
     /// Counts some more, and warns where they become too many.
-    fn add(
+    pub(super) fn add(
         &mut self,
         report: &mut Report,
         account: &str,
@@ -113,6 +117,6 @@ impl Accounts {
     }
 }
 
-fn warn(report: &mut Report, place: Span, message: String, most: usize) {
+pub(super) fn warn(report: &mut Report, place: Span, message: String, most: usize) {
     report.warning(place, message).help(format!("AWS allows {most} unless the quota is raised"));
 }

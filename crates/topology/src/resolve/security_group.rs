@@ -6,6 +6,7 @@ use super::{
     cidr,
     context::{Context, DEFAULT, Declared},
     names::Target,
+    sharing,
 };
 use crate::{
     arena::Handle,
@@ -33,19 +34,21 @@ pub(super) fn build(context: &mut Context, declared: Declared, spec: &spec::Vpc)
         let own = context.topology.security_groups.len();
         let own = Handle::at(u32::try_from(own).expect("counted when it was declared"));
         let default = group.name.value == DEFAULT;
+        let account = sharing::owner_of_group(context, declared.vpc, spec, group);
         let ingress = match &group.ingress {
-            Some(rules) => self::rules(context, declared, group, rules, "ingress"),
+            Some(rules) => self::rules(context, declared, &account, group, rules, "ingress"),
             None if default => vec![from_itself(own)],
             None => Vec::new(),
         };
         let egress = match &group.egress {
-            Some(rules) => self::rules(context, declared, group, rules, "egress"),
+            Some(rules) => self::rules(context, declared, &account, group, rules, "egress"),
             None => vec![to_anywhere()],
         };
         context.topology.security_groups.push(SecurityGroup {
             id: context.ids.id(&mut context.report, "sg", &path, group.id.as_ref()),
             name: group.name.value.clone(),
             vpc: declared.vpc,
+            account,
             ingress,
             egress,
         });
@@ -56,6 +59,7 @@ pub(super) fn build(context: &mut Context, declared: Declared, spec: &spec::Vpc)
             id: context.ids.id(&mut context.report, "sg", &path, None),
             name: DEFAULT.to_owned(),
             vpc: declared.vpc,
+            account: context.topology.vpcs[declared.vpc].account.clone(),
             ingress: vec![from_itself(declared.default_security_group)],
             egress: vec![to_anywhere()],
         });
@@ -75,6 +79,7 @@ const fn to_anywhere() -> SgRule {
 fn rules(
     context: &mut Context,
     declared: Declared,
+    account: &str,
     group: &spec::SecurityGroup,
     given: &[spec::SgRule],
     direction: &str,
@@ -98,7 +103,7 @@ fn rules(
             }
             spec::SgPeer::Reference(reference) => {
                 let reference = Spanned::new(reference.clone(), span);
-                match peer(context, declared, &reference) {
+                match peer(context, declared, account, &reference) {
                     Some(peer) => peer,
                     None => continue,
                 }
@@ -121,8 +126,16 @@ fn rules(
     rules
 }
 
-/// The group or prefix list that a rule names.
-fn peer(context: &mut Context, declared: Declared, reference: &Spanned<String>) -> Option<SgPeer> {
+/// The group or prefix list that a rule of an account's group names.
+fn peer(
+    context: &mut Context,
+    declared: Declared,
+    account: &str,
+    reference: &Spanned<String>,
+) -> Option<SgPeer> {
+    if let Some(found) = sharing::peer_group(context, declared, account, reference) {
+        return found.ok();
+    }
     let kinds = [Kind::SecurityGroup, Kind::PrefixList];
     let found = context.names.find_across(&reference.value, &kinds, declared.vpc);
     match found.map_err(|miss| context.miss(reference.span, miss)).ok()? {

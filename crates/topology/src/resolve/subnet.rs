@@ -6,9 +6,10 @@ use super::{
     cidr,
     context::{Context, Declared},
     names::Target,
+    sharing,
 };
 use crate::{
-    model::Subnet,
+    model::{OnUnshare, Subnet},
     path::Kind,
     spec::{self, Span},
 };
@@ -49,6 +50,7 @@ fn one(
         }
     });
     let availability_zone = zone(context, spec);
+    let shared_with = sharing::participants(context, declared.vpc, spec);
     context.subnet_blocks.push(block);
     context.subnet_places.push(spec.name.span);
     context.topology.subnets.push(Subnet {
@@ -59,6 +61,8 @@ fn one(
         availability_zone,
         route_table: route_table.unwrap_or(declared.main_route_table),
         network_acl: network_acl.unwrap_or(declared.default_network_acl),
+        shared_with,
+        on_unshare: spec.on_unshare.as_ref().map_or_else(OnUnshare::default, |it| it.value),
     });
 }
 

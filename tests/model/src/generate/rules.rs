@@ -15,8 +15,14 @@ const PORTS: [&str; 9] =
 const EPHEMERAL: [&str; 6] =
     ["1024-65535", "1024-65535", "1025-65535", "1024-65534", "32768-65535", "1024-60999"];
 
-/// The directions of a group: left out, empty, or with rules.
-pub(super) fn security_group(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> Vec<String> {
+/// The directions of a group: left out, empty, or with rules. `owner` stands before the names of the
+/// VPC's groups where they are another account's.
+pub(super) fn security_group(
+    dice: &mut Dice,
+    shape: &Shape,
+    vpc: &Vpc,
+    owner: &str,
+) -> Vec<String> {
     let mut directions = Vec::new();
     for (direction, peer) in [("ingress", "from"), ("egress", "to")] {
         match dice.below(10) {
@@ -35,7 +41,8 @@ pub(super) fn security_group(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> Vec<S
                 }
                 for _ in 0..dice.between(1, 3) {
                     let traffic = traffic(dice, 55);
-                    let rule = format!("{{ {traffic}, {peer}: {} }}", self::peer(dice, shape, vpc));
+                    let other = self::peer(dice, shape, vpc, owner);
+                    let rule = format!("{{ {traffic}, {peer}: {other} }}");
                     if !rules.contains(&rule) {
                         rules.push(rule);
                     }
@@ -113,7 +120,7 @@ fn traffic(dice: &mut Dice, all: usize) -> String {
     }
 }
 
-fn peer(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> String {
+fn peer(dice: &mut Dice, shape: &Shape, vpc: &Vpc, owner: &str) -> String {
     let peers = shape.peers(vpc);
     match dice.below(100) {
         0..14 if !peers.is_empty() => {
@@ -121,7 +128,7 @@ fn peer(dice: &mut Dice, shape: &Shape, vpc: &Vpc) -> String {
             let group = &peer.groups[dice.below(peer.groups.len())];
             format!("{}/security_group/{group}", peer.name)
         }
-        14..42 => vpc.groups[dice.below(vpc.groups.len())].clone(),
+        14..42 => format!("{owner}{}", vpc.groups[dice.below(vpc.groups.len())]),
         42..46 if shape.services => "prefix_list/s3".to_owned(),
         42..52 => format!("prefix_list/pl{}", dice.below(PREFIX_LISTS.len())),
         _ => block(dice, vpc),

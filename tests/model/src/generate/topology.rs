@@ -18,6 +18,10 @@ const INTERNET: [&str; 4] = ["198.51.100.7", "198.51.100.8", "8.8.8.8", "192.0.2
 /// What functions without a VPC are seen as: beside hosts of the internet, and far away.
 const SERVICE_VPC: [&str; 3] = ["198.51.100.9", "192.0.2.21", "9.9.9.9"];
 
+/// The account of all VPCs, and one that some subnets are shared with.
+const OWNER: &str = "123456789012";
+const GUEST: &str = "210987654321";
+
 /// Of a hundred objects, how many a change rewrites.
 const CHANGED: usize = 12;
 
@@ -59,6 +63,7 @@ impl File {
     fn write(mut self) -> String {
         let shape = Shape::draw(self.seed);
         self.settings();
+        self.line(&format!("organization: {{ accounts: [{OWNER}, {GUEST}] }}"));
         self.prefix_lists();
         self.line("vpcs:");
         for vpc in &shape.vpcs {
@@ -177,8 +182,14 @@ impl File {
         self.line("    security_groups:");
         for group in &vpc.groups {
             let mut dice = self.dice(&format!("{}/security_group/{group}", vpc.name));
-            let directions = rules::security_group(&mut dice, shape, vpc);
+            let directions = rules::security_group(&mut dice, shape, vpc, "");
             self.line(&format!("      {group}: {{ {} }}", directions.join(", ")));
+        }
+        if self.has_guest(vpc) {
+            let mut dice = self.dice(&format!("{}/security_group/guest", vpc.name));
+            let mut parts = vec![format!("account: {GUEST}")];
+            parts.extend(rules::security_group(&mut dice, shape, vpc, &format!("{OWNER}/")));
+            self.line(&format!("      guest: {{ {} }}", parts.join(", ")));
         }
         if !vpc.acls.is_empty() {
             self.line("    network_acls:");
@@ -216,8 +227,16 @@ impl File {
                 let acl = &vpc.acls[dice.below(vpc.acls.len())];
                 let _ = write!(line, ", network_acl: {acl}");
             }
+            if self.has_guest(vpc) {
+                let _ = write!(line, ", shared_with: [{GUEST}]");
+            }
             self.line(&format!("{line} }}"));
         }
+    }
+
+    /// Whether a VPC's subnets are shared with another account, which has a group there.
+    fn has_guest(&self, vpc: &Vpc) -> bool {
+        self.dice(&format!("{}/guest", vpc.name)).percent(30)
     }
 
     fn nat_gateways(&mut self, vpc: &Vpc) {
@@ -360,16 +379,22 @@ impl File {
             let path = |name: &String| format!("{}/{name}", vpc.name);
             let mut subnets: Vec<String> =
                 vpc.subnets[..vpc.host_subnets()].iter().map(|subnet| path(&subnet.name)).collect();
-            let groups: Vec<String> = vpc.groups.iter().map(path).collect();
+            let mut groups: Vec<String> = vpc.groups.iter().map(path).collect();
             // In the public subnet a function has no way out (LAM-12).
             if subnets.len() > 1 && dice.percent(85) {
                 subnets.remove(0);
             }
             let subnets = dice.some(&subnets, 1, 2).join(", ");
+            // Functions of two accounts share neither groups nor ENIs (SHR-04, LAM-05).
+            let guest =
+                self.has_guest(vpc) && self.dice(&format!("function/{index}/guest")).percent(40);
+            let mut account = String::new();
+            if guest {
+                groups = vec![format!("{}/guest", vpc.name)];
+                account = format!(", account: {GUEST}");
+            }
             let groups = dice.some(&groups, 1, 2).join(", ");
             let environments = dice.between(1, 2);
-            // Functions of two accounts share no ENI (LAM-05).
-            let account = if dice.percent(10) { ", account: \"210987654321\"" } else { "" };
             self.line(&format!(
                 "  f{index}: {{ subnets: [{subnets}], security_groups: [{groups}], \
                  environments: {environments}{account} }}"

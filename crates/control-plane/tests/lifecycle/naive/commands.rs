@@ -11,7 +11,7 @@ impl Naive {
                 if self.latest(function).is_ok() {
                     return Err("ResourceConflictException");
                 }
-                self.sensible(configuration)?;
+                self.sensible(function, configuration)?;
                 let who = (function.clone(), 0);
                 self.versions.push(Version {
                     who: who.clone(),
@@ -37,6 +37,8 @@ impl Naive {
                 if let Some(vpc) = &change.vpc {
                     next.vpc = vpc.clone();
                     self.one_vpc(&next)?;
+                    let had = Self::held(&latest);
+                    self.own(function, &next, &had)?;
                 }
                 if let Some(role) = &change.role {
                     next.role.clone_from(role);
@@ -194,9 +196,28 @@ impl Naive {
         self.enis.iter().find(|eni| eni_id(eni) == *id)
     }
 
-    fn sensible(&self, configuration: &Configuration) -> Result<(), &'static str> {
+    fn sensible(
+        &self,
+        function: &FunctionName,
+        configuration: &Configuration,
+    ) -> Result<(), &'static str> {
         self.one_vpc(configuration)?;
+        self.own(function, configuration, &[])?;
         self.role_exists(configuration)
+    }
+
+    /// Whether the function's account may have what it has not got yet.
+    fn own(
+        &self,
+        function: &FunctionName,
+        configuration: &Configuration,
+        had: &[Key],
+    ) -> Result<(), &'static str> {
+        let keys = Self::keys(&function.account, configuration);
+        match self.denied(keys.iter().filter(|key| !had.contains(key))) {
+            Some(_) => Err("InvalidParameterValueException"),
+            None => Ok(()),
+        }
     }
 
     fn role_exists(&self, configuration: &Configuration) -> Result<(), &'static str> {
@@ -212,7 +233,7 @@ impl Naive {
         let vpcs: BTreeSet<&str> = SUBNETS
             .iter()
             .map(|(id, vpc, ..)| (*id, *vpc))
-            .chain(GROUPS)
+            .chain(GROUPS.map(|(id, vpc, _)| (id, vpc)))
             .filter(|(id, _)| {
                 let subnets = configuration.vpc.subnets().iter();
                 let mut named = subnets.chain(configuration.vpc.security_groups());
@@ -303,7 +324,8 @@ impl Naive {
         let Some(first) = self.users(&key).into_iter().next() else { return };
         let user = self.version(&first).unwrap().clone();
         let role = user.configuration.role.as_deref();
-        if !self.may_not_make(role) && self.obstacle(std::slice::from_ref(&key)).is_none() {
+        let may = !self.may_not_make(role) && self.admits(&key.1, &key.0);
+        if may && self.obstacle(std::slice::from_ref(&key)).is_none() {
             let delay = if user.owner == Owner::File { 0 } else { CREATION };
             self.make(&key, delay, replaces);
         }
