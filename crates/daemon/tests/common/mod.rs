@@ -339,6 +339,11 @@ impl Echo {
         assert_eq!(self.read_byte().unwrap(), byte);
     }
 
+    /// Sends a text; whether it arrives is another matter.
+    pub(crate) fn send(&mut self, text: &[u8]) {
+        self.0.write_all(text).unwrap();
+    }
+
     fn read_byte(&mut self) -> std::io::Result<u8> {
         let mut byte = [0];
         self.0.read_exact(&mut byte)?;

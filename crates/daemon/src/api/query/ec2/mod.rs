@@ -8,7 +8,10 @@ mod network;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use viaduct_control_plane::{iam::Context, lifecycle::Command};
+use viaduct_control_plane::{
+    iam::Context,
+    lifecycle::{Command, Lifecycle},
+};
 use viaduct_topology::ResourceId;
 
 use self::listing::Listing;
@@ -53,9 +56,31 @@ pub(super) async fn answer(
         return listing.page(items, form, response);
     }
     let eni = ResourceId::named(form.required("NetworkInterfaceId")?);
-    let delete = Command::DeleteNetworkInterface(eni);
-    running.functions.command(delete).await?;
+    let made = running.functions.decide(|machine| {
+        may_touch(machine, caller, &eni)?;
+        Ok::<_, Failure>(Command::DeleteNetworkInterface(eni))
+    });
+    made.await??;
     Ok(response.with(Element::text("return", "true")))
+}
+
+/// Whether an interface is the caller's own: whoever owns the VPC sees those of others and does not touch
+/// them (SHR-05). Of one that is not there, the machine says so.
+fn may_touch(machine: &Lifecycle, caller: &Caller, eni: &ResourceId) -> Result<(), Failure> {
+    match machine.eni(eni) {
+        Some((set, _)) if set.key.account() != &**caller.account() => Err(Failure {
+            status: StatusCode::FORBIDDEN,
+            ..Failure::new(
+                "AuthFailure",
+                format!(
+                    "You do not have permission to access the specified resource: {eni} is of account \
+                     {}",
+                    set.key.account()
+                ),
+            )
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The shape of EC2's errors.

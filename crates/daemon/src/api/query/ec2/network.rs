@@ -1,9 +1,11 @@
 //! VPCs, subnets, security groups and route tables as EC2 shows them.
 
+use std::collections::HashSet;
+
 use viaduct_control_plane::lifecycle::Lifecycle;
 use viaduct_topology::{
     Handle, ResourceId, Topology,
-    model::{Route, RouteTarget, SgPeer, SgRule, Traffic, Vpc},
+    model::{Route, RouteTarget, SgPeer, SgRule, Subnet, Traffic, Vpc},
 };
 
 use super::listing::{Item, Listing};
@@ -26,7 +28,15 @@ pub(super) const SUBNETS: Listing = Listing {
     set: "subnetSet",
     id: "SubnetId",
     not_found: "InvalidSubnetID.NotFound",
-    filters: &["availability-zone", "cidr-block", "owner-id", "state", "subnet-id", "vpc-id"],
+    filters: &[
+        "availability-zone",
+        "availability-zone-id",
+        "cidr-block",
+        "owner-id",
+        "state",
+        "subnet-id",
+        "vpc-id",
+    ],
     items: subnets,
 };
 
@@ -48,15 +58,25 @@ pub(super) const ROUTE_TABLES: Listing = Listing {
     items: route_tables,
 };
 
-/// The VPC of something, if it is the caller's.
-fn own<'t>(topology: &'t Topology, vpc: Handle<Vpc>, caller: &Caller) -> Option<&'t Vpc> {
-    Some(&topology.vpcs[vpc]).filter(|vpc| *vpc.account == **caller.account())
+/// Whether a VPC is the caller's own: then they see all that is in it, also what others have there
+/// (SHR-05).
+fn owns(topology: &Topology, vpc: Handle<Vpc>, caller: &Caller) -> bool {
+    *topology.vpcs[vpc].account == **caller.account()
+}
+
+/// The subnets that a caller sees: their own, and those that are shared with them (SHR-03).
+fn seen<'t>(topology: &'t Topology, caller: &Caller) -> impl Iterator<Item = &'t Subnet> {
+    let me = caller.account().clone();
+    let subnets = topology.subnets.iter();
+    subnets.filter(move |(handle, _)| topology.admits(*handle, &me)).map(|(_, subnet)| subnet)
 }
 
 fn vpcs(network: &Network, _: &Lifecycle, caller: &Caller) -> Vec<Item> {
     let topology = &network.topology;
-    let own = topology.vpcs.iter().filter_map(|(handle, _)| own(topology, handle, caller));
-    own.map(|vpc| {
+    let shared: HashSet<Handle<Vpc>> = seen(topology, caller).map(|subnet| subnet.vpc).collect();
+    let vpcs = topology.vpcs.iter();
+    let vpcs = vpcs.filter(|(vpc, _)| shared.contains(vpc) || owns(topology, *vpc, caller));
+    vpcs.map(|(_, vpc)| {
         let blocks = vpc.cidr_blocks.iter().map(|block| {
             let state =
                 Element::parent("cidrBlockState").with(Element::text("state", "associated"));
@@ -79,10 +99,9 @@ fn vpcs(network: &Network, _: &Lifecycle, caller: &Caller) -> Vec<Item> {
 
 fn subnets(network: &Network, machine: &Lifecycle, caller: &Caller) -> Vec<Item> {
     let topology = &network.topology;
-    let subnets = topology.subnets.values();
-    let subnets = subnets.filter_map(|subnet| Some((subnet, own(topology, subnet.vpc, caller)?)));
-    subnets
-        .map(|(subnet, vpc)| {
+    seen(topology, caller)
+        .map(|subnet| {
+            let vpc = &topology.vpcs[subnet.vpc];
             let free = machine.free_addresses(&subnet.id).unwrap_or_default();
             Item::new(&subnet.id)
                 .told("subnetId", "subnet-id", &subnet.id)
@@ -91,6 +110,8 @@ fn subnets(network: &Network, machine: &Lifecycle, caller: &Caller) -> Vec<Item>
                 .told("state", "state", "available")
                 .told("cidrBlock", "cidr-block", subnet.cidr_block)
                 .told("availabilityZone", "availability-zone", &subnet.availability_zone)
+                // Zones have the same names for all accounts, so names are ids (SHR-11).
+                .told("availabilityZoneId", "availability-zone-id", &subnet.availability_zone)
                 .with(Element::text("availableIpAddressCount", free.to_string()))
                 .with(Element::text("defaultForAz", "false"))
                 .with(Element::text("mapPublicIpOnLaunch", "false"))
@@ -102,9 +123,11 @@ fn subnets(network: &Network, machine: &Lifecycle, caller: &Caller) -> Vec<Item>
 fn security_groups(network: &Network, _: &Lifecycle, caller: &Caller) -> Vec<Item> {
     let topology = &network.topology;
     let groups = topology.security_groups.values();
-    let groups = groups.filter_map(|group| Some((group, own(topology, group.vpc, caller)?)));
+    // Participants see their own alone (SHR-03).
     groups
-        .map(|(group, vpc)| {
+        .filter(|group| *group.account == **caller.account() || owns(topology, group.vpc, caller))
+        .map(|group| {
+            let vpc = &topology.vpcs[group.vpc];
             let rules = |name: &'static str, rules: &[SgRule]| {
                 let rules = rules.iter().map(|rule| permission(topology, rule));
                 rules.fold(Element::parent(name), Element::with)
@@ -113,7 +136,7 @@ fn security_groups(network: &Network, _: &Lifecycle, caller: &Caller) -> Vec<Ite
                 .told("groupId", "group-id", &group.id)
                 .told("groupName", "group-name", &group.name)
                 .told("vpcId", "vpc-id", &vpc.id)
-                .told("ownerId", "owner-id", &vpc.account)
+                .told("ownerId", "owner-id", &group.account)
                 .with(Element::text("groupDescription", &group.name))
                 .with(rules("ipPermissions", &group.ingress))
                 .with(rules("ipPermissionsEgress", &group.egress))
@@ -145,7 +168,11 @@ fn permission(topology: &Topology, rule: &SgRule) -> Element {
     permission.with(match rule.peer {
         SgPeer::Cidr(block) => item("ipRanges", "cidrIp", block.to_string()),
         SgPeer::Group(group) => {
-            item("groups", "groupId", topology.security_groups[group].id.to_string())
+            let group = &topology.security_groups[group];
+            let pair = Element::parent("item")
+                .with(Element::text("userId", &group.account))
+                .with(Element::text("groupId", group.id.as_str()));
+            Element::parent("groups").with(pair)
         }
         SgPeer::PrefixList(list) => {
             item("prefixListIds", "prefixListId", topology.prefix_lists[list].id.to_string())
@@ -157,10 +184,15 @@ fn permission(topology: &Topology, rule: &SgRule) -> Element {
 fn route_tables(network: &Network, _: &Lifecycle, caller: &Caller) -> Vec<Item> {
     let topology = &network.topology;
     let tables = topology.route_tables.iter();
-    let tables = tables
-        .filter_map(|(handle, table)| Some((handle, table, own(topology, table.vpc, caller)?)));
+    // Participants see those of the subnets that are shared with them.
+    let seen: Vec<&Subnet> = seen(topology, caller).collect();
     tables
-        .map(|(handle, table, vpc)| {
+        .filter(|(handle, table)| {
+            let leads = |subnet: &&Subnet| subnet.route_table == *handle;
+            owns(topology, table.vpc, caller) || seen.iter().any(leads)
+        })
+        .map(|(handle, table)| {
+            let vpc = &topology.vpcs[table.vpc];
             let is_main = vpc.main_route_table == handle;
             let routes = table.routes.iter().map(|it| route(topology, it));
             let mut item = Item::new(&table.id)
@@ -175,9 +207,7 @@ fn route_tables(network: &Network, _: &Lifecycle, caller: &Caller) -> Vec<Item> 
                 item = item.filtered("association.main", true);
             }
             // A subnet that names no table has the main one without an association (RT-01).
-            for subnet in
-                topology.subnets.values().filter(|it| it.route_table == handle && !is_main)
-            {
+            for subnet in seen.iter().filter(|it| it.route_table == handle && !is_main) {
                 associations = associations.with(association(&table.id, Some(&subnet.id)));
                 item = item
                     .filtered("association.subnet-id", &subnet.id)
