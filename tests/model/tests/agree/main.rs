@@ -80,10 +80,11 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Reasons that no packet can meet here, and why.
-const NOT_MET: [(Reason, &str); 3] = [
+const NOT_MET: [(Reason, &str); 4] = [
     (Reason::FragmentRestriction, "no datagram in fragments gets whole"),
     (Reason::ReassemblyFailed, "no two fragments are of one datagram"),
     (Reason::ReassemblyTimeout, "no time passes"),
+    (Reason::SubnetNotShared, "no file has a function in a subnet that is not shared with it"),
 ];
 
 /// What ways lead through.
