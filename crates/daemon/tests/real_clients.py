@@ -126,12 +126,14 @@ raises(errors.InvalidParameterValueException, awslambda.publish_version,
 (eni,) = [
     eni
     for page in ec2.get_paginator("describe_network_interfaces").paginate(
-        Filters=[{"Name": "interface-type", "Values": ["lambda"]}]
+        Filters=[{"Name": "interface-type", "Values": ["lambda"]}], IncludeManagedResources=True
     )
     for eni in page["NetworkInterfaces"]
     if eni["SubnetId"] == second
 ]
 assert eni["Description"].startswith("AWS Lambda VPC ENI-life-"), eni
+assert eni["Operator"] == {"Managed": False}, eni
+assert eni["RequesterId"].startswith("AROA") and not eni["RequesterManaged"], eni
 wanted = {group["GroupId"] for group in eni["Groups"]}
 users = [
     function["FunctionArn"].split(":function:")[1]
