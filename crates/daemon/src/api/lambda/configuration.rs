@@ -98,6 +98,11 @@ fn role(
     Ok(arn.rsplit('/').next().map(RoleName::from))
 }
 
+/// The ARN of the role that a request has named, as it is carried.
+pub(super) fn given_role(carried: &BTreeMap<String, String>) -> Option<String> {
+    members::read(carried, "Role")?.as_str().map(str::to_owned)
+}
+
 /// The ARN of a role for which nobody has given one.
 fn role_arn(function: &FunctionName, role: &RoleName) -> String {
     format!("arn:aws:iam::{}:role/{role}", function.account)

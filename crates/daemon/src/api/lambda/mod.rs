@@ -19,6 +19,7 @@ mod functions;
 mod input;
 mod invoke;
 mod members;
+mod rights;
 mod shape;
 mod tags;
 mod target;
@@ -136,6 +137,7 @@ async fn command(running: &Running, target: &Target, command: Command) -> Result
             other => unreachable!("no command about a function: {other:?}"),
         };
         target.may(action, &context)?;
+        rights::check(&target.caller, &command)?;
         let owner = machine.function(&target.function).map(|function| function.owner);
         if owner == Some(Owner::File) && is_undone_by_reload(&command) {
             return Err(Failure::conflict(format!(
