@@ -62,8 +62,11 @@ fn a_function_without_a_vpc_is_made_read_changed_published_and_deleted() {
     assert_eq!(changed["Environment"], change["Environment"]);
     assert_ne!(changed["RevisionId"], made["RevisionId"]);
 
-    let version = call(&daemon, "POST", "/f/versions", &json!({}));
+    let version = call(&daemon, "POST", "/f/versions", &json!({ "Description": "one" }));
     assert_eq!((version.status, &version.json()["Version"]), (201, &"1".into()));
+    let described = ["/f:1", "/f"].map(|it| call(&daemon, "GET", it, &json!({})).json());
+    let described = described.map(|it| it["Configuration"]["Description"].clone());
+    assert_eq!(described, [json!("one"), json!("")]);
     let code = json!({ "ZipFile": "UEsDBA0K", "Publish": true });
     assert_eq!(call(&daemon, "PUT", "/f/code", &code).json()["Version"], "2");
     let versions = call(&daemon, "GET", "/f/versions", &json!({})).json();

@@ -115,6 +115,7 @@ awslambda.update_function_code(FunctionName="life", ZipFile=code("pass"))
 # Publish.
 published = awslambda.publish_version(FunctionName="life", Description="the first")
 assert published["Version"] == "1" and published["FunctionArn"].endswith(":life:1"), published
+assert published["Description"] == "the first", published
 awslambda.get_waiter("published_version_active").wait(FunctionName="life", Qualifier="1")
 versions = awslambda.list_versions_by_function(FunctionName="life")["Versions"]
 assert [version["Version"] for version in versions] == ["$LATEST", "1"]
