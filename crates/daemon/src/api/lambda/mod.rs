@@ -68,16 +68,6 @@ pub(super) fn router() -> Router<Arc<Running>> {
         .layer(from_fn(numbered))
 }
 
-/// Whether a path is in the style of this API, whose operations each begin with a date.
-pub(super) fn is_like(path: &str) -> bool {
-    let date = path.strip_prefix('/').and_then(|path| path.split('/').next()).unwrap_or_default();
-    date.len() == 10
-        && date.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
-}
-
 /// What is no operation of this API.
 pub(super) async fn unknown(method: Method, uri: Uri) -> Response {
     let path = uri.path();
