@@ -5,6 +5,7 @@ mod common;
 
 use std::{
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{ChildStderr, Output, Stdio},
 };
 
@@ -169,4 +170,46 @@ fn lam_78_function_urls_are_not_served_and_neither_is_anything_but_lambdas_api()
     let (status, body) = answered(&output);
     assert!(status == 403 && body.contains("Missing Authentication Token"), "{status} {body}");
     assert_eq!(setting.lab.get("functions"), before);
+}
+
+/// What a script in a VPC does, with the client as it comes from PyPI.
+const SCRIPT: &str = r#"
+import boto3
+client = boto3.client("lambda")
+client.create_function(
+    FunctionName="hello",
+    Role="arn:aws:iam::123456789012:role/lambda",
+    PackageType="Image",
+    Code={"ImageUri": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/f:1"},
+    ImageConfig={"EntryPoint": ["/bin/cat"]},
+    VpcConfig={"SubnetIds": ["subnet-private"], "SecurityGroupIds": ["sg-function"]},
+)
+client.get_waiter("function_active_v2").wait(FunctionName="hello")
+for number in range(5):
+    answer = client.invoke(FunctionName="hello", Payload=str(number))
+    assert answer["Payload"].read() == str(number).encode(), answer
+try:
+    client.get_function(FunctionName="none")
+except client.exceptions.ResourceNotFoundException:
+    client.delete_function(FunctionName="hello")
+    print("all is as it should be")
+"#;
+
+// Facts: LAM-78
+#[test]
+fn lam_78_boto3_in_a_vpc_needs_to_know_no_more_than_that_there_is_no_tls() {
+    let Some(clients) = std::env::var_os("VIADUCT_AWS_CLIENTS").map(PathBuf::from) else {
+        println!("skipped: boto3 is not installed; scripts/test does that");
+        return;
+    };
+    if !permitted() {
+        return;
+    }
+    let setting = Setting::new("endpoint-boto3");
+    let python = clients.join("bin/python");
+    let mut script = setting.lab.exec("instance/tool", &[python.to_str().unwrap(), "-c", SCRIPT]);
+    script.env("AWS_ENDPOINT_URL_LAMBDA", API).env("AWS_DEFAULT_REGION", "eu-central-1");
+    script.env("AWS_ACCESS_KEY_ID", "anything").env("AWS_SECRET_ACCESS_KEY", "anything");
+    let output = script.output().unwrap();
+    assert_eq!(output.stdout, b"all is as it should be\n", "{}", said(&output));
 }
