@@ -19,7 +19,7 @@ const FUNCTIONS: &str = "http://lambda.eu-central-1.amazonaws.com/2015-03-31/fun
 /// The example's network, and what answers at its service.
 struct Setting {
     // Ends before the lab, in which it runs.
-    _server: Killed,
+    server: Killed,
     lab: Lab,
     /// What it says, so that it has somebody to say it to.
     _errors: BufReader<ChildStderr>,
@@ -35,7 +35,7 @@ impl Setting {
         let mut errors = BufReader::new(server.0.stderr.take().unwrap());
         errors.read_line(&mut listening).unwrap();
         assert_eq!(listening, format!("service/{SERVICE} answers Lambda's API at 198.18.0.1:80\n"));
-        Self { _server: server, lab, _errors: errors }
+        Self { server, lab, _errors: errors }
     }
 
     /// What curl says on a host: the answer's body, and in a last line its status.
@@ -170,6 +170,18 @@ fn lam_78_function_urls_are_not_served_and_neither_is_anything_but_lambdas_api()
     let (status, body) = answered(&output);
     assert!(status == 403 && body.contains("Missing Authentication Token"), "{status} {body}");
     assert_eq!(setting.lab.get("functions"), before);
+}
+
+#[test]
+fn lab_down_names_who_still_answers_at_the_service() {
+    if !permitted() {
+        return;
+    }
+    let mut setting = Setting::new("endpoint-down");
+    let down = setting.lab.down();
+    let server = &mut setting.server.0;
+    assert!(said(&down).contains(&server.id().to_string()), "{}", said(&down));
+    assert!(server.try_wait().unwrap().is_none(), "it is theirs to end");
 }
 
 /// What a script in a VPC does, with the client as it comes from PyPI.

@@ -52,18 +52,20 @@ impl LambdaEndpoint {
             true => self.service,
             false => format!("{HOSTS}{}", self.service),
         };
-        let namespace = match (&self.netns, self.daemon.lab()?) {
-            (Some(named), _) => Some(netns::resolve(named)?),
-            (None, Some(lab)) => Some(netns::open(&exec::namespace_of(&lab, &host)?)?),
-            (None, None) => None,
-        };
+        // This process is then one of those in the namespace, which `lab down` names: a socket alone
+        // would keep the namespace, and nobody would see why.
+        match (&self.netns, self.daemon.lab()?) {
+            (Some(named), _) => netns::resolve(named)?.enter()?,
+            (None, Some(lab)) => netns::open(&exec::namespace_of(&lab, &host)?)?.enter()?,
+            (None, None) => {}
+        }
         let socket = self.daemon.socket()?;
         signals::block_on(async move {
             let mut ending = Ending::catch()?;
             let client = Client::connect(socket).await?;
             let plan = client.plan(&host).await?;
             let address = SocketAddr::new(plan.address, self.port);
-            let server = Server::listen(client, address, namespace.as_ref(), Limits::default())?;
+            let server = Server::listen(client, address, Limits::default()).await?;
             output::say(format_args!("{host} answers Lambda's API at {}", server.address()?));
             tokio::select! {
                 () = server.serve() => {}

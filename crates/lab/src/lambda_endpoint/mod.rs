@@ -30,7 +30,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use viaduct_client::{Client, invocation::TIMEOUTS};
-use viaduct_tun::Namespace;
 
 use self::room::Room;
 use crate::Error;
@@ -79,28 +78,18 @@ pub struct LambdaEndpoint {
 }
 
 impl LambdaEndpoint {
-    /// Listens at an address in a namespace, or where the caller is. Within a tokio runtime.
+    /// Listens at an address of the caller's network namespace. Within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// When the namespace has no such address, or somebody listens there already.
-    pub fn listen(
+    /// When there is no such address, or somebody listens there already.
+    pub async fn listen(
         client: Client,
         address: SocketAddr,
-        namespace: Option<&Namespace>,
         limits: Limits,
     ) -> Result<Self, Error> {
-        let bind = || std::net::TcpListener::bind(address);
-        let listener = match namespace {
-            Some(namespace) => namespace.run(bind)?,
-            None => bind(),
-        };
-        let listener = listener
-            .and_then(|listener| {
-                listener.set_nonblocking(true)?;
-                TcpListener::from_std(listener)
-            })
-            .map_err(|source| Error::Listen { address, source })?;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| Error::Listen { address, source })?;
         Ok(Self { listener, client, limits })
     }
 

@@ -45,7 +45,7 @@ impl Endpoint {
                 runtime.unwrap().block_on(async {
                     let client = Client::connect(socket).await.unwrap();
                     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                    let endpoint = LambdaEndpoint::listen(client, any, None, limits).unwrap();
+                    let endpoint = LambdaEndpoint::listen(client, any, limits).await.unwrap();
                     address.0.send(endpoint.address().unwrap()).unwrap();
                     tokio::select! {
                         () = endpoint.serve() => {}
