@@ -117,7 +117,7 @@ impl LambdaEndpoint {
                                 drop(seat);
                             });
                         }
-                        None => tracing::warn!(%peer, "too many connections; one was closed"),
+                        None => tracing::debug!(%peer, "too many connections; one was closed"),
                     },
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -151,7 +151,7 @@ async fn converse(stream: TcpStream, client: Client, limits: Limits) {
     match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection broke"),
-        Err(_) => tracing::warn!("a connection was cut: it had lasted too long"),
+        Err(_) => tracing::debug!("a connection was cut: it had lasted too long"),
     }
 }
 

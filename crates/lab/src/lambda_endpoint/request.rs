@@ -85,7 +85,11 @@ pub(super) async fn answer(
     // What is looked at is what the daemon would see.
     let passed_on = match look_at(&request) {
         Ok(()) => pass_on(client, request).await.map_err(|error| {
-            tracing::warn!(%error, "a request could not be passed on");
+            match error {
+                // As when its sender goes away: strangers do not fill the log.
+                ClientError::Broken { .. } => tracing::debug!(%error, "a request broke"),
+                _ => tracing::warn!(%error, "a request could not be passed on"),
+            }
             Refusal::Unavailable
         }),
         Err(refusal) => Err(refusal),
