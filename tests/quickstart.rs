@@ -31,6 +31,7 @@ fn every_expectation_agrees_with_explain_and_with_packets() {
         "middlebox",
         "ingress-inspection",
         "endpoints",
+        "lambda-endpoint",
         "two-tenants",
         "shared-subnet",
         "burst",

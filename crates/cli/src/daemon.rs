@@ -23,20 +23,27 @@ pub(crate) struct Which {
 impl Which {
     /// Its control socket.
     pub(crate) fn socket(&self) -> Result<PathBuf, Failure> {
-        let default = Path::new(DEFAULT_RUNTIME_DIR).join("control.sock");
-        if let Some(lab) = &self.lab {
-            return Ok(Layout::of(lab).control_socket());
+        match (self.lab()?, &self.runtime_dir) {
+            (Some(lab), _) => Ok(Layout::of(&lab).control_socket()),
+            (None, Some(directory)) => Ok(directory.join("control.sock")),
+            (None, None) => Ok(default_socket()),
         }
-        if let Some(directory) = &self.runtime_dir {
-            return Ok(directory.join("control.sock"));
-        }
-        if default.exists() {
-            return Ok(default);
+    }
+
+    /// The lab whose daemon it is; none if it is no lab's.
+    pub(crate) fn lab(&self) -> Result<Option<LabName>, Failure> {
+        if self.lab.is_some() || self.runtime_dir.is_some() || default_socket().exists() {
+            return Ok(self.lab.clone());
         }
         match layout::names()?.as_slice() {
-            [] => Ok(default),
-            [only] => Ok(Layout::of(only).control_socket()),
+            [] => Ok(None),
+            [only] => Ok(Some(only.clone())),
             _ => Err(viaduct_lab::exec::only_lab().err().map_or(Failure::Told, Failure::from)),
         }
     }
+}
+
+/// The control socket of a daemon that was told nothing else.
+fn default_socket() -> PathBuf {
+    Path::new(DEFAULT_RUNTIME_DIR).join("control.sock")
 }

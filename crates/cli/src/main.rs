@@ -53,6 +53,7 @@ enum Command {
     #[command(subcommand)]
     Lab(commands::lab::Lab),
     Invoke(commands::invoke::Invoke),
+    LambdaEndpoint(commands::lambda_endpoint::LambdaEndpoint),
     #[command(hide = true)]
     EnvironmentInit(commands::environment_init::EnvironmentInit),
     Get(commands::get::Get),
@@ -74,6 +75,7 @@ impl Command {
             Self::Attach(command) => command.run(),
             Self::Lab(command) => command.run(),
             Self::Invoke(command) => command.run(),
+            Self::LambdaEndpoint(command) => command.run(),
             Self::EnvironmentInit(command) => command.run(),
             Self::Get(command) => command.run(),
             Self::Fault(command) => command.run(),

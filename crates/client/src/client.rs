@@ -346,7 +346,7 @@ impl Client {
         http1::handshake(stream).await.map_err(|error| self.broken(&error))
     }
 
-    async fn open(&self) -> Result<UnixStream, ClientError> {
+    pub(crate) async fn open(&self) -> Result<UnixStream, ClientError> {
         UnixStream::connect(&self.path).await.map_err(|source| {
             let path = self.path.clone();
             match source.kind() {
@@ -356,7 +356,7 @@ impl Client {
         })
     }
 
-    fn broken(&self, error: &hyper::Error) -> ClientError {
+    pub(crate) fn broken(&self, error: &hyper::Error) -> ClientError {
         ClientError::Broken { path: self.path.clone(), message: error.to_string() }
     }
 

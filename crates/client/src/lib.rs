@@ -43,6 +43,7 @@ mod error;
 pub mod flow;
 pub mod invocation;
 mod query;
+mod relay;
 pub mod shapes;
 
 pub use client::Client;
@@ -50,6 +51,7 @@ pub use error::ClientError;
 pub use flow::{Flow, Protocol};
 pub use invocation::{Ended, EndedQuery, How, Invocation, Invocations, Invoke, Octets, TakeQuery};
 pub use query::{ApplyQuery, ConnectionsQuery, DropsQuery, EniFault, PlanQuery, ZoneFault};
+pub use relay::is_lambda_path;
 pub use shapes::{
     Action, ApiError, Applied, Attachment, AttachmentCount, AttachmentState, Connection,
     ConnectionState, Counters, DropEvent, Drops, Eni, EniKind, EniState, Event, Events, Faults,

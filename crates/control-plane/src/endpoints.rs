@@ -96,6 +96,18 @@ pub(crate) fn further(topology: &Topology, service: &Service) -> Vec<IpNet> {
     list.unwrap_or_default().iter().copied().filter(|block| *block != alone).collect()
 }
 
+/// The public name of one of AWS's services, which is what AWS calls it read backwards:
+/// `com.amazonaws.eu-central-1.lambda` is `lambda.eu-central-1.amazonaws.com` (EP-12). None for services
+/// of other names, and for those that people offer there (`com.amazonaws.vpce.…`).
+pub(crate) fn public_name(service: &str) -> Option<String> {
+    let rest = service.strip_prefix("com.amazonaws.")?;
+    let is_label = |label: &str| !label.is_empty();
+    if rest.starts_with("vpce.") || !rest.contains('.') || !rest.split('.').all(is_label) {
+        return None;
+    }
+    Some(service.rsplit('.').collect::<Vec<_>>().join("."))
+}
+
 /// The interface endpoints by whose address a VPC's hosts know a service (EP-12).
 pub(crate) fn named(
     topology: &Topology,

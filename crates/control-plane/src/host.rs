@@ -126,7 +126,8 @@ pub(crate) struct Private {
 /// Everything has a qualified name, `db.main` or `web.internet`. The bare name `db` goes to the
 /// nearest that bears it: an instance of the same VPC, then a service, then an internet host, then an
 /// instance of another VPC, in the file's order. Inside its VPC an instance's name means its private address,
-/// elsewhere its public one, if it has any: AWS's resolver answers the same way.
+/// elsewhere its public one, if it has any: AWS's resolver answers the same way. A service of AWS's has
+/// its public name as well ([`endpoints::public_name`]).
 #[derive(Debug)]
 pub(crate) struct HostsFiles {
     subnets: HashMap<Handle<Subnet>, Arc<[(IpAddr, String)]>>,
@@ -219,6 +220,9 @@ fn hosts_file(
     for (handle, service) in topology.services.iter() {
         let address = endpoints.get(&handle).copied().unwrap_or(service.ip);
         names.add(address, &service.name, "service");
+        if let Some(public) = endpoints::public_name(&service.name) {
+            names.claim(address, public);
+        }
     }
     for host in topology.internet_hosts.values() {
         names.add(host.ip, &host.name, "internet");
@@ -239,10 +243,14 @@ struct Lines {
 impl Lines {
     /// Both names of a host, each unless somebody nearer has it.
     fn add(&mut self, address: IpAddr, name: &str, domain: &str) {
-        for name in [name.to_owned(), format!("{name}.{domain}")] {
-            if self.claimed.insert(name.clone()) {
-                self.lines.push((address, name));
-            }
+        self.claim(address, name.to_owned());
+        self.claim(address, format!("{name}.{domain}"));
+    }
+
+    /// One name, unless somebody nearer has it.
+    fn claim(&mut self, address: IpAddr, name: String) {
+        if self.claimed.insert(name.clone()) {
+            self.lines.push((address, name));
         }
     }
 }

@@ -47,8 +47,8 @@ mod pattern;
 mod principal;
 
 pub use viaduct_topology::iam::{
-    Comparison, Condition, Effect, Operator, Patterns, Policy, Quantifier, SECURITY_GROUP_IDS,
-    SUBNET_IDS, Statement, VPC_IDS,
+    Comparison, Condition, Effect, Operator, PASSED_TO_SERVICE, Patterns, Policy, Quantifier,
+    SECURITY_GROUP_IDS, SUBNET_IDS, Statement, VPC_IDS,
 };
 
 pub use self::{

@@ -196,7 +196,9 @@ impl Lifecycle {
             Command::UpdateFunctionCode { function, code, revision, publish } => {
                 self.update_code(&function, code, revision, publish)
             }
-            Command::PublishVersion { function, revision } => self.publish(&function, revision),
+            Command::PublishVersion { function, revision, carried } => {
+                self.publish(&function, revision, carried)
+            }
             Command::TagResource { function, tags } => self.tag(&function, tags),
             Command::UntagResource { function, keys } => self.untag(&function, &keys),
             Command::DeleteFunction { function, version } => self.delete(function, version),

@@ -334,11 +334,12 @@ impl Planner<'_> {
             let groups = groups.map(|it| topology.security_groups[*it].id.clone());
             let vpc = VpcConfig::new(subnets, groups)?;
             let name = FunctionName::new(&function.account, &function.name);
-            let role = function.role.map(|it| topology.roles[it].arn().into());
+            let role = function.role.map(|it| topology.roles[it].name.as_str().into());
             declared.push((name, Configuration { vpc, role, ..Configuration::default() }));
         }
         let roles = topology.roles.values();
-        let roles: Vec<_> = roles.map(|it| (it.arn().into(), it.policies.clone())).collect();
+        let roles: Vec<_> =
+            roles.map(|it| (it.name.as_str().into(), it.policies.clone())).collect();
         let places = self.addresses.places();
         let lifecycle = &mut self.plan.lifecycle;
         lifecycle.set_delays(Delays::of(&topology.settings));

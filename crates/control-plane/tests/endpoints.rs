@@ -138,6 +138,35 @@ fn without_private_dns_the_name_stays_the_services() {
     assert_eq!(call(&plan, "one/instance/b", "sqs"), "198.18.2.1");
 }
 
+// Facts: EP-12, LAM-78
+#[test]
+fn ep_12_a_service_of_awss_has_its_public_name_where_its_own_leads() {
+    let network = network(
+        ["api: { type: interface, service: com.amazonaws.eu-central-1.lambda, subnets: [b] }", ""],
+        "",
+    )
+    .replace(
+        "  sqs: { ip: 198.18.2.1 }",
+        "
+  com.amazonaws.eu-central-1.lambda: { ip: 198.18.2.1 }
+  com.amazonaws.eu-central-1.ecr.api: { ip: 198.18.2.2 }
+  com.amazonaws.vpce.eu-central-1.vpce-svc-0123: { ip: 198.18.2.3 }
+  com.amazonaws.lambda: { ip: 198.18.2.4 }",
+    );
+    let plan = planned(&network);
+    for (from, name, address) in [
+        ("one/instance/b", "com.amazonaws.eu-central-1.lambda", "10.0.3.5"),
+        ("one/instance/b", "lambda.eu-central-1.amazonaws.com", "10.0.3.5"),
+        ("two/instance/b", "lambda.eu-central-1.amazonaws.com", "198.18.2.1"),
+        ("internet/web", "lambda.eu-central-1.amazonaws.com", "198.18.2.1"),
+        ("one/instance/b", "api.ecr.eu-central-1.amazonaws.com", "198.18.2.2"),
+        ("one/instance/b", "vpce-svc-0123.eu-central-1.vpce.amazonaws.com", "nobody"),
+        ("one/instance/b", "lambda.amazonaws.com", "nobody"),
+    ] {
+        assert_eq!(call(&plan, from, name), address, "{name} from {from}");
+    }
+}
+
 #[test]
 fn services_move_nothing_and_endpoints_only_hyperplane_enis() {
     let function = "api: { subnets: [one/b], security_groups: [one/default] }";

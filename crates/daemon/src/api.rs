@@ -27,7 +27,7 @@ use axum::{
 use tokio::sync::watch;
 use viaduct_client::{
     ApiError, Applied, ApplyQuery, ConnectionsQuery, Drops, DropsQuery, EniFault, HostPlan,
-    PlanQuery, ZoneFault, shapes,
+    PlanQuery, ZoneFault, is_lambda_path, shapes,
 };
 use viaduct_config_plane::{LONGEST_SOURCE, LoadError};
 use viaduct_control_plane::lifecycle::Command;
@@ -253,7 +253,7 @@ async fn metrics(State(running): App) -> Response {
 }
 
 async fn unknown(method: Method, uri: Uri) -> Response {
-    if lambda::is_like(uri.path()) {
+    if is_lambda_path(uri.path()) {
         return lambda::unknown(method, uri).await;
     }
     let refused = Refused {

@@ -116,7 +116,7 @@ fn input(seed: u64, step: u64, machine: &Lifecycle) -> (Input, Duration) {
             let change = ConfigurationChange { vpc, ..Default::default() };
             Command::UpdateFunctionConfiguration { function, change, revision: None }
         }
-        45..55 => Command::PublishVersion { function, revision: None },
+        45..55 => Command::publish(function),
         55..57 => Command::TagResource { function, tags: [("a".into(), "b".into())].into() },
         57..67 => {
             let version = dice.percent(30).then_some(version);

@@ -4,7 +4,7 @@ mod common;
 
 use common::{
     Daemon, TOPOLOGY,
-    aws::{call, call_as, function, in_vpc, make_role, send, signed, until},
+    aws::{call, call_as, function, iam, in_vpc, make_role, send, signed, until},
     eventually,
 };
 use serde_json::{Value, json};
@@ -62,8 +62,11 @@ fn a_function_without_a_vpc_is_made_read_changed_published_and_deleted() {
     assert_eq!(changed["Environment"], change["Environment"]);
     assert_ne!(changed["RevisionId"], made["RevisionId"]);
 
-    let version = call(&daemon, "POST", "/f/versions", &json!({}));
+    let version = call(&daemon, "POST", "/f/versions", &json!({ "Description": "one" }));
     assert_eq!((version.status, &version.json()["Version"]), (201, &"1".into()));
+    let described = ["/f:1", "/f"].map(|it| call(&daemon, "GET", it, &json!({})).json());
+    let described = described.map(|it| it["Configuration"]["Description"].clone());
+    assert_eq!(described, [json!("one"), json!("")]);
     let code = json!({ "ZipFile": "UEsDBA0K", "Publish": true });
     assert_eq!(call(&daemon, "PUT", "/f/code", &code).json()["Version"], "2");
     let versions = call(&daemon, "GET", "/f/versions", &json!({})).json();
@@ -74,6 +77,25 @@ fn a_function_without_a_vpc_is_made_read_changed_published_and_deleted() {
     assert_eq!(call(&daemon, "GET", "/f:2", &json!({})).status, 200);
     assert_eq!(call(&daemon, "DELETE", "/f", &json!({})).status, 204);
     assert_eq!(call(&daemon, "GET", "/f:2", &json!({})).status, 404);
+}
+
+#[test]
+fn a_role_of_the_file_is_one_for_functions_of_the_api() {
+    let daemon = Daemon::start_with(|options| {
+        let text = topology()
+            .replace("security_groups: [main/fn],", "security_groups: [main/fn], role: of.file,");
+        let roles = "roles: { of.file: { policies: [AWSLambdaVPCAccessExecutionRole] } }";
+        std::fs::write(&options.topology, format!("{text}{roles}\n")).unwrap();
+    });
+    let arn = "arn:aws:iam::123456789012:role/of.file";
+    let declared = call(&daemon, "GET", "/api/configuration", &json!({})).json();
+    assert_eq!(declared["Role"], arn, "{declared}");
+    let found = iam(&daemon, "Action=GetRole&RoleName=of.file");
+    assert_eq!(found.element("Arn"), Some(arn), "{found:?}");
+    let mut wanted = in_vpc("f", &["subnet-b"], &["sg-db"]);
+    wanted["Role"] = arn.into();
+    assert_eq!(call(&daemon, "POST", "", &wanted).status, 201);
+    until(&daemon, "f", "State", "Active");
 }
 
 // Facts: LAM-16, LAM-45, LAM-48, LAM-50

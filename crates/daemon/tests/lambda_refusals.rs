@@ -10,7 +10,7 @@ use std::{
 
 use common::{
     Daemon, LIMIT,
-    aws::{Answer, ROLE, call, call_as, function, make_role, send, signed},
+    aws::{Answer, ROLE, call, call_as, function, in_vpc, make_role, send, signed},
 };
 use serde_json::{Value, json};
 use viaduct_client::DropsQuery;
@@ -187,6 +187,85 @@ principals:
     assert_eq!(ec2("NOBODY").element("Code"), Some("AuthFailure"));
     assert_eq!(ec2("INSIDER").status, 200);
     assert_eq!(state(&daemon), before);
+}
+
+// Facts: LAM-71
+#[test]
+fn lam_71_who_makes_a_function_passes_its_role_and_sees_its_network() {
+    let statement = |action: &str, resource: &str| {
+        format!("{{ Effect: Allow, Action: {action}, Resource: '{resource}' }}")
+    };
+    let lambda = statement("'lambda:*'", "*");
+    let pass = statement("iam:PassRole", ROLE);
+    let pass_other = statement("iam:PassRole", &format!("{ROLE}2"));
+    let pass_to = |service: &str| {
+        format!(
+            "{{ Effect: Allow, Action: iam:PassRole, Resource: '*', Condition: {{ StringEquals: \
+             {{ iam:PassedToService: {service}.amazonaws.com }} }} }}"
+        )
+    };
+    let network =
+        ["DescribeSecurityGroups", "DescribeSubnets", "DescribeVpcs", "GetSecurityGroupsForVpc"];
+    let see = |missing: Option<usize>| {
+        let rights = network.iter().enumerate().filter(|(number, _)| Some(*number) != missing);
+        let rights: Vec<String> = rights.map(|(_, right)| format!("ec2:{right}")).collect();
+        statement(&format!("[{}]", rights.join(", ")), "*")
+    };
+    let mut principals = vec![
+        ("NOROLE".to_owned(), vec![lambda.clone(), see(None)]),
+        ("OTHERROLE".to_owned(), vec![lambda.clone(), see(None), pass_other]),
+        ("OTHERSERVICE".to_owned(), vec![lambda.clone(), see(None), pass_to("ec2")]),
+        ("BLIND".to_owned(), vec![lambda.clone(), pass.clone()]),
+        ("ALL".to_owned(), vec![lambda.clone(), pass.clone(), see(None)]),
+        ("SERVICE".to_owned(), vec![lambda.clone(), see(None), pass_to("lambda")]),
+    ];
+    for number in 0..network.len() {
+        let policies = vec![lambda.clone(), pass.clone(), see(Some(number))];
+        principals.push((format!("WITHOUT{number}"), policies));
+    }
+    let mut text = format!("{}\nprincipals:\n", common::TOPOLOGY);
+    for (key, statements) in &principals {
+        let statements = statements.join(", ");
+        text += &format!("  {key}: {{ policies: [ {{ Statement: [ {statements} ] }} ] }}\n");
+    }
+    let daemon = Daemon::start_with(|options| std::fs::write(&options.topology, text).unwrap());
+    make_role(&daemon);
+    let answer = |key: &str, method: &str, path: &str, body: &Value| {
+        call_as(&daemon, &signed(key, "lambda"), method, path, body)
+    };
+    let create = |key: &str, name: &str, vpc: bool| {
+        let body = if vpc { in_vpc(name, &["subnet-x"], &["sg-x"]) } else { function(name) };
+        answer(key, "POST", "", &body)
+    };
+    let denied = |answer: Answer, words: &str| {
+        assert_eq!(answer.exception(), Some((403, "accessdeniedexception".to_owned())));
+        assert!(answer.json()["Message"].as_str().unwrap().contains(words), "{answer:?}");
+    };
+    let before = state(&daemon);
+    for key in ["NOROLE", "OTHERROLE", "OTHERSERVICE"] {
+        denied(
+            create(key, "f", false),
+            &format!("perform: iam:PassRole on resource: {ROLE} because"),
+        );
+    }
+    denied(create("BLIND", "f", true), "denied by EC2");
+    for (number, right) in network.iter().enumerate() {
+        let words = format!("permission to {right}. EC2 Error Code: UnauthorizedOperation");
+        denied(create(&format!("WITHOUT{number}"), "f", true), &words);
+    }
+    assert_eq!(state(&daemon), before);
+
+    // Whoever names no VPC need not see any, and whoever names no role need not pass it.
+    assert_eq!(create("BLIND", "f", false).status, 201);
+    assert_eq!(create("SERVICE", "g", false).status, 201);
+    assert_eq!(create("ALL", "h", true).status, 201);
+    let update = |key: &str, change: Value| answer(key, "PUT", "/f/configuration", &change);
+    assert_eq!(update("NOROLE", json!({ "Timeout": 4 })).status, 200);
+    denied(update("NOROLE", json!({ "Role": ROLE })), "iam:PassRole");
+    let vpc = json!({ "VpcConfig": { "SubnetIds": ["subnet-x"], "SecurityGroupIds": ["sg-x"] } });
+    denied(update("BLIND", vpc), "denied by EC2");
+    let nowhere = json!({ "VpcConfig": { "SubnetIds": [], "SecurityGroupIds": [] } });
+    assert_eq!(update("BLIND", nowhere).status, 200);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn count(answer: &Answer, element: &str) -> usize {
     answer.body.matches(&format!("<{element}>")).count()
 }
 
-// Facts: LAM-30, LAM-31
+// Facts: LAM-30, LAM-31, LAM-34
 #[test]
 fn lam_30_interfaces_of_functions_look_as_lambdas_do() {
     let daemon = Daemon::start();
@@ -35,10 +35,16 @@ fn lam_30_interfaces_of_functions_look_as_lambdas_do() {
         ("deviceIndex", "1"),
         ("ownerId", "123456789012"),
         ("groupName", "fn"),
+        ("operator", "<managed>false</managed>"),
     ] {
         assert_eq!(answer.element(element), Some(value), "{element}");
     }
-    assert!(answer.element("description").unwrap().starts_with("AWS Lambda VPC ENI-api-"));
+    let uuid = answer.element("description").unwrap().strip_prefix("AWS Lambda VPC ENI-api-");
+    let lengths: Vec<usize> = uuid.unwrap().split('-').map(str::len).collect();
+    assert_eq!(lengths, [8, 4, 4, 4, 12], "{uuid:?}");
+    let requester = answer.element("requesterId").unwrap();
+    assert!(requester.starts_with("AROA") && requester.ends_with(":123456789012"), "{requester}");
+    assert_eq!(requester.len(), 21 + 1 + 12, "{requester}");
     assert!(answer.element("attachmentId").unwrap().starts_with("ela-attach-"));
     assert_eq!(answer.element("association"), None);
 
@@ -50,6 +56,11 @@ fn lam_30_interfaces_of_functions_look_as_lambdas_do() {
     assert_eq!(count(&ec2(&daemon, &some), "networkInterfaceId"), 1);
     let none = format!("{lambda}&Filter.2.Name=requester-managed&Filter.2.Value.1=true");
     assert_eq!(count(&ec2(&daemon, &none), "networkInterfaceId"), 0);
+    let by = format!("{lambda}&Filter.2.Name=requester-id&Filter.2.Value.1={requester}");
+    assert_eq!(count(&ec2(&daemon, &by), "networkInterfaceId"), 1);
+    // LAM-34: there is nothing more to see for who asks for what is hidden.
+    let hidden = "Action=DescribeNetworkInterfaces&IncludeManagedResources=true";
+    assert_eq!(count(&ec2(&daemon, hidden), "networkInterfaceId"), 4);
     // Another account has none.
     let form = b"Action=DescribeNetworkInterfaces";
     let other = send(&daemon, "POST", "/", &signed("111122223333", "ec2"), form);
@@ -102,6 +113,11 @@ fn what_is_wrong_is_said_with_ec2s_codes() {
         ("Action=DescribeVpcs&VpcId.1=vpc-0", 400, "InvalidVpcID.NotFound"),
         ("Action=DescribeSubnets&SubnetId.1=x", 400, "InvalidSubnetID.NotFound"),
         ("Action=DescribeVpcs&Filter.1.Name=colour", 400, "InvalidParameterValue"),
+        (
+            "Action=DescribeNetworkInterfaces&IncludeManagedResources=yes",
+            400,
+            "InvalidParameterValue",
+        ),
         ("Action=DescribeVpcs&MaxResults=1", 400, "InvalidParameterValue"),
         ("Action=DescribeVpcs&NextToken=%ff", 400, "InvalidNextToken"),
         ("Action=DeleteNetworkInterface", 400, "MissingParameter"),

@@ -115,6 +115,7 @@ awslambda.update_function_code(FunctionName="life", ZipFile=code("pass"))
 # Publish.
 published = awslambda.publish_version(FunctionName="life", Description="the first")
 assert published["Version"] == "1" and published["FunctionArn"].endswith(":life:1"), published
+assert published["Description"] == "the first", published
 awslambda.get_waiter("published_version_active").wait(FunctionName="life", Qualifier="1")
 versions = awslambda.list_versions_by_function(FunctionName="life")["Versions"]
 assert [version["Version"] for version in versions] == ["$LATEST", "1"]
@@ -126,12 +127,14 @@ raises(errors.InvalidParameterValueException, awslambda.publish_version,
 (eni,) = [
     eni
     for page in ec2.get_paginator("describe_network_interfaces").paginate(
-        Filters=[{"Name": "interface-type", "Values": ["lambda"]}]
+        Filters=[{"Name": "interface-type", "Values": ["lambda"]}], IncludeManagedResources=True
     )
     for eni in page["NetworkInterfaces"]
     if eni["SubnetId"] == second
 ]
 assert eni["Description"].startswith("AWS Lambda VPC ENI-life-"), eni
+assert eni["Operator"] == {"Managed": False}, eni
+assert eni["RequesterId"].startswith("AROA") and not eni["RequesterManaged"], eni
 wanted = {group["GroupId"] for group in eni["Groups"]}
 users = [
     function["FunctionArn"].split(":function:")[1]

@@ -1,6 +1,6 @@
 //! What can go wrong with a lab, in the words its user reads.
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::LabName;
 
@@ -119,6 +119,14 @@ pub enum Error {
         /// Where it was looked for.
         socket: PathBuf,
     },
+    /// A server's address is not there, or taken.
+    #[error("cannot listen on {address}: {source}; {}", listen_help(source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The daemon wants two invocations in one environment.
     #[error("`{name}` runs an invocation already; one runs there at a time")]
     EnvironmentBusy {
@@ -168,5 +176,15 @@ fn tun_help(source: &io::Error) -> &'static str {
         "load the driver with `modprobe tun`, or give the container the device with `--device /dev/net/tun`"
     } else {
         "run this as root, in a container with `--device /dev/net/tun` and CAP_NET_ADMIN"
+    }
+}
+
+fn listen_help(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "it is the service's own: run this where its host is, or say where that is with `--netns`"
+        }
+        io::ErrorKind::AddrInUse => "end what answers there, or take another `--port`",
+        _ => "ports below 1024 take CAP_NET_BIND_SERVICE; `--port` names another",
     }
 }

@@ -85,11 +85,30 @@ fn find<'h>(hosts: &'h [String], name: &str) -> Option<&'h String> {
 fn readable(hosts: &[String]) -> Vec<String> {
     const SHOWN: usize = 12;
     let mut names: Vec<String> =
-        hosts.iter().take(SHOWN).map(|host| format!("`{}`", host.replace('.', "/"))).collect();
+        hosts.iter().take(SHOWN).map(|host| format!("`{}`", with_slashes(host))).collect();
     if hosts.len() > SHOWN {
         names.push(format!("and {} more", hosts.len() - SHOWN));
     }
     names
+}
+
+/// A host's name as the topology writes it, as far as a namespace's tells: dots that are of a VPC's,
+/// service's or instance's own name stay. A function's environment has its number after a slash.
+fn with_slashes(host: &str) -> String {
+    let kinds = ["function", "instance", "internet", "service"];
+    let parts: Vec<&str> = host.split('.').collect();
+    let Some(kind) = parts.iter().position(|part| kinds.contains(part)) else {
+        return host.to_owned();
+    };
+    let mut name = parts[kind + 1..].join(".");
+    if parts[kind] == "function"
+        && let Some((function, number)) = name.rsplit_once('.')
+    {
+        name = format!("{function}/{number}");
+    }
+    let before = parts[..kind].join(".");
+    let separator = if before.is_empty() { "" } else { "/" };
+    format!("{before}{separator}{}/{name}", parts[kind])
 }
 
 #[cfg(test)]
@@ -117,6 +136,24 @@ mod tests {
         let hosts = hosts();
         for name in ["web", "b", "api.3", "", "nothing"] {
             assert_eq!(find(&hosts, name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_shown_as_they_can_be_given() {
+        for (namespace, name) in [
+            ("function.api.2", "function/api/2"),
+            ("function.a.b.1", "function/a.b/1"),
+            ("main.instance.db", "main/instance/db"),
+            (
+                "service.com.amazonaws.eu-central-1.lambda",
+                "service/com.amazonaws.eu-central-1.lambda",
+            ),
+            ("else", "else"),
+        ] {
+            assert_eq!(with_slashes(namespace), name);
+            let hosts = [namespace.to_owned()];
+            assert_eq!(find(&hosts, &name.replace('/', ".")), Some(&hosts[0]));
         }
     }
 

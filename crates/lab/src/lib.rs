@@ -4,6 +4,7 @@
 //! leaves on the host has a name that derives from its own, so it can be taken down by anyone who
 //! knows that name, whatever became of whoever brought it up: see [`name`], [`layout`] and
 //! [`process`]. Its agent also runs functions: see [`invoke`].
+//! What answers Lambda's API at an interface endpoint is here too: see [`lambda_endpoint`].
 #![forbid(unsafe_code)]
 
 pub mod agent;
@@ -13,6 +14,7 @@ pub mod down;
 mod error;
 pub mod exec;
 pub mod invoke;
+pub mod lambda_endpoint;
 pub mod layout;
 pub mod name;
 pub mod process;
@@ -24,6 +26,7 @@ pub use api::Api;
 pub use down::{Down, down};
 pub use error::Error;
 pub use invoke::{Invoker, Limits};
+pub use lambda_endpoint::LambdaEndpoint;
 pub use layout::Layout;
 pub use name::LabName;
 pub use up::{Host, Running, Up};

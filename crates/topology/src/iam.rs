@@ -27,6 +27,9 @@ pub const SECURITY_GROUP_IDS: &str = "lambda:SecurityGroupIds";
 /// role that denies its code what Lambda may do with it uses it (LAM-77).
 pub const SOURCE_FUNCTION_ARN: &str = "lambda:SourceFunctionArn";
 
+/// The condition key of the service to which `iam:PassRole` gives a role.
+pub const PASSED_TO_SERVICE: &str = "iam:PassedToService";
+
 /// A policy of a role or of somebody who calls the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {

@@ -41,6 +41,25 @@ impl fmt::Display for ResourceId {
     }
 }
 
+/// The UUID of whatever is at this path, the same every time. It is of version 8, whose digits mean what
+/// its maker wants (RFC 9562, section 5.8).
+#[must_use]
+pub fn derived_uuid(path: &str) -> String {
+    let digest = Sha256::digest(path.as_bytes());
+    let word = |at: usize| u16::from_be_bytes([digest[at], digest[at + 1]]);
+    format!(
+        "{:04x}{:04x}-{:04x}-8{:03x}-8{:03x}-{:04x}{:04x}{:04x}",
+        word(0),
+        word(2),
+        word(4),
+        word(6) & 0xfff,
+        word(8) & 0xfff,
+        word(10),
+        word(12),
+        word(14),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +71,14 @@ mod tests {
         assert_eq!(id, ResourceId::derived("subnet", "main/private"));
         assert_ne!(id, ResourceId::derived("subnet", "main/public"));
         assert_ne!(id.as_str()[7..], ResourceId::derived("vpc", "main/private").as_str()[4..]);
+    }
+
+    #[test]
+    fn derived_uuids_are_of_version_8_and_differ_by_path() {
+        let uuid = derived_uuid("eni-0");
+        let lengths: Vec<usize> = uuid.split('-').map(str::len).collect();
+        assert_eq!((lengths, &uuid[14..15], &uuid[19..20]), (vec![8, 4, 4, 4, 12], "8", "8"));
+        assert_eq!(uuid, derived_uuid("eni-0"));
+        assert_ne!(uuid, derived_uuid("eni-1"));
     }
 }

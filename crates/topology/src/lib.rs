@@ -30,7 +30,7 @@ pub mod spec;
 pub mod suggest;
 
 pub use arena::{Arena, Handle};
-pub use id::ResourceId;
+pub use id::{ResourceId, derived_uuid};
 pub use model::Topology;
 pub use reason::Reason;
 pub use resolve::{Problem, Report, Resolved, Severity, resolve};

@@ -552,14 +552,6 @@ pub struct Role {
     pub policies: Vec<Policy>,
 }
 
-impl Role {
-    /// The name that is unique everywhere.
-    #[must_use]
-    pub fn arn(&self) -> String {
-        format!("arn:aws:iam::{}:role/{}", self.account, self.name)
-    }
-}
-
 /// Somebody who calls the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {

@@ -11,6 +11,7 @@ pub(crate) mod fault;
 pub(crate) mod get;
 pub(crate) mod invoke;
 pub(crate) mod lab;
+pub(crate) mod lambda_endpoint;
 pub(crate) mod man;
 pub(crate) mod run;
 pub(crate) mod schema;

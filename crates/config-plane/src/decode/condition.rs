@@ -3,8 +3,8 @@
 use viaduct_topology::{
     Report,
     iam::{
-        Comparison, Condition, Operator, SECURITY_GROUP_IDS, SOURCE_FUNCTION_ARN, SUBNET_IDS,
-        VPC_IDS,
+        Comparison, Condition, Operator, PASSED_TO_SERVICE, SECURITY_GROUP_IDS,
+        SOURCE_FUNCTION_ARN, SUBNET_IDS, VPC_IDS,
     },
     suggest::suggest,
 };
@@ -17,7 +17,8 @@ use super::{
 use crate::tree::{Key, Node};
 
 /// The keys that viaduct's requests have, or are known not to have.
-const KNOWN: [&str; 4] = [VPC_IDS, SUBNET_IDS, SECURITY_GROUP_IDS, SOURCE_FUNCTION_ARN];
+const KNOWN: [&str; 5] =
+    [VPC_IDS, SUBNET_IDS, SECURITY_GROUP_IDS, SOURCE_FUNCTION_ARN, PASSED_TO_SERVICE];
 
 /// Those that have several values (LAM-74).
 const SEVERAL: [&str; 2] = [SUBNET_IDS, SECURITY_GROUP_IDS];

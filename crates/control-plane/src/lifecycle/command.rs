@@ -59,6 +59,8 @@ pub enum Command {
         function: FunctionName,
         /// Only if this is its revision.
         revision: Option<u64>,
+        /// Carried values that the version has in the place of `$LATEST`'s.
+        carried: BTreeMap<String, String>,
     },
     /// `TagResource`
     TagResource {
@@ -108,6 +110,12 @@ impl Command {
     #[must_use]
     pub const fn create(function: FunctionName, configuration: Configuration) -> Self {
         Self::CreateFunction { function, configuration, tags: BTreeMap::new(), publish: false }
+    }
+
+    /// The publication of a function as it is, whatever its revision.
+    #[must_use]
+    pub const fn publish(function: FunctionName) -> Self {
+        Self::PublishVersion { function, revision: None, carried: BTreeMap::new() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use viaduct_topology::{
-    ResourceId,
+    ResourceId, derived_uuid,
     inventory::{self, EniOwner},
 };
 
@@ -116,10 +116,10 @@ impl Eni {
         matches!(self.state, EniState::Draining { .. })
     }
 
-    /// What EC2 shows as its description (LAM-31), the id in the place of a UUID.
+    /// What EC2 shows as its description (LAM-31).
     #[must_use]
     pub fn description(&self) -> String {
-        format!("AWS Lambda VPC ENI-{}-{}", self.made_for.name, self.id)
+        format!("AWS Lambda VPC ENI-{}-{}", self.made_for.name, derived_uuid(self.id.as_str()))
     }
 }
 

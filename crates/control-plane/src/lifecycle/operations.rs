@@ -52,7 +52,7 @@ impl Lifecycle {
         self.create(name.clone(), configuration, owner)?;
         self.existing(&name)?.tags = tags;
         match publish {
-            true => self.freeze(&name),
+            true => self.freeze(&name, BTreeMap::new()),
             false => Ok(Answer::Done),
         }
     }
@@ -105,7 +105,7 @@ impl Lifecycle {
         function.latest.revision += 1;
         self.set_update(name, UpdateStatus::Successful, None);
         match publish {
-            true => self.freeze(name),
+            true => self.freeze(name, BTreeMap::new()),
             false => Ok(Answer::Done),
         }
     }
@@ -114,14 +114,19 @@ impl Lifecycle {
         &mut self,
         name: &FunctionName,
         revision: Option<u64>,
+        carried: BTreeMap<String, String>,
     ) -> Result<Answer, Refusal> {
         self.changeable(name, revision)?;
-        self.freeze(name)
+        self.freeze(name, carried)
     }
 
-    /// Makes a version of `$LATEST` as it is. Of a function that is being created the version waits
-    /// for the same ENIs.
-    fn freeze(&mut self, name: &FunctionName) -> Result<Answer, Refusal> {
+    /// Makes a version of `$LATEST` as it is, but for what it is to carry instead. Of a function that is
+    /// being created the version waits for the same ENIs.
+    fn freeze(
+        &mut self,
+        name: &FunctionName,
+        carried: BTreeMap<String, String>,
+    ) -> Result<Answer, Refusal> {
         let function = self.existing(name)?;
         let latest = &function.latest;
         // Lambda publishes nothing if nothing has changed since the last time.
@@ -133,8 +138,9 @@ impl Lifecycle {
         }
         let number = function.newest.map_or(1, |(number, _)| number + 1);
         let (state, reason) = (latest.state, latest.reason.clone());
-        let version = Version::new(latest.configuration.clone(), latest.revision);
-        let configuration = version.configuration.clone();
+        let mut configuration = latest.configuration.clone();
+        configuration.carried.extend(carried);
+        let version = Version::new(configuration.clone(), latest.revision);
         function.newest = Some((number, latest.revision));
         function.published.insert(number, version);
         let id = VersionId { function: name.clone(), version: Qualifier::Version(number) };

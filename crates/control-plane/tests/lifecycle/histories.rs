@@ -184,7 +184,10 @@ fn input(dice: &mut Dice, machine: &Lifecycle) -> Input {
             revision,
             publish: dice.percent(30),
         },
-        38..46 => Command::PublishVersion { function, revision },
+        38..46 => {
+            let described = dice.percent(30).then(|| ("Description".into(), "\"one\"".into()));
+            Command::PublishVersion { function, revision, carried: described.into_iter().collect() }
+        }
         46..47 => Command::TagResource { function, tags: BTreeMap::new() },
         47..55 => {
             Command::DeleteFunction { function, version: dice.percent(40).then_some(version) }

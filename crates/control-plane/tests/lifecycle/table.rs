@@ -103,7 +103,7 @@ fn operation(world: &mut World, operation: &str) -> Result<(), Refusal> {
             revision: None,
             publish: false,
         },
-        "PublishVersion" => Command::PublishVersion { function: f, revision: None },
+        "PublishVersion" => Command::publish(f),
         "TagResource" => Command::TagResource { function: f, tags: BTreeMap::new() },
         "UntagResource" => Command::UntagResource { function: f, keys: BTreeSet::new() },
         "DeleteFunction:1" => {

@@ -202,7 +202,7 @@ impl World {
     }
 
     pub(crate) fn publish(&mut self, name: &str) -> u32 {
-        let command = Command::PublishVersion { function: function(name), revision: None };
+        let command = Command::publish(function(name));
         match self.command(command) {
             Ok(Answer::Published(number)) => number,
             other => panic!("{other:?}"),

@@ -35,7 +35,7 @@ vpcs:
     told(&mut machine, create("one", &["subnet-a", "subnet-b"]), 20);
     told(&mut machine, create("detached", &[]), 100_000);
     let function = FunctionName::new("111111111111", "one");
-    told(&mut machine, Command::PublishVersion { function, revision: None }, 100_001);
+    told(&mut machine, Command::publish(function), 100_001);
     let vpc = VpcConfig::new([ResourceId::named("subnet-b")], [ResourceId::named("sg-guest")]);
     let configuration = Configuration { vpc: vpc.unwrap(), ..Configuration::default() };
     let function = FunctionName::new("222222222222", "one");

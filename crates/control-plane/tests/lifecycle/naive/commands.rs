@@ -27,7 +27,7 @@ impl Naive {
                 });
                 self.get(&who);
                 if *publish {
-                    return self.publish(function);
+                    return self.publish(function, &BTreeMap::new());
                 }
             }
             Command::UpdateFunctionConfiguration { function, change, revision } => {
@@ -67,12 +67,12 @@ impl Naive {
                 found.revision += 1;
                 (found.update, found.update_code) = ("Successful", None);
                 if *publish {
-                    return self.publish(function);
+                    return self.publish(function, &BTreeMap::new());
                 }
             }
-            Command::PublishVersion { function, revision } => {
+            Command::PublishVersion { function, revision, carried } => {
                 self.may_change(function, *revision)?;
-                return self.publish(function);
+                return self.publish(function, carried);
             }
             Command::TagResource { function, .. } | Command::UntagResource { function, .. } => {
                 self.may_change(function, None)?;
@@ -175,8 +175,12 @@ impl Naive {
         Ok("done".to_owned())
     }
 
-    fn publish(&mut self, function: &FunctionName) -> Result<String, &'static str> {
-        let latest = self.latest(function)?.clone();
+    fn publish(
+        &mut self,
+        function: &FunctionName,
+        carried: &BTreeMap<String, String>,
+    ) -> Result<String, &'static str> {
+        let mut latest = self.latest(function)?.clone();
         let (number, frozen) = latest.newest;
         let newest = (function.clone(), number);
         if number > 0 && frozen == latest.revision && self.version(&newest).is_some() {
@@ -187,6 +191,7 @@ impl Naive {
         let keys = Self::held(&latest);
         let who = (function.clone(), number);
         let (update, update_code) = ("Successful", None);
+        latest.configuration.carried.extend(carried.clone());
         self.versions.push(Version { who, update, update_code, ..latest });
         self.uses(&keys);
         Ok(format!("version {number}"))

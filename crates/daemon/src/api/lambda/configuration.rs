@@ -6,12 +6,11 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use viaduct_control_plane::lifecycle::{
     Configuration, ConfigurationChange, FunctionName, Lifecycle, Qualifier, Reason, RoleName,
     Version, VpcConfig,
 };
-use viaduct_topology::{ResourceId, model::is_account};
+use viaduct_topology::{ResourceId, derived_uuid, model::is_account};
 
 use super::{
     failure::Failure,
@@ -97,6 +96,11 @@ fn role(
     }
     carried.insert("Role".to_owned(), json!(arn).to_string());
     Ok(arn.rsplit('/').next().map(RoleName::from))
+}
+
+/// The ARN of the role that a request has named, as it is carried.
+pub(super) fn given_role(carried: &BTreeMap<String, String>) -> Option<String> {
+    members::read(carried, "Role")?.as_str().map(str::to_owned)
 }
 
 /// The ARN of a role for which nobody has given one.
@@ -201,21 +205,12 @@ impl Shown<'_> {
     }
 }
 
-/// A revision as clients know it: the function it is of, and its number, in the form of a UUID (of
-/// version 8, whose digits mean what its maker wants: RFC 9562, section 5.8).
+/// A revision as clients know it: the function it is of, and in the last twelve digits its number, in the
+/// form of a UUID.
 pub(super) fn revision_id(function: &FunctionName, revision: u64) -> String {
     let FunctionName { account, name } = function;
-    let digest = Sha256::digest(format!("{account} {name}"));
-    let word = |at: usize| u16::from_be_bytes([digest[at], digest[at + 1]]);
-    format!(
-        "{:04x}{:04x}-{:04x}-8{:03x}-8{:03x}-{:012x}",
-        word(0),
-        word(2),
-        word(4),
-        word(6) & 0xfff,
-        word(8) & 0xfff,
-        revision & 0xffff_ffff_ffff
-    )
+    let uuid = derived_uuid(&format!("{account} {name}"));
+    format!("{}{:012x}", &uuid[..24], revision & 0xffff_ffff_ffff)
 }
 
 /// The revision that a request names. One that was never this function's is none of the machine's

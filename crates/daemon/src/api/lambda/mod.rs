@@ -19,6 +19,7 @@ mod functions;
 mod input;
 mod invoke;
 mod members;
+mod rights;
 mod shape;
 mod tags;
 mod target;
@@ -65,16 +66,6 @@ pub(super) fn router() -> Router<Arc<Running>> {
         .route("/2017-03-31/tags/{arn}", get(tags::list).post(tags::tag).delete(tags::untag))
         .method_not_allowed_fallback(unknown)
         .layer(from_fn(numbered))
-}
-
-/// Whether a path is in the style of this API, whose operations each begin with a date.
-pub(super) fn is_like(path: &str) -> bool {
-    let date = path.strip_prefix('/').and_then(|path| path.split('/').next()).unwrap_or_default();
-    date.len() == 10
-        && date.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
 }
 
 /// What is no operation of this API.
@@ -136,6 +127,7 @@ async fn command(running: &Running, target: &Target, command: Command) -> Result
             other => unreachable!("no command about a function: {other:?}"),
         };
         target.may(action, &context)?;
+        rights::check(&target.caller, &command)?;
         let owner = machine.function(&target.function).map(|function| function.owner);
         if owner == Some(Owner::File) && is_undone_by_reload(&command) {
             return Err(Failure::conflict(format!(

@@ -27,7 +27,7 @@ const PATTERN: &str = "(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// Who names it.
-    caller: Caller,
+    pub(super) caller: Caller,
     pub(super) function: FunctionName,
     /// The version, if one is named.
     pub(super) qualifier: Option<Qualifier>,

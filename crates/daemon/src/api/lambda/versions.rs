@@ -7,7 +7,7 @@ use axum::{
     extract::{Query, Request, State, rejection::QueryRejection},
     http::StatusCode,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use viaduct_control_plane::lifecycle::{Command, FunctionName, Qualifier};
 
 use super::{
@@ -51,7 +51,11 @@ pub(super) async fn publish(
             None => has_code(&running, &target, digest)?,
         }),
     };
-    let publish = Command::PublishVersion { function, revision };
+    // An empty one counts as none, as with a digest.
+    let described = input.text("Description").filter(|text| !text.is_empty());
+    let described = described.map(|text| ("Description".to_owned(), json!(text).to_string()));
+    let carried = described.into_iter().collect();
+    let publish = Command::PublishVersion { function, revision, carried };
     let answer = command(&running, &target, publish).await?;
     let target = target.published(answer);
     Ok((StatusCode::CREATED, shown(&running, &target)?))

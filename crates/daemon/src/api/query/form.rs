@@ -19,6 +19,19 @@ impl Form {
         self.0.get(name).map(String::as_str)
     }
 
+    /// A value that is true or false; false if it is not there.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Failure> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => {
+                let message =
+                    format!("Value ( {other} ) for parameter {name} is invalid: true or false");
+                Err(Failure::new("InvalidParameterValue", message))
+            }
+        }
+    }
+
     /// The values of a list: `NAME.1`, `NAME.2` and so on.
     pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &str> {
         (1..).map_while(move |number| self.text(&format!("{name}.{number}")))

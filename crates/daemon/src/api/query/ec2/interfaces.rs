@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use data_encoding::BASE32_NOPAD;
+use sha2::{Digest, Sha256};
 use viaduct_control_plane::lifecycle::{Eni, EniSet, Lifecycle, Phase};
 use viaduct_topology::{ResourceId, inventory::EniOwner};
 
@@ -24,8 +26,10 @@ pub(super) const INTERFACES: Listing = Listing {
         "group-id",
         "interface-type",
         "network-interface-id",
+        "operator.managed",
         "owner-id",
         "private-ip-address",
+        "requester-id",
         "requester-managed",
         "status",
         "subnet-id",
@@ -98,12 +102,21 @@ fn of_function(network: &Network, set: &EniSet, eni: &Eni) -> Item {
     let groups = set.key.security_groups();
     let item = common(network, &eni.id, place, &[eni.private_ip], groups)
         .with(Element::text("sourceDestCheck", "true"))
+        .told("requesterId", "requester-id", requester(account))
         .told("requesterManaged", "requester-managed", false)
         .told("status", "status", status);
     match status {
         "in-use" => attachment(item, &eni.id, "ela-attach", None, "amazon-aws"),
         _ => item,
     }
+}
+
+/// Who had an account's interfaces made (LAM-31): a role of Lambda's in it, by its unique id, which is
+/// derived as nobody else has one.
+fn requester(account: &str) -> String {
+    let digest = Sha256::digest(format!("Lambda {account}"));
+    let digits = BASE32_NOPAD.encode(&digest);
+    format!("AROA{}:{account}", &digits[..17])
 }
 
 /// Where an interface is, and what for.
@@ -138,6 +151,9 @@ fn common(
         .told("vpcId", "vpc-id", place.vpc)
         .told("subnetId", "subnet-id", place.subnet)
         .told("availabilityZone", "availability-zone", zone)
+        // LAM-34: none is an operator's.
+        .with(Element::parent("operator").with(Element::text("managed", "false")))
+        .filtered("operator.managed", false)
         .with(list.fold(Element::parent("privateIpAddressesSet"), Element::with));
     if let Some(first) = addresses.first() {
         item = item.told("privateIpAddress", "private-ip-address", first);

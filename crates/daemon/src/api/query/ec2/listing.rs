@@ -76,6 +76,8 @@ impl Listing {
         form: &Form,
         response: Element,
     ) -> Result<Element, Failure> {
+        // Nothing is hidden (LAM-34): whoever asks for what is gets the same.
+        form.flag("IncludeManagedResources")?;
         items.sort_by(|one, other| one.id.cmp(&other.id));
         let named: Vec<&str> = form.list(self.id).collect();
         if let Some(missing) = named.iter().find(|id| !items.iter().any(|item| item.id == **id)) {
