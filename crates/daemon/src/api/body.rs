@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(read(of(9), 10).await.unwrap(), [b'x'; 9]);
         assert!(matches!(read(of(10), 10).await, Err(Unread::TooLong)));
         assert!(matches!(read(of(1000), 10).await, Err(Unread::TooLong)));
-        assert_eq!(read(Body::empty(), 10).await.unwrap(), []);
+        assert_eq!(read(Body::empty(), 10).await.unwrap(), [0; 0]);
     }
 
     #[tokio::test]
