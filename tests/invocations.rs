@@ -124,7 +124,7 @@ except BlockingIOError:
     let lab = Lab::of("bomb", NETWORK);
     let line = format!("exec python3 -c '{bomb}'");
     let named =
-        [("bomb", image(&line, 10)), ("count", image(count, 60)), ("well", image("echo well", 60))];
+        [("bomb", image(&line, 6)), ("count", image(count, 60)), ("well", image("echo well", 60))];
     functions(&lab, &named.map(|(name, more)| (name.to_owned(), more)));
     let fork = ["python3", "-c", bomb];
     thread::scope(|scope| {

@@ -119,19 +119,25 @@ with tempfile.TemporaryDirectory() as directory:
     held = []
 
     def hold():
-        held.append(client("lambda").invoke(FunctionName="hold")["Payload"].read())
+        # Tried again when throttled, and not when it takes long.
+        holder = client("lambda", read_timeout=120, retries={"max_attempts": 20})
+        held.append(holder.invoke(FunctionName="hold")["Payload"].read())
 
-    holding = [threading.Thread(target=hold) for _ in range(2)]
-    for thread in holding:
-        thread.start()
-    throttled, deadline = False, time.monotonic() + 30
-    while not throttled:
-        assert time.monotonic() < deadline, "never throttled"
+    def is_throttled():
         try:
             once.invoke(FunctionName="hello", Qualifier="1")
         except once.exceptions.TooManyRequestsException as error:
             assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 429
-            throttled = True
+            return True
+        time.sleep(0.1)
+        return False
+
+    holding = [threading.Thread(target=hold, daemon=True) for _ in range(2)]
+    for thread in holding:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while not is_throttled():
+        assert time.monotonic() < deadline, "never throttled"
     done = cli("lambda", "invoke", "--function-name", "hello:1", "/dev/null")
     assert "(TooManyRequestsException)" in done.stderr, done.stderr
     open(over, "w").close()

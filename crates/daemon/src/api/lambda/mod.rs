@@ -38,8 +38,8 @@ use axum::{
     routing::{get, post, put},
 };
 
-pub(super) use self::invoke::work;
 use self::failure::Failure;
+pub(super) use self::invoke::work;
 use super::{Running, caller::Caller, request_id};
 
 /// The header that tells one request from another.
