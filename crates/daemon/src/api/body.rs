@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -72,7 +72,7 @@ async fn throw_away(mut body: Body) {
     while !body.is_end_stream()
         && let Some(Ok(frame)) = body.frame().await
     {
-        let length = frame.data_ref().map_or(0, |data| data.len());
+        let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {
             Some(less) => left = less,
             None => return,
