@@ -3,7 +3,6 @@
 mod common;
 
 use std::{
-    collections::BTreeSet,
     io::Write,
     process::{Command, Output},
     thread,
@@ -11,28 +10,10 @@ use std::{
 
 use common::{
     Lab, eventually, has,
-    lambda::{all_active, call, invoke, make_function, make_role},
-    permitted, said, viaduct,
+    lambda::{NETWORK, all_active, call, image, invoke, make_function, make_role},
+    permitted, processes, said, viaduct,
 };
 use serde_json::{Value, json};
-
-const NETWORK: &str = "
-vpcs:
-  main:
-    cidr_blocks: [10.0.0.0/16]
-    subnets:
-      public: { cidr_block: 10.0.0.0/24, route_table: public }
-      private: { id: subnet-a, cidr_block: 10.0.1.0/24 }
-    route_tables:
-      main: { main: true, routes: [ { destination: 0.0.0.0/0, target: nat_gateway/egress } ] }
-      public: { routes: [ { destination: 0.0.0.0/0, target: internet_gateway/igw } ] }
-    internet_gateway: igw
-    nat_gateways: { egress: { subnet: public, public_ips: [203.0.113.10] } }
-    security_groups: { fn: { id: sg-fn } }
-internet: { web: { ip: 198.51.100.7 } }
-functions: { declared: { subnets: [main/private], security_groups: [main/fn], environments: 2 } }
-settings: { lifecycle: { creation: 1 } }
-";
 
 /// A lab with functions made over the API, all active.
 fn lab(scenario: &str, functions: &[(&str, Value)]) -> Lab {
@@ -44,18 +25,6 @@ fn lab(scenario: &str, functions: &[(&str, Value)]) -> Lab {
     }
     all_active(&lab);
     lab
-}
-
-/// What an image brings whose command is a line for the shell.
-fn image(line: &str, timeout: u16) -> Value {
-    json!({
-        "PackageType": "Image",
-        "Runtime": null,
-        "Handler": null,
-        "Code": { "ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/f:1" },
-        "ImageConfig": { "EntryPoint": ["/bin/sh", "-c"], "Command": [line] },
-        "Timeout": timeout,
-    })
 }
 
 /// `viaduct invoke FUNCTION ARGUMENTS…`, still to be run.
@@ -78,13 +47,9 @@ fn environments(lab: &Lab) -> Vec<String> {
     names.filter(|name| !name.contains("declared")).map(str::to_owned).collect()
 }
 
-/// Whether a process runs with this argument, anywhere.
-fn runs(argument: &str) -> bool {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok()).any(|line| {
-        // Not those above it, which have it in a longer one or behind `--`.
-        line.split(|byte| *byte == 0).eq(["sleep", argument, ""].map(str::as_bytes))
-    })
+/// Whether a process sleeps so many seconds, anywhere.
+fn sleeps(seconds: &str) -> bool {
+    !processes(&["sleep", seconds]).is_empty()
 }
 
 #[test]
@@ -141,62 +106,8 @@ fn a_function_made_over_the_api_fetches_a_page_of_the_internet() {
 }
 
 #[test]
-fn forty_at_once_over_four_functions_share_no_environment() {
-    if !permitted() || !has("curl") {
-        return;
-    }
-    // Each says where it runs, and that nobody else does: a lock of the environment's own network
-    // namespace, as an abstract socket is.
-    let line = "exec python3 -c '
-import os, socket, sys
-held = socket.socket(socket.AF_UNIX)
-held.bind(\"\\0alone\")
-sys.stdin.read(1)
-print(os.readlink(\"/proc/self/ns/net\"), os.environ[\"AWS_LAMBDA_FUNCTION_NAME\"], sys.stdin.read())
-'";
-    if !has("python3") {
-        return;
-    }
-    let names = ["a", "b", "c", "d"];
-    let lab = lab("invoke-many", &names.map(|name| (name, image(line, 60))));
-    let round = || -> BTreeSet<(String, String)> {
-        thread::scope(|scope| {
-            let begun: Vec<_> = (0..40)
-                .map(|number| {
-                    let (lab, name) = (&lab, names[number % 4]);
-                    scope.spawn(move || {
-                        (name, number, invoke(lab, name, &[], &format!(" {number}")))
-                    })
-                })
-                .collect();
-            let mut places = BTreeSet::new();
-            for invocation in begun {
-                let (name, number, answer) = invocation.join().unwrap();
-                let text = answer.text();
-                let words: Vec<&str> = text.split_whitespace().collect();
-                let [namespace, function, payload] = words[..] else { panic!("{answer:?}") };
-                assert_eq!((function, payload), (name, &*number.to_string()));
-                places.insert((name.to_owned(), namespace.to_owned()));
-            }
-            places
-        })
-    };
-    let first = round();
-    let namespaces: BTreeSet<&String> = first.iter().map(|(_, namespace)| namespace).collect();
-    assert_eq!(namespaces.len(), first.len(), "no two functions share one: {first:?}");
-    let kept = environments(&lab);
-    assert_eq!(kept.len(), first.len(), "what was made is kept");
-    for name in names {
-        let again = invoke(&lab, name, &[], " again");
-        let place = again.text().split_whitespace().next().unwrap().to_owned();
-        assert!(first.contains(&(name.to_owned(), place)), "used again: {again:?}");
-    }
-    assert_eq!(environments(&lab), kept);
-}
-
-#[test]
 fn what_hangs_floods_forks_or_dies_is_bounded_and_reported() {
-    if !permitted() || !has("curl") {
+    if !permitted() {
         return;
     }
     let functions = [
@@ -231,7 +142,7 @@ fn what_hangs_floods_forks_or_dies_is_bounded_and_reported() {
     }
     assert_eq!(invoke(&lab, "fork", &[], "{}").text(), "done\n");
     assert_eq!(invoke(&lab, "full", &[], "{}").body.len(), 6_291_556);
-    assert!(!runs("8673") && !runs("8674"), "whatever they started ended with them");
+    assert!(!sleeps("8673") && !sleeps("8674"), "whatever they started ended with them");
     // The environments are as good as new.
     for (name, _) in &functions {
         let output = run(&lab, name, &["echo", "well"]);
@@ -244,19 +155,19 @@ fn what_hangs_floods_forks_or_dies_is_bounded_and_reported() {
 
 #[test]
 fn an_agent_that_dies_takes_what_runs_with_it_and_nobody_waits_for_it() {
-    if !permitted() || !has("curl") {
+    if !permitted() {
         return;
     }
     let lab = lab("invoke-death", &[("f", image("sleep 8675", 900))]);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| invoke(&lab, "f", &[], "{}"));
-        assert!(eventually(|| runs("8675").then_some(())).is_some());
+        assert!(eventually(|| sleeps("8675").then_some(())).is_some());
         rustix::process::kill_process(lab.agent(), rustix::process::Signal::KILL).unwrap();
         let answer = waiting.join().unwrap();
         assert_eq!(answer.header("x-amzn-errortype"), Some("ServiceException"), "{answer:?}");
         assert!(answer.text().contains("agent"), "{answer:?}");
     });
-    assert!(eventually(|| (!runs("8675")).then_some(())).is_some(), "it outlives the agent");
+    assert!(eventually(|| (!sleeps("8675")).then_some(())).is_some(), "it outlives the agent");
     let answer = invoke(&lab, "f", &[], "{}");
     assert!(answer.text().contains("no agent runs functions"), "{answer:?}");
 }

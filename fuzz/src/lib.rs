@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`packet`] | any bytes as a packet: parsing, rewriting, answering, sealing |
 //! | [`engine`] | a history of hostile packets, replies, reloads, attachments that come and go, time |
+//! | [`requests`] | any bytes as connections to the daemon's API |
 //! | [`topology`] | any text as a topology: loading, planning, compiling |
 #![forbid(unsafe_code)]
 
@@ -15,11 +16,16 @@ pub mod engine;
 mod input;
 mod oracle;
 pub mod packet;
+pub mod requests;
 pub mod topology;
 
 /// A target: tries one input, and panics when something is not as it should be.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 3] =
-    [("packet", packet::run), ("engine", engine::run), ("topology", topology::run)];
+pub const TARGETS: [(&str, Target); 4] = [
+    ("packet", packet::run),
+    ("engine", engine::run),
+    ("requests", requests::run),
+    ("topology", topology::run),
+];

@@ -42,6 +42,11 @@ fn the_corpus_of_engine_histories_is_survived() {
 }
 
 #[test]
+fn the_corpus_of_requests_is_survived() {
+    assert!(replay("requests", "corpus") > 40);
+}
+
+#[test]
 fn the_corpus_of_topologies_is_survived() {
     assert!(replay("topology", "corpus") > 50);
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod lambda;
+pub(crate) mod service;
 pub(crate) mod station;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Pid;
 use serde_json::Value;
 use viaduct_tun::{Namespace, netns};
 
@@ -139,7 +141,7 @@ impl Lab {
     }
 
     /// The process that serves its hosts: the one with its prefix on the command line.
-    pub(crate) fn agent(&self) -> rustix::process::Pid {
+    pub(crate) fn agent(&self) -> Pid {
         let wanted = format!("--prefix vd-{}.", self.name);
         let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
         let pid = processes.find_map(|entry| {
@@ -148,7 +150,7 @@ impl Lab {
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             command.contains(&wanted).then_some(pid)
         });
-        rustix::process::Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
+        Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
     }
 
     /// Packets dropped so far for a reason.
@@ -227,6 +229,18 @@ impl Drop for Lab {
             assert!(output.status.success(), "lab down: {}", said(&output));
         }
     }
+}
+
+/// The processes with these words on their command line and no others, wherever they run.
+pub(crate) fn processes(words: &[&str]) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let found = entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let given = line.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+        given.eq(words.iter().map(|word| word.as_bytes())).then_some(pid)
+    });
+    found.collect()
 }
 
 /// A name that no other scenario has at the same time.

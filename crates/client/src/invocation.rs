@@ -70,6 +70,9 @@ pub struct Invocation {
     pub environment: String,
     /// Program and arguments.
     pub command: Vec<String>,
+    /// The directory that it starts in; the root, if not given.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// The function's environment variables.
     pub variables: BTreeMap<String, String>,
     /// Its standard input.

@@ -5,11 +5,16 @@
 //! ([`lambda`]), which may have a TCP port of their own as well ([`listeners`]).
 
 mod answers;
+mod body;
 mod caller;
+mod connections;
+#[cfg(feature = "fuzzing")]
+mod in_memory;
 mod invocations;
 mod lambda;
 mod listeners;
 mod metrics;
+mod patience;
 mod query;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -34,6 +39,8 @@ use viaduct_control_plane::lifecycle::Command;
 use viaduct_dataplane::Engine;
 use viaduct_topology::ResourceId;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::in_memory::exchange;
 pub(crate) use self::listeners::{listen, serve};
 use crate::{
     clock::Clock,

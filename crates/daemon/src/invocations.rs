@@ -47,6 +47,8 @@ pub(crate) const COMMAND: &str = "VIADUCT_COMMAND";
 pub(crate) struct Work {
     /// Program and arguments.
     pub(crate) command: Vec<String>,
+    /// The directory that it starts in, if it has one.
+    pub(crate) directory: Option<String>,
     /// Environment variables.
     pub(crate) variables: BTreeMap<String, String>,
     /// Standard input.
@@ -188,11 +190,11 @@ impl Invocations {
             Some(name) => name.clone(),
             None => named(functions, version, number).to_string(),
         };
-        let Work { command, variables, payload, timeout } = work;
+        let Work { command, directory, variables, payload, timeout } = work;
         state.issued += 1;
         let id = state.issued;
         let payload = Octets(payload);
-        let job = Invocation { id, environment, command, variables, payload, timeout };
+        let job = Invocation { id, environment, command, directory, variables, payload, timeout };
         let at = state.agents.get_mut(&agent).ok_or(NotRun::NoAgent)?;
         at.jobs.send(job).map_err(|_| NotRun::AgentGone)?;
         at.busy += 1;

@@ -29,6 +29,8 @@ mod error;
 mod fail_point;
 mod fleet;
 mod functions;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod history;
 mod hosts;
 mod invocations;
@@ -233,7 +235,7 @@ async fn serve(
         "ready"
     );
     tokio::select! {
-        ended = api::serve(control, port, running) => ended,
+        () = api::serve(control, port, running) => Ok(()),
         ended = session::serve(attach, Arc::clone(&functions), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},

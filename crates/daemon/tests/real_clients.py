@@ -1,25 +1,32 @@
 """The life of a function as people's scripts drive it: boto3 and the AWS CLI, unmodified.
 
-Usage: real_clients.py URL
+Usage: real_clients.py URL CONTROL_SOCKET TOPOLOGY
 """
 
+import http.client
 import io
 import json
+import socket
 import subprocess
 import sys
+import time
 import zipfile
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
-URL = sys.argv[1]
+import eni_finder
+
+URL, CONTROL_SOCKET, TOPOLOGY = sys.argv[1:]
 ACCOUNT = "111122223333"
 MANAGED = "arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
 
 
-def client(service, key="AKIAIOSFODNN7EXAMPLE"):
+def client(service, key="AKIAIOSFODNN7EXAMPLE", **config):
     return boto3.client(
         service,
+        config=Config(**config),
         endpoint_url=URL,
         region_name="eu-central-1",
         aws_access_key_id=key,
@@ -43,8 +50,29 @@ def raises(exception, call, **arguments):
     raise AssertionError(f"no {exception.__name__}")
 
 
+def own(path, body=""):
+    """Posts to the daemon's own API."""
+    connection = http.client.HTTPConnection("viaduct")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(CONTROL_SOCKET)
+    connection.request("POST", path, body, {"content-type": "text/plain"})
+    answer = connection.getresponse()
+    text = answer.read()
+    assert answer.status == 200, text
+
+
+def until(is_so):
+    """Looks again until something is so."""
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline, "never"
+        time.sleep(0.01)
+
+
 awslambda, ec2, iam = client("lambda"), client("ec2"), client("iam")
 errors = awslambda.exceptions
+# What may be tried again is: not where the first answer is what counts.
+once = client("lambda", retries={"max_attempts": 0})
 
 # The network.
 (vpc,) = ec2.describe_vpcs()["Vpcs"]
@@ -83,6 +111,7 @@ made = awslambda.create_function(**arguments, Tags={"team": "net"})
 assert made["FunctionArn"] == "arn:aws:lambda:eu-central-1:123456789012:function:life", made
 awslambda.get_waiter("function_active_v2").wait(FunctionName="life")
 awslambda.get_waiter("function_exists").wait(FunctionName="life")
+awslambda.get_waiter("function_active").wait(FunctionName="life")
 found = awslambda.get_function(FunctionName=made["FunctionArn"])
 assert found["Configuration"]["State"] == "Active", found
 assert found["Configuration"]["VpcConfig"]["VpcId"] == vpc["VpcId"]
@@ -93,6 +122,16 @@ raises(errors.ResourceConflictException, awslambda.create_function, **arguments)
 # Invoke.
 assert awslambda.invoke(FunctionName="life", InvocationType="DryRun")["StatusCode"] == 204
 raises(errors.ResourceNotFoundException, awslambda.invoke, FunctionName="none")
+raises(errors.ResourceNotFoundException, awslambda.invoke, FunctionName="life", Qualifier="7")
+raises(errors.ResourceNotFoundException, awslambda.invoke, FunctionName="life", Qualifier="live")
+raises(once.exceptions.ServiceException, once.invoke, FunctionName="life")
+raises(once.exceptions.RequestTooLargeException, once.invoke,
+       FunctionName="life", Payload=bytes((6 << 20) + 1))
+for zone in "ab":
+    own(f"/v1/faults/zone?zone={zone}&failed=true")
+raises(once.exceptions.ENINotReadyException, once.invoke, FunctionName="life")
+for zone in "ab":
+    own(f"/v1/faults/zone?zone={zone}&failed=false")
 
 # Update.
 changed = awslambda.update_function_configuration(
@@ -101,6 +140,7 @@ changed = awslambda.update_function_configuration(
     VpcConfig={"SubnetIds": [second], "SecurityGroupIds": [groups["db"]]},
 )
 awslambda.get_waiter("function_updated_v2").wait(FunctionName="life")
+awslambda.get_waiter("function_updated").wait(FunctionName="life")
 now = awslambda.get_function_configuration(FunctionName="life")
 assert (now["MemorySize"], now["VpcConfig"]["SubnetIds"]) == (256, [second]), now
 raises(errors.PreconditionFailedException, awslambda.update_function_configuration,
@@ -122,28 +162,52 @@ assert [version["Version"] for version in versions] == ["$LATEST", "1"]
 raises(errors.InvalidParameterValueException, awslambda.publish_version,
        FunctionName="life", CodeSha256="x")
 
-# Who uses an ENI? What finders of ENIs do: the ENI's subnet and groups, and all functions and
-# versions that have them.
-(eni,) = [
-    eni
+# Who uses an ENI: functions that share one, versions that stayed when their function went elsewhere,
+# functions in several subnets, with other groups, and in none.
+def place(subnet_ids, *names):
+    return {"SubnetIds": subnet_ids, "SecurityGroupIds": [groups[name] for name in names]}
+
+
+for name, where in {
+    "shares": place([second], "db"),
+    "spans": place([first, second], "db"),
+    "grouped": place([second], "db", "fn"),
+    "moves": place([second], "fn"),
+    "nowhere": {},
+}.items():
+    awslambda.create_function(**{**arguments, "FunctionName": name, "VpcConfig": where})
+    awslambda.get_waiter("function_active_v2").wait(FunctionName=name)
+awslambda.publish_version(FunctionName="moves")
+awslambda.update_function_configuration(FunctionName="moves", VpcConfig=place([first], "db"))
+awslambda.get_waiter("function_updated_v2").wait(FunctionName="moves")
+
+enis = {
+    (eni["SubnetId"], tuple(sorted(group["GroupName"] for group in eni["Groups"]))): eni
     for page in ec2.get_paginator("describe_network_interfaces").paginate(
         Filters=[{"Name": "interface-type", "Values": ["lambda"]}], IncludeManagedResources=True
     )
     for eni in page["NetworkInterfaces"]
-    if eni["SubnetId"] == second
-]
+}
+eni = enis[second, ("db",)]
 assert eni["Description"].startswith("AWS Lambda VPC ENI-life-"), eni
 assert eni["Operator"] == {"Managed": False}, eni
 assert eni["RequesterId"].startswith("AROA") and not eni["RequesterManaged"], eni
-wanted = {group["GroupId"] for group in eni["Groups"]}
-users = [
-    function["FunctionArn"].split(":function:")[1]
-    for page in awslambda.get_paginator("list_functions").paginate(FunctionVersion="ALL")
-    for function in page["Functions"]
-    if eni["SubnetId"] in function["VpcConfig"]["SubnetIds"]
-    and wanted == set(function["VpcConfig"]["SecurityGroupIds"])
-]
-assert users == ["life:$LATEST", "life:1"], users
+(gateway,) = ec2.describe_network_interfaces(
+    Filters=[{"Name": "interface-type", "Values": ["nat_gateway"]}]
+)["NetworkInterfaces"]
+used = {
+    eni["NetworkInterfaceId"]: ["life:$LATEST", "life:1", "shares:$LATEST", "spans:$LATEST"],
+    enis[first, ("db",)]["NetworkInterfaceId"]: ["moves:$LATEST", "spans:$LATEST"],
+    enis[second, ("db", "fn")]["NetworkInterfaceId"]: ["grouped:$LATEST"],
+    enis[second, ("fn",)]["NetworkInterfaceId"]: ["moves:1"],
+    enis[first, ("fn",)]["NetworkInterfaceId"]: ["api:$LATEST"],
+    gateway["NetworkInterfaceId"]: None,
+}
+assert len(enis) == len(used) - 1, enis.keys()
+for found, names in used.items():
+    users = eni_finder.with_boto3(ec2, awslambda, found)
+    assert users == names, (found, users, names)
+raises(ClientError, eni_finder.with_boto3, ec2=ec2, awslambda=awslambda, eni="eni-0")
 raises(ClientError, ec2.delete_network_interface,
        NetworkInterfaceId=eni["NetworkInterfaceId"])
 
@@ -160,16 +224,27 @@ assert refused["Error"]["Code"] == "UnknownOperationException", refused
 
 
 # The same with the AWS CLI.
-def cli(*words):
+def run_cli(*words):
     environment = {
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "whichever",
         "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_MAX_ATTEMPTS": "1",
         "PATH": "",
     }
     command = [sys.executable, "-m", "awscli", "--endpoint-url", URL, *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def cli(*words):
+    done = run_cli(*words)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout) if done.stdout else None
+
+
+def cli_fails(exception, *words):
+    done = run_cli(*words)
+    assert done.returncode and f"({exception})" in done.stderr, done.stderr
 
 
 cli("lambda", "wait", "function-active-v2", "--function-name", "life")
@@ -180,9 +255,51 @@ shown = cli("ec2", "describe-network-interfaces", "--network-interface-ids",
 assert shown["NetworkInterfaces"][0]["InterfaceType"] == "lambda", shown
 cli("lambda", "tag-resource", "--resource", made["FunctionArn"], "--tags", "a=b")
 assert cli("lambda", "list-tags", "--resource", made["FunctionArn"])["Tags"]["a"] == "b"
+for found, names in used.items():
+    users = eni_finder.with_cli(cli, found)
+    assert users == names, (found, users, names)
+for exception, *words in [
+    ("ResourceNotFoundException", "get-function", "--function-name", "none"),
+    ("ResourceConflictException", "delete-function", "--function-name", "api"),
+    ("InvalidParameterValueException", "update-function-configuration", "--function-name", "life:1"),
+    ("PreconditionFailedException", "publish-version", "--function-name", "life",
+     "--revision-id", made["RevisionId"]),
+    ("ServiceException", "invoke", "--function-name", "life", "/dev/null"),
+]:
+    cli_fails(exception, "lambda", *words)
 cli("lambda", "delete-function", "--function-name", "life", "--qualifier", "1")
 
+# A function that nobody has used for long: its first invocation is refused and has it restored.
+with open(TOPOLOGY) as file:
+    topology = file.read()
+own("/v1/apply?name=idle.yaml&dry_run=false",
+    topology.replace("settings: {", "settings: { lifecycle: { idle: 1 },", 1))
+
+
+def state():
+    return awslambda.get_function_configuration(FunctionName="life")["State"]
+
+
+until(lambda: state() == "Inactive")
+iam.detach_role_policy(RoleName="life", PolicyArn=MANAGED)
+raises(once.exceptions.EC2AccessDeniedException, once.invoke, FunctionName="life")
+iam.attach_role_policy(RoleName="life", PolicyArn=MANAGED)
+raises(once.exceptions.ResourceNotReadyException, once.invoke, FunctionName="life")
+own("/v1/apply?name=before.yaml&dry_run=false", topology)
+
+
+def is_invoked():
+    try:
+        return once.invoke(FunctionName="life", InvocationType="DryRun")["StatusCode"] == 204
+    except (once.exceptions.ResourceNotReadyException, once.exceptions.ResourceConflictException):
+        return False
+
+
+until(is_invoked)
+
 # Delete.
+for name in ["shares", "spans", "grouped", "moves", "nowhere"]:
+    cli("lambda", "delete-function", "--function-name", name)
 awslambda.delete_function(FunctionName="life")
 raises(errors.ResourceNotFoundException, awslambda.get_function, FunctionName="life")
 iam.detach_role_policy(RoleName="life", PolicyArn=MANAGED)

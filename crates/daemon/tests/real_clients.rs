@@ -30,8 +30,10 @@ fn boto3_and_the_aws_cli_drive_the_life_of_a_function() {
     let address = daemon.lambda_api.unwrap();
     let output = Command::new(clients.join("bin/python"))
         .args([script, &format!("http://{address}")])
+        .args([&daemon.control_socket, &daemon.options.topology])
         .env_clear()
         .env("PATH", clients.join("bin"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .unwrap();
     let (said, wrong) =

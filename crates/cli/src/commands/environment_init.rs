@@ -1,6 +1,6 @@
 //! `viaduct environment-init`: the first process of an invocation, which an agent starts.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
 use viaduct_lab::invoke::{User, init::Init};
@@ -19,6 +19,10 @@ pub(crate) struct EnvironmentInit {
     /// The group it runs as
     gid: u32,
 
+    /// The directory that the command starts in
+    #[arg(long, default_value = "/")]
+    directory: PathBuf,
+
     /// An environment variable of the command
     #[arg(long, value_parser = variable)]
     variable: Vec<(String, String)>,
@@ -35,8 +39,8 @@ fn variable(text: &str) -> Result<(String, String), &'static str> {
 
 impl EnvironmentInit {
     pub(crate) fn run(self) -> Outcome {
-        let Self { namespace, uid, gid, variable: variables, command } = self;
-        let init = Init { namespace, user: User { uid, gid }, variables, command };
+        let Self { namespace, uid, gid, directory, variable: variables, command } = self;
+        let init = Init { namespace, user: User { uid, gid }, directory, variables, command };
         Ok(Answer::Command(init.run()?))
     }
 }

@@ -3,7 +3,8 @@
 //! The control socket is its owner's, and answers everything. The port is for clients of AWS, which
 //! speak no Unix sockets: it answers AWS's APIs and nothing of viaduct's own. Every user of the
 //! machine reaches it, and so does every web page that one of them opens; a page can send a request
-//! but not make its headers, so that what has no credentials is turned away.
+//! but not make its headers, so that what has no credentials is turned away. What its users may take
+//! is bounded ([`connections`]).
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -16,7 +17,7 @@ use axum::{
 };
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{Running, ended, lambda, query, router};
+use super::{Running, connections, lambda, query, router};
 use crate::error::Error;
 
 /// Opens the port.
@@ -28,28 +29,21 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Answers until the daemon ends.
-pub(crate) async fn serve(
-    control: UnixListener,
-    port: Option<TcpListener>,
-    running: Arc<Running>,
-) -> Result<(), Error> {
-    let ending = || ended(running.ending.clone());
-    let control = axum::serve(control, router(Arc::clone(&running)));
-    let control = async {
-        let served = control.with_graceful_shutdown(ending()).await;
-        served.map_err(|source| Error::System { what: "serve the control socket", source })
-    };
+pub(crate) async fn serve(control: UnixListener, port: Option<TcpListener>, running: Arc<Running>) {
+    let ending = || running.ending.clone();
+    // Who reaches the control socket may do everything anyway.
+    let control = connections::serve(control, router(Arc::clone(&running)), usize::MAX, ending());
     let port = async {
-        let Some(port) = port else { return Ok(()) };
-        let served = axum::serve(port, of_aws(Arc::clone(&running)));
-        let served = served.with_graceful_shutdown(ending()).await;
-        served.map_err(|source| Error::System { what: "serve the port of Lambda's API", source })
+        if let Some(port) = port {
+            let of_aws = of_aws(Arc::clone(&running));
+            connections::serve(port, of_aws, connections::MOST, ending()).await;
+        }
     };
-    tokio::try_join!(control, port).map(|((), ())| ())
+    tokio::join!(control, port);
 }
 
 /// AWS's APIs: for whoever has credentials, whichever they are.
-fn of_aws(running: Arc<Running>) -> Router {
+pub(super) fn of_aws(running: Arc<Running>) -> Router {
     Router::new()
         .merge(lambda::router())
         .merge(query::router())

@@ -5,14 +5,18 @@
 //! no signal of its own namespace reaches (pid_namespaces(7)), and so that it cannot outlive the agent.
 
 use std::{
-    ffi::OsString, io::ErrorKind, os::unix::process::CommandExt, path::Path, process::Command,
+    ffi::OsString,
+    io::ErrorKind,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use rustix::{mount::MountFlags, process::Signal};
 use viaduct_client::Invocation;
 use viaduct_tun::{netns, private_etc};
 
-use super::User;
+use super::{User, processes};
 use crate::{Error, attach::give_up_capabilities, exec::exit_code, layout};
 
 /// The command of `viaduct` that becomes this process.
@@ -34,6 +38,8 @@ pub struct Init {
     pub namespace: String,
     /// Who the command runs as.
     pub user: User,
+    /// Where the command starts.
+    pub directory: PathBuf,
     /// Environment variables.
     pub variables: Vec<(String, String)>,
     /// Program and arguments.
@@ -44,6 +50,8 @@ pub struct Init {
 pub(super) fn arguments(namespace: &str, user: User, invocation: &Invocation) -> Vec<String> {
     let mut arguments = vec![COMMAND.to_owned(), namespace.to_owned()];
     arguments.extend([user.uid.to_string(), user.gid.to_string()]);
+    let directory = invocation.directory.iter();
+    arguments.extend(directory.map(|directory| format!("--directory={directory}")));
     let variables = invocation.variables.iter();
     arguments.extend(variables.map(|(name, text)| format!("--variable={name}={text}")));
     arguments.push("--".to_owned());
@@ -67,20 +75,24 @@ impl Init {
         {
             tracing::debug!(%error, "/proc shows the processes of another namespace");
         }
+        processes::bound()?;
         give_up_capabilities()?;
         let Some((program, arguments)) = self.command.split_first() else {
             let source = ErrorKind::InvalidInput.into();
             return Err(Error::System { action: "run an empty command".to_owned(), source });
         };
         let mut command = Command::new(program);
-        command.args(arguments).current_dir("/");
+        command.args(arguments).current_dir(&self.directory);
         command.env_clear().env("PATH", PATH).env("HOME", "/tmp").env("LANG", "C.UTF-8");
         command.envs(self.variables).uid(self.user.uid).gid(self.user.gid);
         match command.status() {
             Ok(status) => Ok(exit_code(status)),
             Err(error) => {
-                eprintln!("cannot run `{}`: {error}", program.display());
-                Ok(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
+                let directory = self.directory.display();
+                eprintln!("cannot run `{}` in `{directory}`: {error}", program.display());
+                // Or it is the directory that is not there.
+                let missing = error.kind() == ErrorKind::NotFound && self.directory.is_dir();
+                Ok(if missing { NOT_FOUND } else { CANNOT_RUN })
             }
         }
     }

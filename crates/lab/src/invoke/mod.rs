@@ -12,11 +12,15 @@
 //! the rest. It ends when the command has, when its time is over or its output too much (`run.rs`), when
 //! the daemon has gone, and when the agent dies (the kernel then signals it: PR_SET_PDEATHSIG).
 //!
+//! It may have so many processes and threads and no more (`processes.rs`), which ends a fork bomb before it
+//! is anybody else's.
+//!
 //! A command is not root's: it runs as a user of its own, without capabilities, and cannot gain any. Its
 //! standard input is the payload, its output goes through the agent and not through the VPC (LAM-13).
 
 pub mod init;
 mod pool;
+mod processes;
 mod run;
 
 use std::{

@@ -7,24 +7,20 @@ use axum::{
     extract::{Query, Request, State, rejection::QueryRejection},
     http::StatusCode,
 };
-use data_encoding::BASE64URL_NOPAD;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use viaduct_control_plane::{
-    iam::Context,
-    lifecycle::{Command, VersionId},
-};
+use serde_json::{Value, json};
+use viaduct_control_plane::iam::Context;
 
 use super::{
-    command,
+    answer::{Configuration, shown, shown_to},
     configuration::{self, LOOKED_AT, Shown},
     failure::Failure,
-    input::{Input, Operation},
+    input::{Input, LIMIT, Operation},
     members,
+    order::Order,
+    page::{self, Page},
     shape::{Member, Shape},
     tags,
     target::Target,
-    versions,
 };
 use crate::api::{Running, caller::Caller};
 
@@ -32,12 +28,6 @@ type App = Arc<Running>;
 
 /// Bytes of a request with code in it.
 const CODE_LIMIT: usize = 70_167_211;
-
-/// Bytes of any other; a configuration with all that it may have is shorter.
-pub(super) const LIMIT: usize = 1 << 20;
-
-/// Functions on a page at most.
-const PAGE: usize = 50;
 
 static CREATE: Operation = Operation {
     name: "CreateFunction",
@@ -75,9 +65,6 @@ static UPDATE_CODE: Operation = Operation {
     ],
 };
 
-/// A configuration, as most operations answer.
-pub(super) type Configuration = Json<Map<String, Value>>;
-
 /// `CreateFunction`
 pub(super) async fn create(
     State(running): State<App>,
@@ -90,8 +77,8 @@ pub(super) async fn create(
     let configuration = configuration::whole(&input, &function, SystemTime::now())?;
     let tags = tags::given(&input);
     let publish = input.flag("Publish");
-    let create = Command::CreateFunction { function, configuration, tags, publish };
-    let answer = command(&running, &target, create).await?;
+    let create = Order::create(function, configuration, tags, publish);
+    let answer = create.carry_out(&running, &target).await?;
     let target = target.published(answer);
     Ok((StatusCode::CREATED, shown(&running, &target)?))
 }
@@ -135,8 +122,8 @@ pub(super) async fn update_configuration(
     let function = target.clone().changeable()?;
     let revision = configuration::revision(&input, &function);
     let change = configuration::change(&input, &function, SystemTime::now())?;
-    let update = Command::UpdateFunctionConfiguration { function, change, revision };
-    command(&running, &target, update).await?;
+    let update = Order::update_configuration(function, change, revision);
+    update.carry_out(&running, &target).await?;
     shown(&running, &target)
 }
 
@@ -156,8 +143,8 @@ pub(super) async fn update_code(
         return shown_to("lambda:UpdateFunctionCode", &running, &target);
     }
     let publish = input.flag("Publish");
-    let update = Command::UpdateFunctionCode { function, code, revision, publish };
-    let answer = command(&running, &target, update).await?;
+    let update = Order::update_code(function, code, revision, publish);
+    let answer = update.carry_out(&running, &target).await?;
     let target = target.published(answer);
     shown(&running, &target)
 }
@@ -167,65 +154,9 @@ pub(super) async fn delete(
     State(running): State<App>,
     target: Target,
 ) -> Result<StatusCode, Failure> {
-    let (function, version) = (target.function.clone(), target.qualifier);
-    command(&running, &target, Command::DeleteFunction { function, version }).await?;
+    let delete = Order::delete(target.function.clone(), target.qualifier);
+    delete.carry_out(&running, &target).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What a list is asked for.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Page {
-    marker: Option<String>,
-    max_items: Option<usize>,
-    function_version: Option<String>,
-}
-
-impl Page {
-    /// The entries of this page of all of them, each with a key that its page can begin after.
-    pub(super) fn of(
-        self,
-        all: impl Iterator<Item = (String, Map<String, Value>)>,
-        name: &str,
-    ) -> Result<Json<Value>, Failure> {
-        let Self { marker, max_items, .. } = self;
-        let room = max_items.unwrap_or(PAGE);
-        if !(1..=10_000).contains(&room) {
-            return Err(Failure::validation(&[format!(
-                "Value '{room}' at 'maxItems' failed to satisfy constraint: Member must have value \
-                 between 1 and 10000"
-            )]));
-        }
-        let after = match &marker {
-            None => None,
-            Some(marker) => Some(key_of(marker)?),
-        };
-        let mut rest = all.skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after));
-        let (mut last, mut entries) = (None, Vec::new());
-        for (key, entry) in rest.by_ref().take(room.min(PAGE)) {
-            entries.push(entry);
-            last = Some(key);
-        }
-        let mut answer = json!({ name: entries });
-        if let Some(last) = last.filter(|_| rest.next().is_some()) {
-            answer["NextMarker"] = json!(BASE64URL_NOPAD.encode(last.as_bytes()));
-        }
-        Ok(Json(answer))
-    }
-}
-
-/// What a page's marker says it begins after.
-fn key_of(marker: &str) -> Result<String, Failure> {
-    let decoded = BASE64URL_NOPAD.decode(marker.as_bytes()).ok();
-    decoded.and_then(|key| String::from_utf8(key).ok()).ok_or_else(|| {
-        Failure::invalid(format!("Invalid Marker: '{marker}' is of no NextMarker of a list here"))
-    })
-}
-
-/// The query of a list.
-pub(super) fn page(query: Result<Query<Page>, QueryRejection>) -> Result<Page, Failure> {
-    let Query(page) = query.map_err(|error| Failure::validation(&[error.body_text()]))?;
-    Ok(page)
 }
 
 /// `ListFunctions`: of the caller's account.
@@ -234,7 +165,7 @@ pub(super) async fn list(
     caller: Caller,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let page = page(query)?;
+    let page = Page::asked(query)?;
     caller.may("lambda:ListFunctions", "*", &Context::default())?;
     let all = match page.function_version.as_deref() {
         None => false,
@@ -260,33 +191,8 @@ pub(super) async fn list(
                 qualified: all,
                 state: false,
             };
-            (versions::key(&function.name, qualifier), shown.configuration())
+            (page::key(&function.name, qualifier), shown.configuration())
         })
     });
     page.of(entries, "Functions")
-}
-
-/// A function or version as it is now, for whoever may do this with it.
-fn shown_to(action: &str, running: &Running, target: &Target) -> Result<Configuration, Failure> {
-    target.may(action, &Context::default())?;
-    shown(running, target)
-}
-
-/// A function or version as it is now.
-pub(super) fn shown(running: &Running, target: &Target) -> Result<Configuration, Failure> {
-    let machine = running.functions.machine();
-    let VersionId { function, version: qualifier } = target.version();
-    let Some(version) = machine.function(&function).and_then(|it| it.version(qualifier)) else {
-        return Err(target.not_found(qualifier));
-    };
-    let shown = Shown {
-        machine: &machine,
-        region: &target.region,
-        function: &function,
-        qualifier,
-        version,
-        qualified: target.qualifier.is_some(),
-        state: true,
-    };
-    Ok(Json(shown.configuration()))
 }

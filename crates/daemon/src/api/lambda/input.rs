@@ -1,18 +1,19 @@
 //! Bodies of requests: read within bounds, taken for JSON, held against their shapes.
 
-use std::time::Duration;
-
 use axum::extract::Request;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
 use super::{
     failure::Failure,
     shape::{self, Member},
 };
+use crate::api::body::{self, Unread};
 
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes of a request without code in it; a configuration with all that it may have is shorter.
+pub(super) const LIMIT: usize = 1 << 20;
+
+/// Values in a body, as far as commas and brackets tell. Each takes many times its length in memory.
+const MOST_VALUES: usize = 100_000;
 
 /// What an operation takes.
 #[derive(Debug)]
@@ -34,10 +35,7 @@ impl Input {
     pub(super) async fn read(request: Request, operation: &Operation) -> Result<Self, Failure> {
         let too_large = "RequestEntityTooLargeException";
         let body = read_body(request, operation.name, operation.limit, too_large).await?;
-        // Clients leave out a body in which nothing would be.
-        let body = if body.is_empty() { b"{}".as_slice() } else { &body };
-        let body = serde_json::from_slice(body)
-            .map_err(|error| Failure::serialization(format!("the body is no object: {error}")))?;
+        let body = parse(&body)?;
         shape::check(&body, operation.members)?;
         Ok(Self(body))
     }
@@ -79,20 +77,46 @@ impl Input {
     }
 }
 
-/// Reads a body of less than `limit` bytes.
+/// Takes a body for an object.
+fn parse(body: &[u8]) -> Result<Map<String, Value>, Failure> {
+    let values = body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    if values > MOST_VALUES {
+        return Err(Failure::serialization(format!("the body has more than {MOST_VALUES} values")));
+    }
+    // Clients leave out a body in which nothing would be.
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::serialization(format!("the body is no object: {error}")))
+}
+
+/// Reads a body of less than `limit` bytes; `too_large` is what a longer one is called.
 pub(super) async fn read_body(
     request: Request,
     operation: &str,
     limit: usize,
     too_large: &'static str,
 ) -> Result<Vec<u8>, Failure> {
-    let body = Limited::new(request.into_body(), limit);
-    match tokio::time::timeout(PATIENCE, body.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Failure::too_large(too_large, limit, operation))
+    body::read(request.into_body(), limit).await.map_err(|unread| match unread {
+        Unread::TooLong => Failure::too_large(too_large, limit, operation),
+        Unread::NoRoom => Failure::throttled(unread.to_string()),
+        Unread::Late | Unread::Broken(_) => Failure::no_body(unread.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_an_object_of_no_more_values_than_a_configuration_ever_has() {
+        assert_eq!(parse(b"").unwrap(), Map::new());
+        assert_eq!(parse(b" {\"a\": null} ").unwrap().len(), 1);
+        for body in ["[]", "{", "{}{}", "\"a\"", "{\"a\": 1,}", "\u{0}"] {
+            assert!(format!("{:?}", parse(body.as_bytes())).contains("no object"), "{body}");
         }
-        Ok(Err(error)) => Err(Failure::no_body(format!("the body ended before its end: {error}"))),
-        Err(_) => Err(Failure::no_body(format!("the body has not come for {PATIENCE:?}"))),
+        let long = format!("{{\"a\": [{}0]}}", "0,".repeat(MOST_VALUES));
+        assert!(format!("{:?}", parse(long.as_bytes())).contains("more than"));
+        let nested = format!("{{\"a\": {}", "[".repeat(1000));
+        assert!(format!("{:?}", parse(nested.as_bytes())).contains("recursion limit"));
     }
 }

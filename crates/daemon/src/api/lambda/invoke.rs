@@ -10,9 +10,9 @@ use axum::{
 use data_encoding::BASE64;
 use serde_json::json;
 use viaduct_client::{Ended, How, invocation::MOST_OUTPUT};
-use viaduct_control_plane::lifecycle::{Command, VersionId};
+use viaduct_control_plane::lifecycle::VersionId;
 
-use super::{command, failure::Failure, input::read_body, members, target::Target};
+use super::{failure::Failure, input::read_body, members, order::Order, target::Target};
 use crate::{
     api::{Running, request_id},
     invocations::{COMMAND, NotRun, Work},
@@ -85,7 +85,7 @@ pub(super) async fn invoke(
     let with_log = request.headers().get(LOG_TYPE).is_some_and(|it| it == "Tail");
     let input = read_body(request, "InvokeFunction", kind.limit(), too_large).await?;
     let version = target.version();
-    command(&running, &target, Command::Invoke(version.clone())).await?;
+    Order::invoke(version.clone()).carry_out(&running, &target).await?;
     let executed = HeaderValue::try_from(version.version.to_string()).expect("a number or $LATEST");
     let executed = [(EXECUTED, executed)];
     if kind == Kind::DryRun {
@@ -139,7 +139,7 @@ fn answer(
 ///
 /// A function's command is its image's: `ImageConfig.EntryPoint` and after it `ImageConfig.Command`. A
 /// function of a zip file has none, as nobody unpacks it; there, and wherever an image has none, the
-/// environment variable [`COMMAND`] is a line for the shell.
+/// environment variable [`COMMAND`] is a line for the shell. It runs in `ImageConfig.WorkingDirectory`.
 pub(in crate::api) fn work(running: &Running, version: &VersionId, payload: Vec<u8>) -> Work {
     let machine = running.functions.machine();
     let function = machine.function(&version.function);
@@ -152,6 +152,8 @@ pub(in crate::api) fn work(running: &Running, version: &VersionId, payload: Vec<
         words.filter_map(|word| word.as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
     let mut command = [words("EntryPoint"), words("Command")].concat();
+    let directory = image["WorkingDirectory"].as_str().filter(|it| !it.is_empty());
+    let directory = directory.map(str::to_owned);
     let environment = members::read(carried, "Environment").unwrap_or_default();
     let given = environment["Variables"].as_object().into_iter().flatten();
     let mut variables: BTreeMap<String, String> =
@@ -166,7 +168,7 @@ pub(in crate::api) fn work(running: &Running, version: &VersionId, payload: Vec<
     variables.extend(of_lambda.map(|(name, text)| (name.to_owned(), text)));
     let timeout = members::read(carried, "Timeout").and_then(|it| it.as_u64());
     let timeout = timeout.and_then(|it| u16::try_from(it).ok()).unwrap_or(DEFAULT_TIMEOUT);
-    Work { command, variables, payload, timeout }
+    Work { command, directory, variables, payload, timeout }
 }
 
 /// What an answer says of an invocation that has ended: the payload, and whether it is an error's.

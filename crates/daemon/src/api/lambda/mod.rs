@@ -6,19 +6,22 @@
 //! A request is taken apart in this order, and the first thing wrong with it is what is answered: who
 //! asks ([`caller`](super::caller)), which function it is about (`target`), how long its body is and
 //! whether it is JSON (`input`), whether its members keep the rules of their shape (`shape`), whether
-//! they make sense together. Only then is the machine told, which carries the command out whole or
-//! refuses it; and its refusals have Lambda's names already (`failure`).
+//! they make sense together. Only then is the machine told (`order`), which carries the command out whole
+//! or refuses it; and its refusals have Lambda's names already (`failure`).
 //!
 //! The machine looks at role, subnets and groups. Whatever else a function has is carried and given
 //! back (`members`). An answer is read from the machine after the command was carried out: what
 //! it shows is the state of that moment.
 
+mod answer;
 mod configuration;
 mod failure;
 mod functions;
 mod input;
 mod invoke;
 mod members;
+mod order;
+mod page;
 mod rights;
 mod shape;
 mod tags;
@@ -35,13 +38,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use viaduct_control_plane::{
-    iam::Context,
-    lifecycle::{Answer, Command, Lifecycle, Owner},
-};
 
+use self::failure::Failure;
 pub(super) use self::invoke::work;
-use self::{failure::Failure, target::Target};
 use super::{Running, caller::Caller, request_id};
 
 /// The header that tells one request from another.
@@ -104,49 +103,4 @@ impl FromRequestParts<Arc<Running>> for Caller {
     ) -> Result<Self, Failure> {
         Ok(Self::of(&parts.headers, &running.registry.network().principals)?)
     }
-}
-
-/// Has a command about a function carried out, if its caller may give it.
-async fn command(running: &Running, target: &Target, command: Command) -> Result<Answer, Failure> {
-    let make = |machine: &Lifecycle| {
-        // LAM-72.
-        let (action, context) = match &command {
-            Command::CreateFunction { configuration, .. } => {
-                ("lambda:CreateFunction", machine.context_of_creation(&configuration.vpc))
-            }
-            Command::UpdateFunctionConfiguration { function, change, .. } => {
-                let context = machine.context_of_update(function, change.vpc.as_ref());
-                ("lambda:UpdateFunctionConfiguration", context)
-            }
-            Command::UpdateFunctionCode { .. } => ("lambda:UpdateFunctionCode", Context::default()),
-            Command::PublishVersion { .. } => ("lambda:PublishVersion", Context::default()),
-            Command::TagResource { .. } => ("lambda:TagResource", Context::default()),
-            Command::UntagResource { .. } => ("lambda:UntagResource", Context::default()),
-            Command::DeleteFunction { .. } => ("lambda:DeleteFunction", Context::default()),
-            Command::Invoke(_) => ("lambda:InvokeFunction", Context::default()),
-            other => unreachable!("no command about a function: {other:?}"),
-        };
-        target.may(action, &context)?;
-        rights::check(&target.caller, &command)?;
-        let owner = machine.function(&target.function).map(|function| function.owner);
-        if owner == Some(Owner::File) && is_undone_by_reload(&command) {
-            return Err(Failure::conflict(format!(
-                "the function {} is declared by the topology file: change it there",
-                target.function
-            )));
-        }
-        Ok(command)
-    };
-    let answer = running.functions.decide(make).await?;
-    answer.map_err(|refusal| Failure::refused(&refusal, &target.region))
-}
-
-/// Whether a reload would undo a command about a function that the file declares.
-const fn is_undone_by_reload(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::UpdateFunctionConfiguration { .. }
-            | Command::UpdateFunctionCode { .. }
-            | Command::DeleteFunction { version: None, .. }
-    )
 }

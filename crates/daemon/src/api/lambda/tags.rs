@@ -8,13 +8,11 @@ use axum::{
     http::StatusCode,
 };
 use serde_json::{Value, json};
-use viaduct_control_plane::lifecycle::Command;
 
 use super::{
-    command,
     failure::Failure,
-    functions::LIMIT,
-    input::{Input, Operation},
+    input::{Input, LIMIT, Operation},
+    order::Order,
     shape::{Member, Shape},
     target::Target,
 };
@@ -51,7 +49,7 @@ pub(super) async fn tag(
 ) -> Result<StatusCode, Failure> {
     let input = Input::read(request, &TAG).await?;
     let function = target.clone().changeable()?;
-    command(&running, &target, Command::TagResource { function, tags: given(&input) }).await?;
+    Order::tag(function, given(&input)).carry_out(&running, &target).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -64,7 +62,7 @@ pub(super) async fn untag(
     let query = query.unwrap_or_default();
     let pairs = form_urlencoded::parse(query.as_bytes());
     let keys = pairs.filter(|(name, _)| name == "tagKeys").map(|(_, key)| key.into_owned());
-    let (function, keys) = (target.clone().changeable()?, keys.collect());
-    command(&running, &target, Command::UntagResource { function, keys }).await?;
+    let untag = Order::untag(target.clone().changeable()?, keys.collect());
+    untag.carry_out(&running, &target).await?;
     Ok(StatusCode::NO_CONTENT)
 }

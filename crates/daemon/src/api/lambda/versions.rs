@@ -8,15 +8,15 @@ use axum::{
     http::StatusCode,
 };
 use serde_json::{Value, json};
-use viaduct_control_plane::lifecycle::{Command, FunctionName, Qualifier};
 
 use super::{
-    command,
+    answer::{Configuration, shown},
     configuration::{self, Shown},
     failure::Failure,
-    functions::{Configuration, LIMIT, Page, page, shown},
-    input::{Input, Operation},
+    input::{Input, LIMIT, Operation},
     members,
+    order::Order,
+    page::{self, Page},
     shape::{Member, Shape},
     target::Target,
 };
@@ -54,9 +54,8 @@ pub(super) async fn publish(
     // An empty one counts as none, as with a digest.
     let described = input.text("Description").filter(|text| !text.is_empty());
     let described = described.map(|text| ("Description".to_owned(), json!(text).to_string()));
-    let carried = described.into_iter().collect();
-    let publish = Command::PublishVersion { function, revision, carried };
-    let answer = command(&running, &target, publish).await?;
+    let order = Order::publish(function, revision, described.into_iter().collect());
+    let answer = order.carry_out(&running, &target).await?;
     let target = target.published(answer);
     Ok((StatusCode::CREATED, shown(&running, &target)?))
 }
@@ -83,7 +82,7 @@ pub(super) async fn list(
     target: Target,
     query: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let page = page(query)?;
+    let page = Page::asked(query)?;
     let machine = running.functions.machine();
     let function = target.read("lambda:ListVersionsByFunction", &machine)?;
     let entries = function.versions().map(|(qualifier, version)| {
@@ -96,17 +95,7 @@ pub(super) async fn list(
             qualified: true,
             state: true,
         };
-        (key(&function.name, qualifier), shown.configuration())
+        (page::key(&function.name, qualifier), shown.configuration())
     });
     page.of(entries, "Versions")
-}
-
-/// What a version is listed under: by name, `$LATEST` first, then by number.
-pub(super) fn key(function: &FunctionName, qualifier: Qualifier) -> String {
-    let number = match qualifier {
-        Qualifier::Latest => 0,
-        Qualifier::Version(number) => number,
-    };
-    // In names there is nothing below a digit but `-` and `.`: of two, the one that goes on is later.
-    format!("{}\u{1}{number:010}", function.name)
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::to_bytes,
     extract::{Request, State},
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
@@ -23,6 +22,7 @@ use viaduct_control_plane::lifecycle::Refusal;
 use self::{form::Form, xml::Element};
 use super::{
     Running,
+    body::{self, Unread},
     caller::{Caller, CredentialError},
 };
 
@@ -66,7 +66,7 @@ async fn answer(State(running): State<Arc<Running>>, request: Request) -> Respon
         return super::unknown(method, uri).await;
     }
     let caller = Caller::of(request.headers(), &running.registry.network().principals);
-    let body = to_bytes(request.into_body(), LIMIT).await;
+    let body = body::read(request.into_body(), LIMIT).await;
     let form = match &body {
         Ok(body) if body.is_empty() => Form::read(uri.query().unwrap_or_default().as_bytes()),
         Ok(body) => Form::read(body),
@@ -78,10 +78,7 @@ async fn answer(State(running): State<Arc<Running>>, request: Request) -> Respon
         None => form.text("Version") == Some(IAM_VERSION),
     };
     let answered = async {
-        if let Err(error) = body {
-            let message = format!("a form has at most {LIMIT} bytes: {error}");
-            return Err(Failure::new("RequestEntityTooLarge", message));
-        }
+        body.map_err(unread)?;
         let caller = caller.map_err(|error| not_known(error, is_iam))?;
         let action = form.required("Action")?;
         match is_iam {
@@ -95,6 +92,15 @@ async fn answer(State(running): State<Arc<Running>>, request: Request) -> Respon
         Err(failure) if is_iam => reply(failure.status, &iam::error(&failure, &id)),
         Err(failure) => reply(failure.status, &ec2::error(&failure, &id)),
     }
+}
+
+fn unread(why: Unread) -> Failure {
+    let (status, code) = match why {
+        Unread::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+        Unread::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "RequestLimitExceeded"),
+        Unread::Late | Unread::Broken(_) => (StatusCode::BAD_REQUEST, "IncompleteBody"),
+    };
+    Failure { status, ..Failure::new(code, format!("a form has less than {LIMIT} bytes: {why}")) }
 }
 
 fn not_known(error: CredentialError, is_iam: bool) -> Failure {
