@@ -3,6 +3,7 @@
 // Each scenario uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod crowd;
 pub(crate) mod lambda;
 pub(crate) mod station;
 
@@ -131,6 +132,12 @@ impl Lab {
         let output = viaduct().args(["get", what, "--lab", &self.name, "--json"]).output().unwrap();
         assert!(output.status.success(), "get {what}: {}", said(&output));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Whether there is a daemon that answers.
+    pub(crate) fn is_answered(&self) -> bool {
+        let status = viaduct().args(["get", "status", "--lab", &self.name]).output().unwrap();
+        status.status.success()
     }
 
     /// The path of something in the lab's runtime directory.

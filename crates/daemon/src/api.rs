@@ -42,6 +42,7 @@ use crate::{
     fleet::{Fleet, random},
     functions::Functions,
     invocations::Invocations,
+    notes::Resumed,
     refusal::Refusal,
     registry::Registry,
     reload::{Reloader, Source},
@@ -64,6 +65,8 @@ pub(crate) struct Running {
     pub(crate) invocations: Arc<Invocations>,
     pub(crate) drops: Arc<DropLog>,
     pub(crate) clock: Arc<Clock>,
+    /// What became of the connections of the daemon before.
+    pub(crate) resumed: Resumed,
     /// True when the daemon ends: nobody waits any longer.
     pub(crate) ending: watch::Receiver<bool>,
 }

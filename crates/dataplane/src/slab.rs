@@ -21,6 +21,13 @@
 //! `complete` tells of it. If the taker removed pointers too, it could do so after the slot had its
 //! next inhabitant, and remove that one's.
 //!
+//! Whoever keeps a copy of what is in the slots elsewhere is told which to look at again: each slot has
+//! a mark, one bit, that is set when its inhabitant is complete, is taken out, or is [marked](Slab::mark)
+//! by whoever changes it, and cleared by [`Slab::changes`]. A mark is set under the slot's lock, and
+//! cleared before that is taken to look. So whoever looks either sees the change, or has looked before
+//! it and finds the mark set again; no order is asked of the marks themselves. A slot that is marked
+//! already costs a load.
+//!
 //! Locks: a slot's, or the free list's; never both at once.
 
 use crate::sync::{AtomicU32, MODELLED, Mutex, MutexGuard, OnceLock, Ordering};
@@ -40,6 +47,8 @@ pub(crate) struct Slab<T> {
     chunks: Box<[OnceLock<Chunk<T>>]>,
     capacity: u32,
     free: Mutex<FreeList>,
+    /// A bit for each slot: whether something has changed there.
+    marks: Box<[AtomicU32]>,
 }
 
 type Chunk<T> = Box<[Slot<T>]>;
@@ -97,6 +106,7 @@ impl<T> Slab<T> {
             chunks: (0..capacity.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
             capacity,
             free: Mutex::new(FreeList { slots: Vec::new(), untouched: 0 }),
+            marks: (0..capacity.div_ceil(u32::BITS)).map(|_| AtomicU32::new(0)).collect(),
         }
     }
 
@@ -119,6 +129,7 @@ impl<T> Slab<T> {
         // The slot cannot have been freed and used again: that is for the caller to do.
         let now = word.load(Ordering::Relaxed) & !BIRTH;
         word.store(now, Ordering::Release);
+        self.mark(id.slot);
         now & LIVE != 0
     }
 
@@ -153,7 +164,33 @@ impl<T> Slab<T> {
             return None;
         }
         word.store(now & !LIVE, Ordering::Release);
+        self.mark(id.slot);
         Some(Taken { value: value.take()?, in_birth: now & BIRTH != 0 })
+    }
+
+    /// Notes that what is in the slot has changed. Only under its lock.
+    #[inline]
+    pub(crate) fn mark(&self, slot: u32) {
+        let (word, bit) = (&self.marks[(slot / u32::BITS) as usize], 1 << (slot % u32::BITS));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls `f` with each slot in which something has changed since the last time, in their order. No
+    /// lock is held meanwhile. What changes from now on is told the next time.
+    pub(crate) fn changes(&self, mut f: impl FnMut(u32)) {
+        let words = self.touched().div_ceil(u32::BITS);
+        for (number, word) in (0..words).zip(&self.marks) {
+            if word.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let mut marks = word.swap(0, Ordering::Relaxed);
+            while marks != 0 {
+                f(number * u32::BITS + marks.trailing_zeros());
+                marks &= marks - 1;
+            }
+        }
     }
 
     /// Lets a slot be used again, once for each time it was emptied.
@@ -184,6 +221,7 @@ impl<T> Slab<T> {
         size_of_val(&*self.chunks)
             + chunks * CHUNK as usize * size_of::<Slot<T>>()
             + self.free.lock().slots.capacity() * size_of::<u32>()
+            + size_of_val(&*self.marks)
     }
 
     fn claim(&self) -> Option<u32> {
@@ -255,6 +293,28 @@ mod tests {
         slab.free(id.slot);
         assert_eq!(slab.len(), 0);
         assert_eq!(born(&slab, "next").slot, id.slot);
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let told = |slab: &Slab<_>| {
+            let mut slots = Vec::new();
+            slab.changes(|slot| slots.push(slot));
+            slots
+        };
+        let slab = Slab::new(100);
+        let ids: Vec<_> = (0..40).map(|_| born(&slab, "it")).collect();
+        let unborn = slab.insert("not yet").expect("there is room");
+        assert_eq!(told(&slab), (0..40).collect::<Vec<_>>());
+        assert_eq!(told(&slab), []);
+
+        assert!(slab.complete(unborn));
+        slab.take(ids[33], |_| true).expect("it lives");
+        slab.free(33);
+        assert!(slab.take(ids[33], |_| true).is_none());
+        slab.visit(7, |id, _| (slab.mark(id.slot), slab.mark(id.slot)));
+        assert_eq!(told(&slab), [7, 33, 40]);
+        assert_eq!(told(&slab), []);
     }
 
     #[test]
