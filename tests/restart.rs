@@ -222,6 +222,7 @@ fn connections_outlive_a_daemon_that_is_killed() {
         let opened = client.ask(&format!("open {} {address} 7", idle / part));
         count += opened["open"].as_u64().unwrap() as usize;
     }
+    assert_eq!(echo(&mut clients), count);
     let peers_before = peers(&mut servers);
     assert_eq!(peers_before.len(), count);
 
@@ -284,7 +285,8 @@ fn connections_outlive_a_daemon_that_is_killed() {
 #[ignore = "a measurement"]
 fn iperf3_stands_still_for_a_moment() {
     assert!(permitted() && has("iperf3"));
-    let idle: usize = std::env::var("VIADUCT_RESTART_IDLE").map_or(10_000, |it| it.parse().unwrap());
+    let idle: usize =
+        std::env::var("VIADUCT_RESTART_IDLE").map_or(10_000, |it| it.parse().unwrap());
     let lab = Lab::of("restart-iperf", TOPOLOGY);
     let mut daemon = Daemon::of(&lab);
     let mut servers = Process::servers(&lab, "instance/db", idle);

@@ -225,12 +225,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let output = self.down();
-        if std::thread::panicking() {
+        let failed = std::thread::panicking();
+        if failed {
             for log in ["daemon.log", "agent.log"] {
                 eprintln!("{log}: {}", std::fs::read_to_string(self.path(log)).unwrap_or_default());
             }
-        } else {
+        }
+        let output = self.down();
+        if !failed {
             assert!(output.status.success(), "lab down: {}", said(&output));
         }
     }

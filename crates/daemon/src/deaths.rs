@@ -170,7 +170,8 @@ fn child() {
     runtime.block_on(async {
         let topology = topology();
         let Begun { plan, store } = start::begin(&options, &directory, &topology).unwrap();
-        let engine = Arc::new(crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap());
+        let engine =
+            Arc::new(crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap());
         let functions = Functions::of_nobody(engine, topology, plan, store);
         let mut turn = functions.turn().await;
         say("begun");

@@ -69,7 +69,7 @@ use crate::{
     fleet::{Fleet, random},
     functions::Functions,
     network::Network,
-    notes::{Left, Notes, Resumed},
+    notes::{Boot, Left, Notes, Resumed},
     registry::Registry,
     reload::{Reloader, Stamp},
     runtime_dir::RuntimeDir,
@@ -171,7 +171,8 @@ async fn serve(
     if options.forget_state {
         notes::forget(&directory.connections())?;
     }
-    let left = Left::at(&directory.connections());
+    let boot = Boot::of_this_machine();
+    let left = Left::at(&directory.connections(), boot);
     let workers = match options.workers {
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -202,7 +203,7 @@ async fn serve(
     let resumed = resume(left, &engine, &functions)?;
     // What was left is there until this takes its place.
     let _notes =
-        Notes::begin(&directory.connections(), Arc::clone(&engine), Arc::clone(&clock))?;
+        Notes::begin(&directory.connections(), boot, Arc::clone(&engine), Arc::clone(&clock))?;
     let reloader = Arc::new(Reloader::new(
         Arc::clone(&engine),
         Arc::clone(&registry),

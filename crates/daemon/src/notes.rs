@@ -50,8 +50,11 @@ use std::{
 
 use viaduct_dataplane::Engine;
 
-pub(crate) use self::reader::{Left, Resumed};
-use self::{format::Boot, writer::Writer};
+use self::writer::Writer;
+pub(crate) use self::{
+    format::Boot,
+    reader::{Left, Resumed},
+};
 use crate::{clock::Clock, error::Error};
 
 /// Between two rounds.
@@ -75,12 +78,13 @@ impl Notes {
     /// up to date from then on. None where there can be no file: that is told of.
     pub(crate) fn begin(
         path: &Path,
+        boot: Boot,
         engine: Arc<Engine>,
         clock: Arc<Clock>,
     ) -> Result<Option<Self>, Error> {
         let unnamed = path.with_extension("new");
         let mut writer = match create(&unnamed) {
-            Ok(file) => Writer::new(file, Boot::of_this_machine()),
+            Ok(file) => Writer::new(file, boot),
             Err(error) => {
                 warn(&unnamed, &error);
                 // It is true no longer, and will not be.
@@ -151,12 +155,12 @@ fn keep(
                 true => writer.write_all(engine, now),
                 false => writer.round(engine, now),
             };
-            match written {
+            match &written {
                 Ok(()) if failed => tracing::info!("connections are noted again"),
                 Ok(()) => {}
                 Err(error) => {
                     if !failed {
-                        warn(path, &error);
+                        warn(path, error);
                     }
                     writer.give_up();
                     failed_at = Instant::now();

@@ -72,13 +72,16 @@ fn what_its_topology_has_no_more_does_not_go_on() {
     }
     let mut daemon = Daemon::start();
     let holder = Holder::start(&daemon.attach_socket).unwrap();
-    let [function, db, _web] = ["function/api/1", "instance/db", "internet/web"]
-        .map(|host| Host::attach(&holder, host));
+    let [function, db, _web] =
+        ["function/api/1", "instance/db", "internet/web"].map(|host| Host::attach(&holder, host));
     db.serve_echo(5432);
     let (_near, _) = function.connect(DB);
     std::fs::write(
         &daemon.options.topology,
-        TOPOLOGY.replace("      db:    { subnet: private, private_ip: 10.0.1.10, security_groups: [db] }\n", ""),
+        TOPOLOGY.replace(
+            "      db:    { subnet: private, private_ip: 10.0.1.10, security_groups: [db] }\n",
+            "",
+        ),
     )
     .unwrap();
     next(&mut daemon, &["function/api/1"]);

@@ -167,7 +167,7 @@ impl State {
     /// The state that was kept so. Whatever the bytes are, it is one that segments can move on from.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let mut numbers = bytes.as_chunks().0.iter().map(|number| u32::from_be_bytes(*number));
+        let mut numbers = bytes.as_chunks::<4>().0.iter().map(|number| u32::from_be_bytes(*number));
         let mut next = || numbers.next().unwrap_or_default();
         Self {
             next: [next(), next()],
@@ -464,9 +464,7 @@ mod tests {
     /// Whatever is kept and taken up again at once goes on as it would have.
     #[test]
     fn a_state_that_is_taken_up_again_goes_on() {
-        let again = |watched: &Watched| {
-            Watched(State::from_bytes(&watched.0.to_bytes()).resumed())
-        };
+        let again = |watched: &Watched| Watched(State::from_bytes(&watched.0.to_bytes()).resumed());
         let opened = Watched::opened();
         assert_eq!(State::from_bytes(&opened.0.to_bytes()), opened.0);
 

@@ -12,7 +12,9 @@
 
 use std::{fs, net::Ipv4Addr};
 
-use viaduct_dataplane::{Memo, Moment, NotResumed, Translator, connection::Timeouts, tcp, walk::Tracking};
+use viaduct_dataplane::{
+    Memo, Moment, NotResumed, Translator, connection::Timeouts, tcp, walk::Tracking,
+};
 use viaduct_topology::{ResourceId, inventory::AttachmentId};
 use viaduct_wire::Flow;
 
@@ -40,14 +42,15 @@ pub(super) type Record = [u8; RECORD];
 /// The record of a slot in which there is nothing.
 pub(super) const EMPTY: Record = [0; RECORD];
 
-/// Which time the machine runs since it was last switched on: connections do not outlive that.
+/// Which time the machine runs since it was last switched on: connections do not outlive that. To be asked
+/// before the daemon is confined, which has no such file any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Boot([u8; 36]);
+pub(crate) struct Boot([u8; 36]);
 
 impl Boot {
     /// This one. All are alike where the kernel does not say: then it is for whoever chose the
     /// directory to have it emptied by a boot, as /run is.
-    pub(super) fn of_this_machine() -> Self {
+    pub(crate) fn of_this_machine() -> Self {
         let text = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self(text.first_chunk().copied().unwrap_or([0; 36]))
     }
@@ -202,8 +205,7 @@ pub(super) fn recorded(
     let (request, arrival) = (take.flow(protocol), take.flow(protocol));
     let [opener, target] = [0; 2].map(|_| u32::from_be_bytes(take.bytes()));
     let translators = [0, 1, 2].map(|index| {
-        let (number, port) =
-            (u32::from_be_bytes(take.bytes()), u16::from_be_bytes(take.bytes()));
+        let (number, port) = (u32::from_be_bytes(take.bytes()), u16::from_be_bytes(take.bytes()));
         (flags & TRANSLATED << index != 0).then_some((number, port))
     });
     let timeouts = Timeouts {

@@ -42,8 +42,8 @@ impl Resumed {
 }
 
 impl Left {
-    /// What was left at this path; none if nothing was, or nothing that holds any more.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
+    /// What was left at this path since this boot; none if nothing was, or nothing that holds any more.
+    pub(crate) fn at(path: &Path, since: Boot) -> Option<Self> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -62,7 +62,7 @@ impl Left {
             }
             return None;
         };
-        if boot != Boot::of_this_machine() {
+        if boot != since {
             tracing::info!("the machine was started anew: connections of before are over");
             return None;
         }

@@ -10,7 +10,9 @@ use viaduct_topology::{ResourceId, inventory::AttachmentId};
 use viaduct_wire::Flow;
 
 use super::{
-    format::{Boot, EMPTY, Header, Kind, Lost, RECORD, RECORDS_AT, Record, name, named, record, recorded},
+    format::{
+        Boot, EMPTY, Header, Kind, Lost, RECORD, RECORDS_AT, Record, name, named, record, recorded,
+    },
     writer::Writer,
     *,
 };
@@ -36,10 +38,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of_capacity(1 << 16)
+    }
+
+    fn of_capacity(connections: usize) -> Self {
         let topology = viaduct_config_plane::load("test.yaml", TOPOLOGY).unwrap().topology;
         let plan = viaduct_control_plane::plan(&topology).unwrap();
-        let engine = Engine::new(EngineConfig { connections: 1 << 16, seed: 1 });
-        let changes = viaduct_control_plane::changes(&viaduct_control_plane::Plan::default(), &plan);
+        let engine = Engine::new(EngineConfig { connections, seed: 1 });
+        let changes =
+            viaduct_control_plane::changes(&viaduct_control_plane::Plan::default(), &plan);
         engine.reload(&topology, &changes, Moment::ZERO).unwrap();
         Self { engine, plan }
     }
@@ -107,7 +114,7 @@ const NOW: Moment = Moment::from_millis(100_000);
 
 fn resumed(path: &Path) -> (World, Resumed) {
     let world = World::new();
-    let left = Left::at(path).expect("a file that can be read");
+    let left = Left::at(path, Boot::of_this_machine()).expect("a file that can be read");
     let mut scratch = world.engine.scratch([2; 32]);
     let resumed = left.resume(&world.engine, |name| world.id(name), &mut scratch);
     assert_eq!(world.engine.check(), Ok(()));
@@ -166,7 +173,7 @@ fn what_is_noted_in_rounds_is_what_the_next_engine_has() {
     let (next, before) = resumed(&path);
     assert_eq!((before.resumed, before.lost()), (50, 0));
     assert_eq!(known(next.memos()), known(world.memos()));
-    assert_eq!(Left::at(&path).unwrap().now(), NOW);
+    assert_eq!(Left::at(&path, Boot::of_this_machine()).unwrap().now(), NOW);
 
     // Births and deaths.
     world.end_all();
@@ -175,7 +182,10 @@ fn what_is_noted_in_rounds_is_what_the_next_engine_has() {
     let (next, after) = resumed(&path);
     assert_eq!((after.resumed, after.lost()), (3, 0));
     assert_eq!(known(next.memos()), known(world.memos()));
-    assert_eq!(Left::at(&path).unwrap().now(), NOW + Duration::from_secs(2));
+    assert_eq!(
+        Left::at(&path, Boot::of_this_machine()).unwrap().now(),
+        NOW + Duration::from_secs(2)
+    );
     // A file of so many slots takes no more room, whatever has happened in them.
     let length = fs::metadata(&path).unwrap().len();
     assert_eq!(length, RECORDS_AT + 50 * RECORD as u64);
@@ -221,7 +231,7 @@ fn a_file_that_is_cut_damaged_or_forged_loses_connections_and_confuses_nobody() 
             };
             file.write_all_at(&[dice.below(256) as u8], at).unwrap();
         }
-        if Left::at(&path).is_some() {
+        if Left::at(&path, Boot::of_this_machine()).is_some() {
             let (next, resumed) = resumed(&path);
             assert_eq!(resumed.resumed, next.engine.connection_count() as u64);
         }
@@ -235,16 +245,17 @@ fn a_file_that_is_cut_damaged_or_forged_loses_connections_and_confuses_nobody() 
 fn a_file_of_another_boot_or_of_nothing_is_begun_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("connections");
-    assert!(Left::at(&path).is_none());
+    assert!(Left::at(&path, Boot::of_this_machine()).is_none());
     fs::write(&path, "").unwrap();
-    assert!(Left::at(&path).is_none());
-    fs::write(&path, "something else altogether, and long enough to have a header in it, or more").unwrap();
-    assert!(Left::at(&path).is_none());
+    assert!(Left::at(&path, Boot::of_this_machine()).is_none());
+    fs::write(&path, "something else altogether, and long enough to have a header in it, or more")
+        .unwrap();
+    assert!(Left::at(&path, Boot::of_this_machine()).is_none());
     let world = World::new();
     let other = [b'0'; 36];
     let mut writer = Writer::new(create(&path).unwrap(), Boot::of(other));
     writer.write_all(&world.engine, NOW).unwrap();
-    assert!(Left::at(&path).is_none());
+    assert!(Left::at(&path, Boot::of_this_machine()).is_none());
     forget(&path).unwrap();
     forget(&path).unwrap();
     assert!(!path.exists());
@@ -267,7 +278,7 @@ fn a_full_disk_loses_notes_and_nothing_else_and_they_come_back() {
     // As the thread does it: nobody may take what is there for true.
     writer.file = file;
     writer.give_up();
-    assert!(Left::at(&path).is_none());
+    assert!(Left::at(&path, Boot::of_this_machine()).is_none());
 
     world.open(2003);
     writer.write_all(&world.engine, NOW).unwrap();
@@ -280,7 +291,9 @@ fn the_thread_notes_what_happens_until_it_is_dropped() {
     let path = directory.path().join("connections");
     let World { engine, plan } = World::new();
     let (engine, clock) = (Arc::new(engine), Arc::new(Clock::from(NOW)));
-    let notes = Notes::begin(&path, Arc::clone(&engine), clock).unwrap().expect("there is room");
+    let notes = Notes::begin(&path, Boot::of_this_machine(), Arc::clone(&engine), clock)
+        .unwrap()
+        .expect("there is room");
     assert!(!path.with_extension("new").exists());
     let world = World { engine: World::new().engine, plan };
     let mut scratch = engine.scratch([1; 32]);
@@ -290,5 +303,41 @@ fn the_thread_notes_what_happens_until_it_is_dropped() {
 
     let nowhere = directory.path().join("no/such/place");
     let clock = Arc::new(Clock::from(NOW));
-    assert!(Notes::begin(&nowhere, engine, clock).unwrap().is_none());
+    assert!(Notes::begin(&nowhere, Boot::of_this_machine(), engine, clock).unwrap().is_none());
+}
+
+/// How long a start and a round take: `cargo test --release -p viaduct-daemon --lib -- --ignored
+/// notes_cost --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn notes_cost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("connections");
+    for connections in [10_000_u32, 1_000_000] {
+        let world = World::of_capacity(connections as usize);
+        let mut scratch = world.engine.scratch([1; 32]);
+        for number in 0..connections {
+            let mut memo = world.memo(2000 + (number % 60_000) as u16);
+            memo.request.destination_port = 1 + (number / 60_000) as u16;
+            memo.arrival.destination_port = memo.request.destination_port;
+            world.engine.resume(&memo, NOW, &mut scratch).unwrap();
+        }
+        let timed = |what: &str, work: &mut dyn FnMut()| {
+            let begun = Instant::now();
+            work();
+            println!("{connections} connections: {what} {:?}", begun.elapsed());
+        };
+        let mut writer = Writer::new(create(&path).unwrap(), Boot::of_this_machine());
+        timed("written in", &mut || writer.write_all(&world.engine, NOW).unwrap());
+        timed("a round in which nothing happens", &mut || {
+            writer.round(&world.engine, NOW).unwrap()
+        });
+        let next = World::of_capacity(connections as usize);
+        timed("read and taken up in", &mut || {
+            let mut scratch = next.engine.scratch([2; 32]);
+            let left = Left::at(&path, Boot::of_this_machine()).unwrap();
+            let resumed = left.resume(&next.engine, |name| next.id(name), &mut scratch);
+            assert_eq!(resumed.resumed, u64::from(connections));
+        });
+    }
 }

@@ -197,8 +197,7 @@ fn hold(
         };
         let ports = interface.ports.as_ref().ok_or(NotResumed::InterfaceGone)?;
         let destination = connection.destination_at(index);
-        let lease =
-            ports.reserve_exactly(*port, inside, protocol, destination, scratch.random());
+        let lease = ports.reserve_exactly(*port, inside, protocol, destination, scratch.random());
         connection.hold(index, lease.ok_or(NotResumed::PortTaken)?);
         inside = (interface.ip, *port);
     }

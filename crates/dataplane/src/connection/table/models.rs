@@ -397,9 +397,8 @@ fn a_copy_of_what_dies_and_is_born() {
         ]);
         let mut copy = copy.expect("it copies");
         round(&table, &mut copy);
-        let there: Copied = std::array::from_fn(|slot| {
-            table.in_slot(slot as u32, |connection| connection.path)
-        });
+        let there: Copied =
+            std::array::from_fn(|slot| table.in_slot(slot as u32, |connection| connection.path));
         assert_eq!(copy, there, "a change was not told");
         is_whole(&table, &[(2, 1002)]);
     });
