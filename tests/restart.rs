@@ -25,7 +25,10 @@ use common::{
     crowd::{Process, peers},
     eventually, has, permitted,
 };
-use rustix::process::{Pid, Signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use serde_json::Value;
 
 /// A function behind an ENI; a database beside it, hosts behind a NAT gateway and behind both kinds
@@ -100,20 +103,14 @@ impl Daemon {
         let mut start = Command::new(env!("CARGO_BIN_EXE_viaduct"));
         start.args(&words[1..]).stdin(Stdio::from(lock)).stderr(Stdio::from(log));
 
+        let process = pidfd_open(self.pid, PidfdFlags::empty()).unwrap();
         let killed = Instant::now();
-        rustix::process::kill_process(self.pid, Signal::KILL).unwrap();
-        match &mut self.child {
-            Some(child) => drop(child.0.wait().unwrap()),
-            None => {
-                let gone = || rustix::process::test_kill_process(self.pid).is_err();
-                let is_over = || {
-                    let state = std::fs::read_to_string(of("stat")).unwrap_or_default();
-                    state.is_empty() || state.contains(") Z ")
-                };
-                let ended = eventually(|| (gone() || is_over()).then_some(()));
-                assert!(ended.is_some(), "it does not die");
-            }
-        }
+        pidfd_send_signal(&process, Signal::KILL).unwrap();
+        // Until the last of its threads has ended, and with it its locks.
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        let limit = Timespec::try_from(common::LIMIT).unwrap();
+        assert_eq!(poll(&mut ended, Some(&limit)), Ok(1), "it does not die");
+        drop(self.child.take());
         let started = Instant::now();
         let child = start.spawn().unwrap();
         self.pid = Pid::from_child(&child);
