@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::{net::TcpStream, time::Duration};
+
 use common::{DB, Daemon, Host, TOPOLOGY, WEB, functions, permitted};
 use viaduct_client::{AttachmentState, Counters};
 use viaduct_topology::Reason;
@@ -53,12 +55,14 @@ fn connections_go_on_with_the_next_daemon_unless_they_are_to_be_forgotten() {
     next(&mut daemon, &HOSTS);
     near.round_trip(b"goes on all the same");
     let newest = daemon.newest_drop();
-    let refused = std::thread::scope(|scope| {
-        scope.spawn(|| function.try_connect("10.0.1.11:5432"));
-        daemon.drop_after(newest, |event| event.reason == Reason::SgHasNoRules)
-    });
+    // Dropped in silence.
+    let silence = Duration::from_millis(10);
+    let connect = || TcpStream::connect_timeout(&"10.0.1.11:5432".parse().unwrap(), silence);
+    assert!(function.namespace.run(connect).unwrap().is_err());
+    let refused = daemon.drop_after(newest, |event| event.reason == Reason::SgHasNoRules);
     assert_eq!(refused.attachment, "function/api/1");
 
+    std::fs::write(&daemon.options.topology, TOPOLOGY).unwrap();
     daemon.options.forget_state = true;
     next(&mut daemon, &HOSTS);
     assert_eq!(counters(&daemon).connections_resumed, 0);

@@ -282,7 +282,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// After a random history, the connections go on in another engine, under the same topology or a
     /// changed one. From then on the two say the same of every packet.
