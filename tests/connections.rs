@@ -7,15 +7,13 @@
 
 mod common;
 
-use std::{
-    collections::HashSet,
-    io::{BufRead, BufReader, Write},
-    process::{ChildStdin, ChildStdout, Stdio},
-    time::Instant,
-};
+use std::{collections::HashSet, time::Instant};
 
-use common::{Killed, Lab, eventually, has, permitted, repository, said, viaduct};
-use serde_json::Value;
+use common::{
+    Lab,
+    crowd::{Process, peers},
+    eventually, has, permitted, said, viaduct,
+};
 
 /// What fills up, and when. The VPC may have no second ENI, which would come before the first is full.
 struct Limits {
@@ -93,61 +91,6 @@ const INSTANCES: [(&str, &str); 4] = [
     ("instance/four", "10.0.2.14"),
 ];
 
-/// Connections that one server gets, or nearly so: processes may have 20,000 open files in places.
-const EACH_SERVES: usize = 12_000;
-
-/// A process of many connections at a host: `crowd.py`.
-struct Process {
-    _child: Killed,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(lab: &Lab, host: &str, role: &[&str]) -> Self {
-        let driver = repository("tests/common/crowd.py");
-        let driver = driver.canonicalize().unwrap();
-        let mut command = vec!["python3", driver.to_str().unwrap()];
-        command.extend(role);
-        let mut child =
-            lab.exec(host, &command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let commands = child.stdin.take().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        Self { _child: Killed(child), commands, answers }
-    }
-
-    fn clients(lab: &Lab, hosts: &[&str]) -> Vec<Self> {
-        hosts.iter().map(|host| Self::start(lab, host, &["connect"])).collect()
-    }
-
-    /// Servers at one host, enough for so many connections.
-    fn servers(lab: &Lab, host: &str, connections: usize) -> Vec<Self> {
-        let start = |_| {
-            let mut server = Self::start(lab, host, &["serve", "7"]);
-            server.hear();
-            server
-        };
-        (0..connections.div_ceil(EACH_SERVES)).map(start).collect()
-    }
-
-    fn tell(&mut self, command: &str) {
-        writeln!(self.commands, "{command}").unwrap();
-    }
-
-    /// The next answer. A process that cannot go on says why on its standard error, and ends.
-    fn hear(&mut self) -> Value {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the process has ended");
-        serde_json::from_str(&line).unwrap()
-    }
-
-    fn ask(&mut self, command: &str) -> Value {
-        self.tell(command);
-        self.hear()
-    }
-}
-
 /// Has each client do its part, all at once; returns the sum of a number of their answers.
 fn all(clients: &mut [Process], number: &str, command: impl Fn(usize) -> String) -> usize {
     for (index, client) in clients.iter_mut().enumerate() {
@@ -155,20 +98,6 @@ fn all(clients: &mut [Process], number: &str, command: impl Fn(usize) -> String)
     }
     let count = |client: &mut Process| client.hear()[number].as_u64().unwrap() as usize;
     clients.iter_mut().map(count).sum()
-}
-
-/// The peers of a host's servers, which are all different, as the servers see them.
-fn peers(servers: &mut [Process]) -> HashSet<(String, u16)> {
-    let mut all = HashSet::new();
-    for server in servers {
-        let report = server.ask("report");
-        let peers: Vec<(String, u16)> = serde_json::from_value(report["peers"].clone()).unwrap();
-        for peer in peers {
-            assert!(!all.contains(&peer), "two connections from {peer:?}");
-            all.insert(peer);
-        }
-    }
-    all
 }
 
 /// How many connections the interface at this address carries.

@@ -3,6 +3,7 @@
 // Each scenario uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod crowd;
 pub(crate) mod lambda;
 pub(crate) mod service;
 pub(crate) mod station;
@@ -135,6 +136,12 @@ impl Lab {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Whether there is a daemon that answers.
+    pub(crate) fn is_answered(&self) -> bool {
+        let status = viaduct().args(["get", "status", "--lab", &self.name]).output().unwrap();
+        status.status.success()
+    }
+
     /// The path of something in the lab's runtime directory.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         Path::new("/run/viaduct/labs").join(&self.name).join(file)
@@ -220,12 +227,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let output = self.down();
-        if std::thread::panicking() {
+        let failed = std::thread::panicking();
+        if failed {
             for log in ["daemon.log", "agent.log"] {
                 eprintln!("{log}: {}", std::fs::read_to_string(self.path(log)).unwrap_or_default());
             }
-        } else {
+        }
+        let output = self.down();
+        if !failed {
             assert!(output.status.success(), "lab down: {}", said(&output));
         }
     }

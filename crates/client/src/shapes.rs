@@ -306,10 +306,14 @@ pub struct Counters {
     pub fragmented_packets: u64,
     /// What they were cut into, which counts as forwarded.
     pub sent_fragments: u64,
-    /// Connections made.
+    /// Connections made, with those that were resumed.
     pub connections_opened: u64,
     /// Connections closed or expired.
     pub connections_ended: u64,
+    /// Connections of the daemon before that went on when this one started.
+    pub connections_resumed: u64,
+    /// Connections of the daemon before that could not go on.
+    pub connections_lost: u64,
     /// Packets dropped, by the reason's code; reasons that did not occur are left out.
     pub dropped_packets: BTreeMap<String, u64>,
     /// Frames that a target's device had no room for: lost as on a wire.

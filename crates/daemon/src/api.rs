@@ -49,6 +49,7 @@ use crate::{
     fleet::{Fleet, random},
     functions::Functions,
     invocations::Invocations,
+    notes::Resumed,
     refusal::Refusal,
     registry::Registry,
     reload::{Reloader, Source},
@@ -71,6 +72,8 @@ pub(crate) struct Running {
     pub(crate) invocations: Arc<Invocations>,
     pub(crate) drops: Arc<DropLog>,
     pub(crate) clock: Arc<Clock>,
+    /// What became of the connections of the daemon before.
+    pub(crate) resumed: Resumed,
     /// True when the daemon ends: nobody waits any longer.
     pub(crate) ending: watch::Receiver<bool>,
 }

@@ -4,7 +4,8 @@
 //! machine) sees no packets, so that everything looks idle when it goes on, while the packets that
 //! prove the opposite still wait in the queues. Time during which nobody looked at the clock is
 //! therefore not counted: every worker looks at least every [`TICK`], so a gap of a second or more
-//! means that the whole process did not run.
+//! means that the whole process did not run. Likewise a daemon's clock goes on where that of the one
+//! before it stood, if connections go on (`notes`): time without a daemon is not counted either.
 //!
 //! The state is one word, so that workers never wait for each other: the last look in the low 40
 //! bits (milliseconds, 34 years), the whole seconds that were not counted in the high 24 (194 days,
@@ -28,19 +29,36 @@ const LONGEST_PAUSE: u64 = (1 << (64 - LAST_BITS)) - 1;
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
+    beginning: Moment,
     state: AtomicU64,
 }
 
 impl Clock {
     /// Starts at zero.
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), state: AtomicU64::new(0) }
+        Self::from(Moment::ZERO)
+    }
+
+    /// Starts at this time.
+    pub(crate) fn from(beginning: Moment) -> Self {
+        Self { start: Instant::now(), beginning, state: AtomicU64::new(0) }
     }
 
     /// The time now.
     pub(crate) fn now(&self) -> Moment {
+        self.beginning + self.passed()
+    }
+
+    /// The time that has passed since the start.
+    pub(crate) fn passed(&self) -> Duration {
         let elapsed = self.start.elapsed().as_millis();
-        Moment::from_millis(self.look(u64::try_from(elapsed).unwrap_or(u64::MAX)))
+        Duration::from_millis(self.look(u64::try_from(elapsed).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after the start a time was.
+    pub(crate) fn since_start(&self, time: Moment) -> Duration {
+        time.since(self.beginning)
     }
 
     /// Notes that somebody looked when `raw` milliseconds had passed, and tells how many count.

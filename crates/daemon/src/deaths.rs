@@ -20,6 +20,7 @@ use viaduct_control_plane::lifecycle::{
     Command, Configuration, ConfigurationChange, FunctionName, Lifecycle, Owner, Permission, Phase,
     Places, Qualifier, Records, Report, Time, VersionId, VpcConfig,
 };
+use viaduct_dataplane::Moment;
 use viaduct_model::generate::Dice;
 use viaduct_topology::{
     ResourceId, Topology,
@@ -179,7 +180,8 @@ fn child() {
     runtime.block_on(async {
         let topology = topology();
         let Begun { plan, store } = start::begin(&options, &directory, &topology).unwrap();
-        let engine = Arc::new(crate::start_engine(&options, &topology, &plan).unwrap());
+        let engine =
+            Arc::new(crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap());
         let functions = Functions::of_nobody(engine, topology, plan, store);
         let mut turn = functions.turn().await;
         say("begun");
@@ -221,7 +223,7 @@ fn next(directory: &Path) -> Lifecycle {
     let options = options(directory);
     let runtime_dir = RuntimeDir::take(directory).unwrap();
     let Begun { mut plan, store } = start::begin(&options, &runtime_dir, &topology).unwrap();
-    let engine = crate::start_engine(&options, &topology, &plan).unwrap();
+    let engine = crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap();
     // The engine has the ENIs of the machine, and no others.
     let there = |eni: &Eni| matches!(eni.owner, EniOwner::Functions(_));
     let planned: BTreeSet<_> = plan.enis.iter().filter(|eni| !there(eni)).map(addressed).collect();

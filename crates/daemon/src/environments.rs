@@ -107,6 +107,31 @@ impl Functions {
         })
     }
 
+    /// Has the environments of these names be there again that stood when the daemon before ended: their
+    /// connections go on if their helpers come back. What was another host's name, or is that of a version
+    /// that cannot be invoked, is passed over. Before anybody is served.
+    pub(crate) fn stand_again<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let until = self.now().after(WAITS);
+        let machine = self.machine();
+        let mut hosts = self.registry().hosts_mut();
+        for name in names {
+            if hosts.id(name).is_some() {
+                continue;
+            }
+            let Ok(wanted) = name.parse::<EnvironmentName>() else { continue };
+            let Ok(version) = wanted.version(&machine) else { continue };
+            if is_declared(&machine, &version) {
+                continue;
+            }
+            let begun = hosts.environments.begin(&machine, &version, wanted.number, until);
+            let Some(attachment) = begun.map(|begun| begun.attachment.clone()) else { continue };
+            if let Err(error) = self.engine.add_attachment(&attachment) {
+                tracing::warn!(name, %error, "an environment does not stand again");
+                hosts.environments.end(attachment.id);
+            }
+        }
+    }
+
     /// Tells the machine which versions are used, and returns the environments where nobody stands
     /// any more. Only with the turn.
     pub(crate) fn tend_environments(

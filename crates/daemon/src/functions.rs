@@ -303,7 +303,7 @@ impl Functions {
 
     /// The machine's time.
     pub(crate) fn now(&self) -> Time {
-        self.beginning.after(Duration::from_millis(self.clock.now().as_millis()))
+        self.beginning.after(self.clock.passed())
     }
 
     /// Has the machine do something, and does what it decides.

@@ -33,6 +33,13 @@ impl Hosts {
         Ok((environment.attachment.id, self.network.plan.environment(environment)))
     }
 
+    /// The number of the host of this name, if there is one.
+    pub(crate) fn id(&self, name: &str) -> Option<AttachmentId> {
+        let declared = self.network.find(name).map(|(attachment, _)| attachment);
+        let found = declared.or_else(|| self.environments.find(name).map(|it| &it.attachment));
+        found.map(|attachment| attachment.id)
+    }
+
     /// How the host with this number is to be set up.
     pub(crate) fn host(&self, id: AttachmentId) -> Option<HostPlan> {
         let environment = || self.environments.get(id).map(|it| self.network.plan.environment(it));

@@ -8,7 +8,8 @@
 //!   `registry`), environments of functions one by one (`environments`), questions are answered over
 //!   `control.sock` (`api`), drops are collected (`drops`), functions and their ENIs live (`functions`), another topology takes the place of the one in force
 //!   (`reload`). What functions are is in a file before it is true (`store`), so that the next daemon
-//!   goes on with it (`start`).
+//!   goes on with it (`start`). Connections are noted by a thread of their own, and the next daemon has them
+//!   go on (`notes`).
 //!   Whatever waits in the kernel goes to tokio's threads for that.
 //!
 //! From the control side to the workers lead bounded inboxes (`fleet`), from the workers back a
@@ -35,6 +36,7 @@ mod history;
 mod hosts;
 mod invocations;
 mod network;
+mod notes;
 mod options;
 mod refusal;
 mod registry;
@@ -69,6 +71,7 @@ use crate::{
     fleet::{Fleet, random},
     functions::Functions,
     network::Network,
+    notes::{Boot, Left, Notes, Resumed},
     registry::Registry,
     reload::{Reloader, Stamp},
     runtime_dir::RuntimeDir,
@@ -167,6 +170,11 @@ async fn serve(
     };
     let directory = RuntimeDir::take(&options.runtime_dir)?;
     let Begun { mut plan, store } = start::begin(options, &directory, &topology)?;
+    if options.forget_state {
+        notes::forget(&directory.connections())?;
+    }
+    let boot = Boot::of_this_machine();
+    let left = Left::at(&directory.connections(), boot);
     let workers = match options.workers {
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -176,8 +184,8 @@ async fn serve(
         true => Some(Confinement::begin(&directory, &options.topology)?),
         false => None,
     };
-    let engine = Arc::new(start_engine(options, &topology, &plan)?);
-    let clock = Arc::new(Clock::new());
+    let clock = Arc::new(Clock::from(left.as_ref().map_or(Moment::ZERO, Left::now)));
+    let engine = Arc::new(start_engine(options, &topology, &plan, clock.now())?);
     let drops = Arc::new(DropLog::new(workers));
     let (report, reports) = mpsc::unbounded_channel();
     let fleet = Fleet::start(workers, options.device, &engine, &clock, &drops, &report)?;
@@ -194,6 +202,10 @@ async fn serve(
         lifecycle,
         store,
     ));
+    let resumed = resume(left, &engine, &functions)?;
+    // What was left is there until this takes its place.
+    let _notes =
+        Notes::begin(&directory.connections(), boot, Arc::clone(&engine), Arc::clone(&clock))?;
     let reloader = Arc::new(Reloader::new(
         Arc::clone(&engine),
         Arc::clone(&registry),
@@ -213,6 +225,7 @@ async fn serve(
         invocations: Arc::default(),
         drops: Arc::clone(&drops),
         clock: Arc::clone(&clock),
+        resumed,
         ending,
     });
     let hang_ups = reload::catch_hang_up();
@@ -247,6 +260,21 @@ async fn serve(
     }
 }
 
+/// Has the connections go on that the daemon before has left.
+fn resume(left: Option<Left>, engine: &Engine, functions: &Functions) -> Result<Resumed, Error> {
+    let Some(left) = left else { return Ok(Resumed::default()) };
+    functions.stand_again(left.hosts());
+    let hosts = functions.registry().hosts();
+    let mut scratch = engine.scratch(random()?);
+    let resumed = left.resume(engine, |name| hosts.id(name), &mut scratch);
+    let lost = resumed.lost();
+    tracing::info!(connections = resumed.resumed, lost, "connections go on");
+    for (why, connections) in &resumed.lost {
+        tracing::warn!(connections, "connections do not go on: {why}");
+    }
+    Ok(resumed)
+}
+
 /// Gives the memory of idle port tables back, now and then.
 async fn trim_forever(engine: &Engine, clock: &Clock) {
     let mut interval = tokio::time::interval(TRIM_EVERY);
@@ -264,15 +292,20 @@ fn load(options: &Options) -> Result<Topology, Error> {
     Ok(loaded.topology)
 }
 
-/// An engine with this topology, whose clock begins now.
-fn start_engine(options: &Options, topology: &Topology, plan: &Plan) -> Result<Engine, Error> {
+/// An engine with this topology, whose time begins now.
+fn start_engine(
+    options: &Options,
+    topology: &Topology,
+    plan: &Plan,
+    now: Moment,
+) -> Result<Engine, Error> {
     let seed = u64::from_ne_bytes(random()?);
     let engine = Engine::new(EngineConfig { connections: options.connections, seed });
     // A reload from nothing, so that ENIs which were draining drain.
     let changes = changes(&Plan::default(), plan);
     let failed =
         |source| Error::Engine { path: options.topology.clone(), source: Box::new(source) };
-    engine.reload(topology, &changes, Moment::ZERO).map_err(failed)?;
+    engine.reload(topology, &changes, now).map_err(failed)?;
     Ok(engine)
 }
 

@@ -38,7 +38,8 @@ pub struct Options {
     /// Whether what is remembered survives the death of the machine, not of the process alone. Every
     /// command then waits for the disk.
     pub sync: bool,
-    /// Whether what is remembered is put aside first, and everything begins anew.
+    /// Whether what is remembered is put aside first, connections are forgotten, and everything begins
+    /// anew.
     pub forget_state: bool,
 }
 

@@ -3,7 +3,8 @@
 //! Whoever holds the lock on `daemon.lock` owns the sockets beside it, so sockets that are found
 //! there belong to a daemon that is dead, and are replaced. The lock is the kernel's (`flock`): it
 //! ends with the process, however that ends. Nothing is left behind by a daemon that ends by
-//! itself, but for the state that lasts, if that is here (`store`).
+//! itself, but for the state that lasts, if that is here (`store`), and for what is noted of connections
+//! (`notes`).
 
 use std::{
     fs::{self, File},
@@ -71,6 +72,11 @@ impl RuntimeDir {
     /// Where the state that lasts is, unless somebody says otherwise.
     pub(crate) fn state(&self) -> PathBuf {
         self.path.join("state.redb")
+    }
+
+    /// Where it is noted which connections there are.
+    pub(crate) fn connections(&self) -> PathBuf {
+        self.path.join("connections")
     }
 
     /// Opens the control socket, for the owner only.

@@ -166,8 +166,9 @@ fn hosts_outlive_the_daemon() {
     daemon.stop().unwrap();
     assert!(!daemon.attach_socket.exists() && !daemon.control_socket.exists());
     let left = std::fs::read_dir(&daemon.options.runtime_dir).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["state.redb"], "what lasts is all that stays");
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["connections", "state.redb"], "what lasts is all that stays");
     match daemon.try_ask(async |client| client.status().await) {
         Err(error @ ClientError::NoDaemon { .. }) => {
             assert!(error.to_string().contains("viaduct run"), "{error}");

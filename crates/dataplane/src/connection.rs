@@ -88,9 +88,12 @@ impl Half {
 /// How long a connection outlives its last packet, by phase; whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    established: u32,
-    opening: u16,
-    closing: u16,
+    /// Once it is established.
+    pub established: u32,
+    /// Until then.
+    pub opening: u16,
+    /// When it is about to end.
+    pub closing: u16,
 }
 
 impl Timeouts {
@@ -374,7 +377,7 @@ impl<P> Connection<P> {
 
     /// Where a translator's port leads: the last of them, an endpoint's service side, sees the
     /// service, the others what the opener has written.
-    fn destination_at(&self, translator: usize) -> (Ipv4Addr, u16) {
+    pub(crate) fn destination_at(&self, translator: usize) -> (Ipv4Addr, u16) {
         let Flow { destination, destination_port, .. } = match translator {
             SERVICE => self.reply.key.flow.reversed(),
             _ => self.request.key.flow,
@@ -390,7 +393,7 @@ impl<P> Connection<P> {
     }
 
     /// Gives back ports that nobody outside can know of any more, or never did.
-    fn abandon(mut self) {
+    pub(crate) fn abandon(mut self) {
         (0..LEASES).filter_map(|translator| self.take_lease(translator)).for_each(PortLease::close);
     }
 }

@@ -131,7 +131,7 @@ pub struct Counters {
     pub fragmented_packets: u64,
     /// What they were cut into: fragments, or smaller segments.
     pub sent_fragments: u64,
-    /// Connections made.
+    /// Connections made, with those that were taken up from another engine.
     pub connections_opened: u64,
     /// Connections that closed or expired.
     pub connections_ended: u64,

@@ -26,6 +26,8 @@
 //! it does not pass is found anew for each packet, because what is added to the inventory has no
 //! generation of its own and may be what was missing.
 //!
+//! **After the end** of a process another one can go on with its connections: [`resume`](self::resume).
+//!
 //! **Never two locks.** The slow paths copy what they need out of a connection, walk, and come
 //! back by its id, whose epoch tells whether it died meanwhile. The one exception: whoever holds the
 //! inventory's lock may take the policy's.
@@ -41,6 +43,7 @@ mod limits;
 mod models;
 mod open;
 mod reload;
+mod resume;
 mod view;
 
 use std::net::Ipv4Addr;

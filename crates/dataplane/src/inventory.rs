@@ -228,7 +228,8 @@ impl Inventory {
         // One gateway has one rate, however many addresses (NAT-16).
         let meter = sibling.and_then(|sibling| sibling.ports.as_ref()).map(|ports| ports.meter());
         let meter = meter.map(Arc::clone).unwrap_or_default();
-        let ports = |limits| Arc::new(PortTable::metered(limits, Assignment::of(settings), meter));
+        let (id, assignment) = (Some(eni.id.clone()), Assignment::of(settings));
+        let ports = |limits| Arc::new(PortTable::metered(id, limits, assignment, meter));
         let interface = self.interface(eni, None, ports, settings)?;
         tables.add_interface(Arc::new(interface))
     }

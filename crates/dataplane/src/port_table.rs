@@ -55,7 +55,10 @@ mod tests;
 
 use std::{array, fmt, net::Ipv4Addr};
 
-use viaduct_topology::model::{PortRange, Settings};
+use viaduct_topology::{
+    ResourceId,
+    model::{PortRange, Settings},
+};
 use viaduct_wire::protocol;
 
 pub(crate) use self::check::InUse;
@@ -141,6 +144,8 @@ pub struct PortTable {
 
 /// What a table's protocols have in common.
 struct Shared {
+    /// The interface whose address it is, if it is one's.
+    eni: Option<ResourceId>,
     ports: PortRange,
     connections: Limit,
     per_destination: Limit,
@@ -206,13 +211,19 @@ impl PortTable {
     /// A table with every port free and rested, that assigns them like this.
     #[must_use]
     pub fn assigning(limits: PortLimits, assignment: Assignment) -> Self {
-        Self::metered(limits, assignment, Arc::default())
+        Self::metered(None, limits, assignment, Arc::default())
     }
 
-    /// The same with a meter that it shares with others.
-    pub(crate) fn metered(limits: PortLimits, assignment: Assignment, meter: Arc<Meter>) -> Self {
+    /// The same for an interface, with a meter that it shares with others.
+    pub(crate) fn metered(
+        eni: Option<ResourceId>,
+        limits: PortLimits,
+        assignment: Assignment,
+        meter: Arc<Meter>,
+    ) -> Self {
         let PortLimits { ports, connections, per_destination } = limits;
         let shared = Shared {
+            eni,
             ports,
             connections: Limit::new(connections),
             per_destination: Limit::new(per_destination),
@@ -320,6 +331,35 @@ impl PortTable {
         let (address, destination_port) = destination;
         let port = first(*ports) + offset;
         Ok(PortLease { protocol: Some(Arc::clone(protocol)), address, destination_port, port })
+    }
+
+    /// This very port for a connection to `destination`, which had it in another table of this address:
+    /// as [`reserve_for`](Self::reserve_for), but that neither chance nor a limit has a say, for the
+    /// connection is there. None if the port is not of this table, is in use towards the destination,
+    /// rests, or is in use and must not be shared.
+    pub fn reserve_exactly(
+        &self,
+        port: u16,
+        inside: (Ipv4Addr, u16),
+        protocol: u8,
+        destination: (Ipv4Addr, u16),
+        random: u64,
+    ) -> Option<PortLease> {
+        let Shared { ports, assignment, in_use, .. } = &*self.shared;
+        let offset = port.checked_sub(first(*ports))?;
+        let of = (protocol == protocol::ICMP).then_some(inside);
+        let protocol = self.protocol(protocol);
+        {
+            let mut space = protocol.space.lock();
+            let space = space.get_or_insert_with(|| Box::new(Space::new(size(*ports), random)));
+            if !space.take_this(offset, destination, *assignment, of) {
+                return None;
+            }
+            in_use.fetch_add(1, Ordering::Relaxed);
+            protocol.note(space);
+        }
+        let (address, destination_port) = destination;
+        Some(PortLease { protocol: Some(Arc::clone(protocol)), address, destination_port, port })
     }
 
     /// How much the address may carry.
@@ -438,6 +478,12 @@ impl Lender {
     #[must_use]
     pub fn table(&self) -> TableId {
         self.0.shared.id()
+    }
+
+    /// The interface that the table is of, if it is of one.
+    #[must_use]
+    pub fn eni(&self) -> Option<&ResourceId> {
+        self.0.shared.eni.as_ref()
     }
 
     /// What the table's address has used of its rates.

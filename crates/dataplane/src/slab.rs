@@ -21,6 +21,13 @@
 //! `complete` tells of it. If the taker removed pointers too, it could do so after the slot had its
 //! next inhabitant, and remove that one's.
 //!
+//! Whoever keeps a copy of what is in the slots elsewhere is told which to look at again: each slot has
+//! a mark, one bit, that is set when its inhabitant is complete, is taken out, or is [marked](Slab::mark)
+//! by whoever changes it, and cleared by [`Slab::changes`]. A mark is set under the slot's lock, and
+//! cleared before that is taken to look. So whoever looks either sees the change, or has looked before
+//! it and finds the mark set again; no order is asked of the marks themselves. A slot that is marked
+//! already costs a load.
+//!
 //! Locks: a slot's, or the free list's; never both at once.
 
 use crate::sync::{AtomicU32, MODELLED, Mutex, MutexGuard, OnceLock, Ordering};
@@ -40,9 +47,13 @@ pub(crate) struct Slab<T> {
     chunks: Box<[OnceLock<Chunk<T>>]>,
     capacity: u32,
     free: Mutex<FreeList>,
+    /// For each chunk a bit for each slot: whether something has changed there.
+    marks: Box<[OnceLock<Box<Marks>>]>,
 }
 
 type Chunk<T> = Box<[Slot<T>]>;
+
+type Marks = [AtomicU32; CHUNK.div_ceil(u32::BITS) as usize];
 
 /// The word and the lock come first: in one line of the cache with the beginning of the value.
 #[derive(Debug)]
@@ -97,6 +108,7 @@ impl<T> Slab<T> {
             chunks: (0..capacity.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
             capacity,
             free: Mutex::new(FreeList { slots: Vec::new(), untouched: 0 }),
+            marks: (0..capacity.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -119,6 +131,7 @@ impl<T> Slab<T> {
         // The slot cannot have been freed and used again: that is for the caller to do.
         let now = word.load(Ordering::Relaxed) & !BIRTH;
         word.store(now, Ordering::Release);
+        self.mark(id.slot);
         now & LIVE != 0
     }
 
@@ -153,7 +166,37 @@ impl<T> Slab<T> {
             return None;
         }
         word.store(now & !LIVE, Ordering::Release);
+        self.mark(id.slot);
         Some(Taken { value: value.take()?, in_birth: now & BIRTH != 0 })
+    }
+
+    /// Notes that what is in the slot has changed. Only under its lock.
+    #[inline]
+    pub(crate) fn mark(&self, slot: u32) {
+        let Some(marks) = self.marks[(slot / CHUNK) as usize].get() else { return };
+        let within = slot % CHUNK;
+        let (word, bit) = (&marks[(within / u32::BITS) as usize], 1 << (within % u32::BITS));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls `f` with each slot in which something has changed since the last time, in their order. No
+    /// lock is held meanwhile. What changes from now on is told the next time.
+    pub(crate) fn changes(&self, mut f: impl FnMut(u32)) {
+        let chunks = self.marks.iter().map_while(OnceLock::get);
+        for (first, marks) in (0..).step_by(CHUNK as usize).zip(chunks) {
+            for (first, word) in (first..).step_by(u32::BITS as usize).zip(&**marks) {
+                if word.load(Ordering::Relaxed) == 0 {
+                    continue;
+                }
+                let mut changed = word.swap(0, Ordering::Relaxed);
+                while changed != 0 {
+                    f(first + changed.trailing_zeros());
+                    changed &= changed - 1;
+                }
+            }
+        }
     }
 
     /// Lets a slot be used again, once for each time it was emptied.
@@ -182,7 +225,8 @@ impl<T> Slab<T> {
     pub(crate) fn memory(&self) -> usize {
         let chunks = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
         size_of_val(&*self.chunks)
-            + chunks * CHUNK as usize * size_of::<Slot<T>>()
+            + size_of_val(&*self.marks)
+            + chunks * (CHUNK as usize * size_of::<Slot<T>>() + size_of::<Marks>())
             + self.free.lock().slots.capacity() * size_of::<u32>()
     }
 
@@ -198,6 +242,8 @@ impl<T> Slab<T> {
         self.chunks[(slot / CHUNK) as usize].get_or_init(|| {
             (0..CHUNK).map(|_| Slot { word: AtomicU32::new(0), value: Mutex::new(None) }).collect()
         });
+        self.marks[(slot / CHUNK) as usize]
+            .get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU32::new(0))));
         free.untouched += 1;
         Some(slot)
     }
@@ -258,12 +304,37 @@ mod tests {
     }
 
     #[test]
+    fn each_change_is_told_once() {
+        let told = |slab: &Slab<_>| {
+            let mut slots = Vec::new();
+            slab.changes(|slot| slots.push(slot));
+            slots
+        };
+        let slab = Slab::new(100);
+        let ids: Vec<_> = (0..40).map(|_| born(&slab, "it")).collect();
+        let unborn = slab.insert("not yet").expect("there is room");
+        assert_eq!(told(&slab), (0..40).collect::<Vec<_>>());
+        assert!(told(&slab).is_empty());
+
+        assert!(slab.complete(unborn));
+        slab.take(ids[33], |_| true).expect("it lives");
+        slab.free(33);
+        assert!(slab.take(ids[33], |_| true).is_none());
+        slab.visit(7, |id, _| {
+            slab.mark(id.slot);
+            slab.mark(id.slot);
+        });
+        assert_eq!(told(&slab), [7, 33, 40]);
+        assert!(told(&slab).is_empty());
+    }
+
+    #[test]
     fn chunks_come_as_they_are_needed() {
         let slab = Slab::new(3 * CHUNK);
         let empty = slab.memory();
         assert!(slab.visit(0, |_, _: &mut u64| ()).is_none());
         (0..=CHUNK).for_each(|value| assert!(slab.insert(u64::from(value)).is_ok()));
-        let chunk = CHUNK as usize * size_of::<Slot<u64>>();
+        let chunk = CHUNK as usize * size_of::<Slot<u64>>() + size_of::<Marks>();
         assert_eq!(slab.memory(), empty + 2 * chunk);
         assert_eq!((slab.len(), slab.touched()), (CHUNK as usize + 1, CHUNK + 1));
         assert!(!slab.is_live(CHUNK + 1));

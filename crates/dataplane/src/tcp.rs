@@ -40,6 +40,14 @@
 //! the answer to the SYN acknowledges just that SYN, and the tracker begins again with them. That
 //! takes both ends: a SYN alone may be old or forged.
 //!
+//! # Going on after a gap
+//!
+//! A state that was kept ([`State::to_bytes`]) may be older than the last segments: they passed before
+//! its connection was taken up again ([`State::resumed`]). Each end's numbers then count until its next
+//! segment, which moves them as any would; one that is too far away for that says that much has passed
+//! meanwhile, and the numbers begin anew with it. In the marks such an end is one that is confirmed and
+//! of which nothing is known yet, which no other is.
+//!
 //! Likewise ignored are an acknowledgment of what was never sent, and a segment far ahead of all that
 //! its sender has sent.
 //!
@@ -140,6 +148,46 @@ enum Reset {
 }
 
 impl State {
+    /// Bytes of a state that is kept.
+    pub const BYTES: usize = 22;
+
+    /// The state, to be kept: numbers in big-endian order, then the marks.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let Self { next: [a, b], acked: [c, d], offered, marks } = *self;
+        let mut bytes = [0; Self::BYTES];
+        let (numbers, rest) = bytes.as_chunks_mut();
+        for (place, number) in numbers.iter_mut().zip([a, b, c, d, offered]) {
+            *place = number.to_be_bytes();
+        }
+        rest.copy_from_slice(&marks);
+        bytes
+    }
+
+    /// The state that was kept so. Whatever the bytes are, it is one that segments can move on from.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let mut numbers = bytes.as_chunks::<4>().0.iter().map(|number| u32::from_be_bytes(*number));
+        let mut next = || numbers.next().unwrap_or_default();
+        Self {
+            next: [next(), next()],
+            acked: [next(), next()],
+            offered: next(),
+            marks: [bytes[20], bytes[21]],
+        }
+    }
+
+    /// The state of a connection that is taken up again. See the module.
+    #[must_use]
+    pub(crate) fn resumed(mut self) -> Self {
+        for marks in &mut self.marks {
+            if *marks & CONFIRMED != 0 {
+                *marks &= !KNOWN;
+            }
+        }
+        self
+    }
+
     /// How far it is.
     #[must_use]
     #[inline]
@@ -217,10 +265,7 @@ impl State {
     /// A segment without SYN.
     fn send(&mut self, own: usize, segment: &Segment) {
         if self.marks[own] & KNOWN == 0 {
-            // A connection older than this tracker: whatever is acknowledged next confirms it.
-            self.next[own] = segment.sequence;
-            self.acked[own] = segment.sequence.wrapping_sub(1);
-            self.marks[own] |= KNOWN;
+            self.begin(own, segment);
         }
         let ahead = segment.end().wrapping_sub(self.next[own]);
         if self.marks[own] & FIN == 0 && ahead < REACH {
@@ -231,8 +276,22 @@ impl State {
         }
     }
 
+    /// The first segment of an end of which nothing is known yet.
+    #[cold]
+    fn begin(&mut self, own: usize, segment: &Segment) {
+        let ahead = segment.end().wrapping_sub(self.next[own]);
+        let is_near = ahead < REACH || ahead.wrapping_neg() < REACH;
+        let goes_on = self.marks[own] & CONFIRMED != 0 && (is_near || self.marks[own] & FIN != 0);
+        if !goes_on {
+            // A connection older than this tracker: whatever is acknowledged next confirms it.
+            self.next[own] = segment.sequence;
+            self.acked[own] = segment.sequence.wrapping_sub(1);
+        }
+        self.marks[own] |= KNOWN;
+    }
+
     fn acknowledge(&mut self, peer: usize, own: usize, number: u32) {
-        if self.marks[peer] & KNOWN == 0 {
+        if self.marks[peer] & (KNOWN | CONFIRMED) == 0 {
             // An end that opened with a SYN has nothing to acknowledge yet.
             if self.marks[own] & SYN == 0 {
                 self.next[peer] = number;
@@ -249,8 +308,8 @@ impl State {
     }
 
     fn reset(&self, own: usize, peer: usize, segment: &Segment) -> Reset {
-        if self.marks[own] & KNOWN == 0 {
-            let refuses = self.marks[peer] & KNOWN != 0
+        if self.marks[own] & (KNOWN | CONFIRMED) == 0 {
+            let refuses = self.marks[peer] & (KNOWN | CONFIRMED) != 0
                 && segment.flags.ack()
                 && segment.acknowledgment == self.next[peer];
             return if refuses { Reset::Exact } else { Reset::Guess };
@@ -400,6 +459,66 @@ mod tests {
         assert_eq!(refuses(&watched, 1), Phase::Closed);
         assert_eq!(watched.sees(Reply, R, 1, 0, 0), Phase::Opening, "acknowledges nothing");
         assert_eq!(watched.sees(Request, R, 1, 0, 0), Phase::Closed, "its opener gave up");
+    }
+
+    /// Whatever is kept and taken up again at once goes on as it would have.
+    #[test]
+    fn a_state_that_is_taken_up_again_goes_on() {
+        let again = |watched: &Watched| Watched(State::from_bytes(&watched.0.to_bytes()).resumed());
+        let opened = Watched::opened();
+        assert_eq!(State::from_bytes(&opened.0.to_bytes()), opened.0);
+
+        let mut watched = again(&opened);
+        assert_eq!(watched.0.phase(), Phase::Established);
+        assert_eq!(watched.sees(Reply, A, 1, 101, 0), Phase::Established, "of nothing sent");
+        assert_eq!(watched.sees(Request, A, 1, 1, 100), Phase::Established);
+        assert_eq!(watched.sees(Reply, F, 1, 101, 0), Phase::Established);
+        let mut watched = again(&watched);
+        assert_eq!(watched.sees(Request, F, 101, 2, 0), Phase::Closing);
+        let mut watched = again(&watched);
+        assert_eq!(watched.0.phase(), Phase::Closing);
+        assert_eq!(watched.sees(Reply, A, 2, 102, 0), Phase::Closed);
+
+        for (sequence, phase) in [(1, Phase::Closed), (2, Phase::Established)] {
+            assert_eq!(again(&opened).sees(Request, R, sequence, 0, 0), phase);
+        }
+        let mut opening = Watched(State::default());
+        opening.sees(Request, S, 0, 0, 0);
+        let mut watched = again(&opening);
+        assert_eq!(watched.sees(Reply, S.union(A), 0, 1, 0), Phase::Opening);
+        assert_eq!(watched.sees(Request, A, 1, 1, 0), Phase::Established);
+    }
+
+    /// Gigabytes have passed between the note and the first segment here.
+    #[test]
+    fn a_state_that_is_old_begins_anew_with_each_end_s_first_segment() {
+        const MEANWHILE: u32 = 3 << 30;
+        let mut watched = Watched(Watched::opened().0.resumed());
+        assert_eq!(watched.sees(Request, A, MEANWHILE, MEANWHILE, 100), Phase::Established);
+        // From then on, numbers count: one that far away is ignored.
+        assert_eq!(watched.sees(Request, A, 1, MEANWHILE, 100), Phase::Established);
+        assert_eq!(watched.sees(Request, R, 101, 0, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, A, MEANWHILE, MEANWHILE + 100, 0), Phase::Established);
+        assert_eq!(watched.sees(Request, F, MEANWHILE + 100, MEANWHILE, 0), Phase::Established);
+        assert_eq!(watched.sees(Reply, F, MEANWHILE, MEANWHILE + 101, 0), Phase::Closing);
+        assert_eq!(watched.sees(Request, A, MEANWHILE + 101, MEANWHILE + 1, 0), Phase::Closed);
+    }
+
+    proptest! {
+        /// Any bytes are a state, and what follows finds an end.
+        #[test]
+        fn whatever_is_kept_can_be_taken_up_again(
+            bytes in prop::array::uniform22(any::<u8>()),
+            segments in prop::collection::vec((any::<bool>(), any::<(u32, u32, u32)>()), 0..8),
+        ) {
+            let kept = State::from_bytes(&bytes);
+            prop_assert_eq!(kept.to_bytes(), bytes);
+            let mut state = kept.resumed();
+            for (reply, (sequence, acknowledgment, payload)) in segments {
+                let direction = if reply { Reply } else { Request };
+                state.advance(direction, &Segment { flags: A, sequence, acknowledgment, payload });
+            }
+        }
     }
 
     /// A connection with 500 bytes on their way to the server, from 501 to 1001.

@@ -63,7 +63,7 @@ pub(crate) struct Run {
     #[arg(long)]
     sync: bool,
 
-    /// Put aside what is remembered, and begin anew
+    /// Put aside what is remembered, forget the connections of before, and begin anew
     #[arg(long)]
     forget_state: bool,
 

@@ -36,7 +36,7 @@ pub(super) fn status(running: &Running) -> shapes::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         ready: !*running.ending.borrow(),
-        uptime_ms: running.clock.now().as_millis(),
+        uptime_ms: millis(running.clock.passed()),
         topology: network.file.clone(),
         generation: running.engine.generation(),
         workers: running.fleet.len(),
@@ -314,6 +314,8 @@ pub(super) fn counters(running: &Running) -> shapes::Counters {
         sent_fragments: counted.sent_fragments,
         connections_opened: counted.connections_opened,
         connections_ended: counted.connections_ended,
+        connections_resumed: running.resumed.resumed,
+        connections_lost: running.resumed.lost(),
         dropped_packets,
         overflowed_frames: overflowed,
         throttled_frames: throttled,
@@ -325,7 +327,7 @@ pub(super) fn drops(running: &Running, found: &After<Drop>) -> shapes::Drops {
     let hosts = running.registry.hosts();
     let events = found.events.iter().map(|(sequence, event)| DropEvent {
         sequence: *sequence,
-        time_ms: event.time.as_millis(),
+        time_ms: millis(running.clock.since_start(event.time)),
         attachment: hosts.name(event.dropped.ingress),
         reason: event.dropped.reason,
         flow: event.dropped.flow.map(flow),

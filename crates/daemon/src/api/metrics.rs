@@ -43,6 +43,16 @@ pub(super) fn text(status: &Status, counters: &Counters, connections: usize) -> 
     text.counter("drop_events_lost", "Drop events not kept.", counters.drop_events_lost);
     text.counter("connections_opened", "Connections made.", counters.connections_opened);
     text.counter("connections_ended", "Connections closed or expired.", counters.connections_ended);
+    text.counter(
+        "connections_resumed",
+        "Connections of the daemon before that go on, among those made.",
+        counters.connections_resumed,
+    );
+    text.counter(
+        "connections_lost",
+        "Connections of the daemon before that could not go on.",
+        counters.connections_lost,
+    );
     text.gauge("connections", "Connections at this moment.", connections);
     text.gauge("attachments_declared", "Hosts in the topology.", status.attachments.declared);
     text.gauge("attachments_attached", "Hosts with a queue.", status.attachments.attached);

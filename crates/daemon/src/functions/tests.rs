@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use viaduct_control_plane::lifecycle::{Configuration, FunctionName, State, VpcConfig};
+use viaduct_dataplane::Moment;
 
 use super::*;
 use crate::{
@@ -26,7 +27,7 @@ fn begin(directory: &Path, topology: &str, sync: bool) -> Arc<Functions> {
     options.sync = sync;
     let runtime_dir = RuntimeDir::take(directory).unwrap();
     let Begun { plan, store } = start::begin(&options, &runtime_dir, &topology).unwrap();
-    let engine = Arc::new(crate::start_engine(&options, &topology, &plan).unwrap());
+    let engine = Arc::new(crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap());
     Functions::of_nobody(engine, topology, plan, store)
 }
 

@@ -344,6 +344,12 @@ impl Echo {
         self.0.write_all(text).unwrap();
     }
 
+    /// Sends a byte, and says whether the answer is that there is no such connection.
+    pub(crate) fn is_reset(&mut self) -> bool {
+        let answer = self.0.write_all(&[0]).and_then(|()| self.read_byte());
+        answer.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    }
+
     fn read_byte(&mut self) -> std::io::Result<u8> {
         let mut byte = [0];
         self.0.read_exact(&mut byte)?;

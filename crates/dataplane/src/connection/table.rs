@@ -19,6 +19,11 @@
 //!   or not [`Connections::expire`] came by. Packets move the deadline and touch no timer; only
 //!   when one brings it closer (a close was seen) is the timer armed anew.
 //!
+//! - **Copies**: whoever keeps connections elsewhere asks which slots have [changed](Connections::changes):
+//!   by births, deaths, and what a packet does to one that is not established or is to end. A packet
+//!   of an established connection is no such change: clocks and counts that move with each are looked
+//!   up now and then ([`Connections::in_slot`]).
+//!
 //! Locks: a shard of the index, a slot, the slab's free list, the wheel; never two at once. The
 //! functions that callers pass in run under one slot's lock: they must not call the table.
 //!
@@ -37,6 +42,7 @@ use crate::{
     moment::Moment,
     slab::{Id, Slab, Taken},
     sync::Mutex,
+    tcp::Phase,
     timer_wheel::TimerWheel,
 };
 
@@ -129,13 +135,17 @@ impl<P> Connections<P> {
         if connection.half(direction).key != *key {
             return Lookup::Miss;
         }
-        let before = connection.deadline();
+        let (before, was) = (connection.deadline(), connection.phase());
         if before <= now {
             drop(slot);
             return self.expired(id, now);
         }
         let result = f(ConnectionId(id), direction, connection);
         let sooner = sooner(connection, before);
+        // What is established changes, as far as anybody keeps it, only for its end to come closer.
+        if sooner.is_some() || (was != Phase::Established && connection.phase() != was) {
+            self.slab.mark(id.slot);
+        }
         drop(slot);
         self.arm_if(place.slot(), sooner);
         Lookup::Hit(result)
@@ -160,7 +170,11 @@ impl<P> Connections<P> {
         let (result, sooner) = self.slab.with(id, |connection| {
             let before = connection.deadline();
             let result = f(connection);
-            (result, sooner(connection, before))
+            let sooner = sooner(connection, before);
+            if sooner.is_some() {
+                self.slab.mark(id.slot);
+            }
+            (result, sooner)
         })?;
         self.arm_if(id.slot, sooner);
         Some(result)
@@ -253,6 +267,23 @@ impl<P> Connections<P> {
         for slot in 0..self.slab.touched() {
             self.slab.visit(slot, |id, connection| f(ConnectionId(id), connection));
         }
+    }
+
+    /// Calls `f` with each slot in which a connection was born, has died, has become established or is
+    /// to end sooner since the last time. No lock is held meanwhile.
+    pub fn changes(&self, f: impl FnMut(u32)) {
+        self.slab.changes(f);
+    }
+
+    /// Calls `f` with the connection in this slot, if there is one.
+    pub fn in_slot<R>(&self, slot: u32, f: impl FnOnce(&Connection<P>) -> R) -> Option<R> {
+        self.slab.visit(slot, |_, connection| f(connection))
+    }
+
+    /// Slots that were ever used: the numbers below it.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.slab.touched()
     }
 
     /// Connections now.

@@ -81,12 +81,7 @@ impl Space {
     ) -> Option<u16> {
         self.settle(now);
         let Self { size, rested, rest, sharers, crowded, destinations, identifiers, hasher } = self;
-        let hash_of_it = hash(hasher, destination);
-        let entry = destinations[table(hash_of_it)].entry(
-            hash_of_it,
-            |known| known.to == destination,
-            |known| hash(hasher, known.to),
-        );
+        let entry = entry(destinations, hasher, destination);
         let known = match &entry {
             Entry::Occupied(known) => Some(known.get()),
             Entry::Vacant(_) => None,
@@ -95,10 +90,7 @@ impl Space {
             return None;
         }
         let mut share = |port: u32| {
-            if sharers.is_empty() {
-                *sharers = vec![0; *size as usize];
-            }
-            sharers[port as usize] += 1;
+            count_sharer(sharers, *size, port as u16);
             port as u16
         };
         // A random start and then the next that will do: RFC 6056, section 3.3.1.
@@ -125,10 +117,44 @@ impl Space {
         if let Some(inside) = wish.of {
             identifiers.map(inside, port);
         }
-        let mut known = entry.or_insert_with(|| Destination::new(destination));
-        known.get_mut().insert(port, *size);
-        *crowded += u32::from(known.get().len() == near(*size));
+        *crowded += u32::from(enter(entry, destination, port, *size));
         Some(port)
+    }
+
+    /// Takes this port for a connection to `destination`, of this inside end if that must be one with
+    /// others of its port. Whether it could be had.
+    pub(super) fn take_this(
+        &mut self,
+        port: u16,
+        destination: (Ipv4Addr, u16),
+        assignment: Assignment,
+        of: Option<Inside>,
+    ) -> bool {
+        let Self { size, rested, rest, sharers, crowded, destinations, identifiers, hasher } = self;
+        if u32::from(port) >= *size {
+            return false;
+        }
+        let entry = entry(destinations, hasher, destination);
+        if let Entry::Occupied(known) = &entry
+            && known.get().uses(port)
+        {
+            return false;
+        }
+        if rested.contains(u32::from(port)) {
+            rested.remove(u32::from(port));
+        } else {
+            let is_mapped = of.is_some_and(|inside| identifiers.port_of(inside) == Some(port));
+            let may_share = assignment.overloads || is_mapped;
+            if !may_share || rest.ports().any(|resting| resting == port) {
+                return false;
+            }
+            count_sharer(sharers, *size, port);
+        }
+        if let Some(inside) = of {
+            identifiers.map(inside, port);
+        }
+        *crowded += u32::from(enter(entry, destination, port, *size));
+        true
     }
 
     /// Takes a port back. `closed`: both ends know that the connection is over, so the port need
@@ -230,6 +256,36 @@ impl Space {
 /// How many of so many ports are nearly all: three quarters.
 const fn near(size: u32) -> u32 {
     size - size / 4
+}
+
+/// The place of a destination, whether or not it has ports in use.
+fn entry<'a>(
+    destinations: &'a mut [HashTable<Destination>; TABLES],
+    hasher: &FixedState,
+    to: (Ipv4Addr, u16),
+) -> Entry<'a, Destination> {
+    let hash_of_it = hash(hasher, to);
+    destinations[table(hash_of_it)].entry(
+        hash_of_it,
+        |known| known.to == to,
+        |known| hash(hasher, known.to),
+    )
+}
+
+/// Notes that a port of so many is in use towards a destination, which is at this place. Whether that
+/// has nearly all by now.
+fn enter(entry: Entry<'_, Destination>, to: (Ipv4Addr, u16), port: u16, size: u32) -> bool {
+    let mut known = entry.or_insert_with(|| Destination::new(to));
+    known.get_mut().insert(port, size);
+    known.get().len() == near(size)
+}
+
+/// Counts another connection of a port that is in use.
+fn count_sharer(sharers: &mut Vec<u32>, size: u32, port: u16) {
+    if sharers.is_empty() {
+        *sharers = vec![0; size as usize];
+    }
+    sharers[usize::from(port)] += 1;
 }
 
 fn hash(hasher: &FixedState, (address, port): (Ipv4Addr, u16)) -> u64 {

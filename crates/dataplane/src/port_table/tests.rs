@@ -491,6 +491,43 @@ fn a_port_taken_elsewhere_is_replaced_at_the_limit_too() {
 
 // Conforms: RFC 7857 per protocol
 #[test]
+fn a_port_that_is_asked_for_is_given_if_nobody_has_it() {
+    const ICMP: u8 = protocol::ICMP;
+    let inside = (Ipv4Addr::new(10, 0, 0, 1), 7);
+    let table = PortTable::new(PortLimits { connections: Some(1), ..limits(1000, 1002) });
+    let ask = |protocol, port, to| table.reserve_exactly(port, inside, protocol, host(to), 0);
+    let leases = [ask(TCP, 1001, 1).unwrap(), ask(TCP, 1002, 1).unwrap()];
+    assert_eq!(leases.each_ref().map(PortLease::port), [1001, 1002]);
+    assert_eq!(table.in_use(), 2, "no limit has a say");
+    assert!(ask(TCP, 1001, 1).is_none(), "it is in use there");
+    assert!([999, 1003, 0, u16::MAX].iter().all(|port| ask(TCP, *port, 1).is_none()));
+    let shared = ask(TCP, 1001, 2).expect("towards another destination it is free");
+    assert_eq!(table.usage().shared, 1);
+    let apart = ask(UDP, 1001, 1).expect("another protocol");
+    assert_eq!(table.reserve(TCP, host(1), 0, Moment::ZERO).unwrap_err(), Exhausted::Quota);
+    table.set_limits(limits(1000, 1002));
+    let last = table.reserve(TCP, host(1), spread(7), Moment::ZERO).unwrap();
+    assert_eq!(last.port(), 1000);
+    assert_eq!(table.reserve(TCP, host(1), 0, Moment::ZERO).unwrap_err(), Exhausted::Ports);
+    drop(last);
+    assert!(ask(TCP, 1000, 2).is_none(), "it rests");
+
+    // One inside end has one identifier, whoever it asks.
+    let queries = [ask(ICMP, 1000, 1).unwrap(), ask(ICMP, 1000, 2).unwrap()];
+    let third = table.reserve_for(inside, ICMP, host(3), &[], spread(1), Moment::ZERO).unwrap();
+    assert_eq!(third.port(), 1000);
+    drop((leases, shared, apart, queries, third));
+    assert_eq!(table.in_use(), 0);
+
+    let strict = Assignment { keeps_parity: false, overloads: false };
+    let table = PortTable::assigning(limits(1000, 1002), strict);
+    let ask = |protocol, to| table.reserve_exactly(1000, inside, protocol, host(to), 0);
+    let held = [ask(TCP, 1).unwrap(), ask(ICMP, 1).unwrap(), ask(ICMP, 2).unwrap()];
+    assert!(ask(TCP, 2).is_none(), "it must not be shared");
+    drop(held);
+}
+
+#[test]
 fn protocols_have_their_own_ports() {
     let table = PortTable::new(limits(2000, 2000));
     let leases = [TCP, UDP, 1].map(|protocol| table.reserve(protocol, host(1), 0, Moment::ZERO));

@@ -16,11 +16,15 @@ use crate::{
     handover::{DetachReason, PROTOCOL_VERSION, RefusalReason},
 };
 
-/// Between attempts to reach the daemon: the first wait, and the longest.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Between attempts to reach the daemon. Each wait is an eighth longer, so that it is an eighth of the
+/// time for which the daemon was away: one that is started anew at once is found at once, and connections
+/// hardly stand still.
+const RECONNECT: Waits =
+    Waits { first: Duration::from_millis(10), longest: Duration::from_secs(1), grow_by: 8 };
 
-/// Between offers of a queue that was refused: the first wait, and the longest.
-const REOFFER: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Between offers of a queue that was refused. Each wait is twice as long.
+const REOFFER: Waits =
+    Waits { first: Duration::from_millis(250), longest: Duration::from_secs(5), grow_by: 1 };
 
 /// What callers ask of the thread.
 pub(super) enum Command {
@@ -405,20 +409,30 @@ impl Keeper {
     }
 }
 
-/// Waits that double up to a bound.
+/// How waits grow.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    first: Duration,
+    longest: Duration,
+    /// Each is longer than the one before by this part of it.
+    grow_by: u32,
+}
+
+/// Waits that grow up to a bound.
 struct Backoff {
     wait: Duration,
     longest: Duration,
+    grow_by: u32,
 }
 
 impl Backoff {
-    fn new((first, longest): (Duration, Duration)) -> Self {
-        Self { wait: first, longest }
+    fn new(Waits { first, longest, grow_by }: Waits) -> Self {
+        Self { wait: first, longest, grow_by }
     }
 
     fn next(&mut self) -> Duration {
         let wait = self.wait;
-        self.wait = (wait * 2).min(self.longest);
+        self.wait = (wait + wait / self.grow_by).min(self.longest);
         wait
     }
 
@@ -432,9 +446,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_bound() {
-        let mut backoff = Backoff::new((Duration::from_millis(250), Duration::from_secs(1)));
-        let waits: Vec<_> = (0..4).map(|_| backoff.next().as_millis()).collect();
-        assert_eq!(waits, [250, 500, 1000, 1000]);
+    fn waits_grow_up_to_the_bound() {
+        let mut backoff = Backoff::new(REOFFER);
+        let waits: Vec<_> = (0..6).map(|_| backoff.next().as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 5000]);
+
+        let mut backoff = Backoff::new(RECONNECT);
+        let mut away = Duration::ZERO;
+        loop {
+            let wait = backoff.next();
+            if wait == RECONNECT.longest {
+                break;
+            }
+            assert!(wait <= RECONNECT.first + away / 8, "{wait:?} after {away:?}");
+            away += wait;
+        }
+        assert!(away > Duration::from_secs(7), "{away:?}");
     }
 }

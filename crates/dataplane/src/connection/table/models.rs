@@ -358,3 +358,48 @@ fn a_removal_and_lookups() {
         is_whole(&table, &[(2, 1002)]);
     });
 }
+
+/// Somebody keeps a copy of what is in the slots while a connection dies and another is born: with the
+/// next round the copy is as the table is, whatever this one has seen.
+#[test]
+fn a_copy_of_what_dies_and_is_born() {
+    type Copied = [Option<u32>; SLOTS];
+    fn round(table: &Table, copy: &mut Copied) {
+        table.changes(|slot| {
+            copy[slot as usize] = table.in_slot(slot, |connection| connection.path);
+        });
+    }
+    explore(|| {
+        let table = table();
+        let first = table.insert(born(1, 1001)).expect("an empty table");
+        let mut before = [None; SLOTS];
+        round(&table, &mut before);
+        assert_eq!(before, [Some(1001), None, None]);
+        let change = {
+            let table = Arc::clone(&table);
+            move || {
+                table.remove(first).expect("nobody else ends it");
+                table.insert(born(2, 1002)).expect("there is room");
+                None
+            }
+        };
+        let copy = {
+            let table = Arc::clone(&table);
+            move || {
+                let mut copy = before;
+                round(&table, &mut copy);
+                Some(copy)
+            }
+        };
+        let [_, copy] = together([
+            Box::new(change) as Box<dyn FnOnce() -> Option<Copied> + Send>,
+            Box::new(copy),
+        ]);
+        let mut copy = copy.expect("it copies");
+        round(&table, &mut copy);
+        let there: Copied =
+            std::array::from_fn(|slot| table.in_slot(slot as u32, |connection| connection.path));
+        assert_eq!(copy, there, "a change was not told");
+        is_whole(&table, &[(2, 1002)]);
+    });
+}
