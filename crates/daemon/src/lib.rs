@@ -5,7 +5,7 @@
 //! - **workers** (`worker`) move packets. They wait in `epoll`, never on a lock that is held across
 //!   a system call, and know nothing of files, names or JSON.
 //! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
-//!   `registry`), environments of functions one by one (`environments`), questions are answered over
+//!   `registry`; who may attach what: `doors`, `entitlement`), environments of functions one by one (`environments`), questions are answered over
 //!   `control.sock` (`api`), drops are collected (`drops`), functions and their ENIs live (`functions`), another topology takes the place of the one in force
 //!   (`reload`). What functions are is in a file before it is true (`store`), so that the next daemon
 //!   goes on with it (`start`).
@@ -23,7 +23,9 @@ mod clock;
 mod confine;
 #[cfg(all(test, debug_assertions))]
 mod deaths;
+mod doors;
 mod drops;
+mod entitlement;
 mod environments;
 mod error;
 mod fail_point;
@@ -48,13 +50,16 @@ mod worker;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, watch},
+};
 use viaduct_control_plane::{Plan, changes};
 use viaduct_dataplane::{Engine, EngineConfig, Moment};
 use viaduct_topology::Topology;
-use viaduct_tun::Listener;
 
 pub use confine::Confined;
+pub use entitlement::{AttachSocket, HostPattern, NotAHost};
 pub use error::Error;
 pub use options::Options;
 pub use runtime_dir::DEFAULT_RUNTIME_DIR;
@@ -76,6 +81,13 @@ use crate::{
 
 /// How long answers that are being written may take when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Threads that wait for the disk and the kernel on the control side's behalf, at most.
+const WAITING_THREADS: usize = 512;
+
+/// How long a daemon that ends waits for what is left of its control side. Ten thousand devices whose
+/// helpers are gone too take some twenty seconds to close.
+const LEAVING: Duration = Duration::from_secs(30);
 
 /// How often port tables that have become idle are looked for. Ports rest for two minutes.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -109,12 +121,14 @@ pub fn run(
     on_ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    let doors = 1 + options.attach_sockets.len();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(WAITING_THREADS + session::ASIDE * doors)
         .build()
         .map_err(|source| Error::System { what: "start the control side", source })?;
     let manager = ServiceManager::at(options.service_manager.as_deref());
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tokio::pin!(shutdown);
         let (end, ending) = watch::channel(false);
         let served = serve(options, on_ready, &manager, ending);
@@ -130,7 +144,23 @@ pub fn run(
         let _ = end.send(true);
         // Answers that are being written may be finished; nobody is waited for longer.
         tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
-    })
+    });
+    leave(runtime);
+    ended
+}
+
+/// Lets go of the control side. What strangers have sent may keep whoever closes it for hours (`session`);
+/// the kernel, which closes it when the process ends, does not wait for it.
+fn leave(runtime: Runtime) {
+    let (gone, wait) = std::sync::mpsc::channel();
+    let leaving = thread::Builder::new().name("leaving".to_owned()).spawn(move || {
+        runtime.shutdown_timeout(LAST_ANSWERS);
+        // Whoever waits may have given up.
+        let _ = gone.send(());
+    });
+    if leaving.is_ok() && wait.recv_timeout(LEAVING).is_err() {
+        tracing::warn!("something that was sent to the hand-over socket cannot be closed");
+    }
 }
 
 /// Ready when the process is asked to end: SIGTERM or SIGINT.
@@ -169,9 +199,11 @@ async fn serve(
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
     };
+    // They may be where a confined daemon makes nothing. Whoever comes early waits.
+    let doors = doors::open(options, &directory)?;
     // Before there is another thread.
     let confinement = match options.confine {
-        true => Some(Confinement::begin(&directory, &options.topology)?),
+        true => Some(Confinement::begin(&directory, &options.topology, &doors)?),
         false => None,
     };
     let engine = Arc::new(start_engine(options, &topology, &plan)?);
@@ -199,7 +231,6 @@ async fn serve(
         Arc::clone(&functions),
         options.topology.clone(),
     ));
-    let attach = Listener::bind_for(directory.attach_socket(), options.attach_access)?;
     let control = directory.listen_control()?;
     let running = Arc::new(Running {
         attach_socket: directory.attach_socket(),
@@ -234,7 +265,7 @@ async fn serve(
     );
     tokio::select! {
         ended = api::serve(control, port, running) => ended,
-        ended = session::serve(attach, Arc::clone(&functions), options.grace) => ended,
+        ended = session::serve(doors, Arc::clone(&functions), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},
         never = reload::watch(reloader, stamp), if options.watch => match never {},
