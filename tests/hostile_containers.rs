@@ -506,13 +506,8 @@ fn lingering() -> (OwnedFd, TcpStream) {
     (ours.into(), theirs)
 }
 
-#[test]
-fn descriptors_that_take_an_hour_to_close_keep_only_their_own_socket_waiting() {
-    if !permitted() {
-        return;
-    }
-    let scene = Scene::new();
-    let before = scene.daemon.descriptors();
+/// Sends the daemon what it would take an hour to close, in every way. It ends with the peers.
+fn send_lingering(scene: &Scene) -> Vec<TcpStream> {
     let hello = &br#"{"hello":{"version":1}}"#[..];
     let offer = &br#"{"offer":{"name":"function/api/2","mtu":1500}}"#[..];
     let question = &br#"{"describe":{"name":"function/api/2"}}"#[..];
@@ -526,26 +521,37 @@ fn descriptors_that_take_an_hour_to_close_keep_only_their_own_socket_waiting() {
         &[(b"nonsense", 0), (offer, 1)],
         &[(hello, 0), (offer, 32)],
     ];
-    let (mut peers, mut sockets) = (Vec::new(), Vec::new());
+    let mut peers = Vec::new();
     // It is to close the last descriptor of each: so it does not run until we have closed ours.
     scene.daemon.signal(Signal::STOP);
-    for conversation in conversations {
-        for _ in 0..5 {
-            let socket = connected(&scene.intruders_socket()).unwrap();
-            for (message, number) in conversation {
-                let (lingers, peer) = lingering();
-                send_raw(&socket, message, &vec![lingers.as_fd(); *number]);
-                peers.push(peer);
-                if *number == 0 {
-                    // Nobody else has it, and this is not who is to wait.
-                    set_socket_linger(&lingers, None).unwrap();
+    let mut sockets = Vec::new();
+    for conversation in conversations.into_iter().cycle().take(30) {
+        let socket = connected(&scene.intruders_socket()).unwrap();
+        for (message, number) in conversation {
+            match number {
+                0 => send_raw(&socket, message, &[]),
+                _ => {
+                    let (lingers, peer) = lingering();
+                    send_raw(&socket, message, &vec![lingers.as_fd(); *number]);
+                    peers.push(peer);
                 }
             }
-            sockets.push(socket);
         }
+        sockets.push(socket);
     }
     drop(sockets);
     scene.daemon.signal(Signal::CONT);
+    peers
+}
+
+#[test]
+fn descriptors_that_take_an_hour_to_close_keep_only_their_own_socket_waiting() {
+    if !permitted() {
+        return;
+    }
+    let scene = Scene::new();
+    let before = scene.daemon.descriptors();
+    let peers = send_lingering(&scene);
     scene.echoes.go_on();
     assert!(scene.daemon.get("status").is_some(), "the control socket does not answer");
     let helper = Holder::start(scene.socket("other")).unwrap();
@@ -561,7 +567,16 @@ fn descriptors_that_take_an_hour_to_close_keep_only_their_own_socket_waiting() {
     attached(&client, named(INTRUDER, plan.mtu), &queue);
     drop((helper, client));
     scene.nothing_stays(before);
-    scene.end();
+
+    // Nor does the daemon wait for them when it ends.
+    let _peers = send_lingering(&scene);
+    let Scene { echoes, mut daemon, .. } = scene;
+    echoes.go_on();
+    echoes.end();
+    daemon.signal(Signal::TERM);
+    let ended = eventually(|| daemon.ended()).expect("it does not end");
+    assert!(ended.success(), "{ended}: {}", daemon.log());
+    assert!(daemon.log().contains("cannot be closed"), "{}", daemon.log());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -60,6 +60,11 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process.0), signal).unwrap();
+    }
+
+    /// What it ended with, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.0.try_wait().unwrap()
     }
 
     /// `viaduct get WHAT --json`; `None` while nobody answers.

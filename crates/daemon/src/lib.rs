@@ -47,7 +47,15 @@ mod store;
 mod supervisor;
 mod worker;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    cell::OnceCell,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -85,9 +93,11 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Threads that wait for the disk and the kernel on the control side's behalf, at most.
 const WAITING_THREADS: usize = 512;
 
-/// How long a daemon that ends waits for what is left of its control side. Ten thousand devices whose
-/// helpers are gone too take some twenty seconds to close.
-const LEAVING: Duration = Duration::from_secs(30);
+/// How long a daemon that ends waits for what is left of its control side.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// And how much longer for each device, which it may be the last to close: four times what that takes.
+const LEAVING_EACH: Duration = Duration::from_millis(10);
 
 /// How often port tables that have become idle are looked for. Ports rest for two minutes.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -128,10 +138,11 @@ pub fn run(
         .build()
         .map_err(|source| Error::System { what: "start the control side", source })?;
     let manager = ServiceManager::at(options.service_manager.as_deref());
+    let attachments = OnceCell::new();
     let ended = runtime.block_on(async {
         tokio::pin!(shutdown);
         let (end, ending) = watch::channel(false);
-        let served = serve(options, on_ready, &manager, ending);
+        let served = serve(options, on_ready, &manager, &attachments, ending);
         tokio::pin!(served);
         tokio::select! {
             // First, so that a signal is caught from the very beginning.
@@ -145,20 +156,22 @@ pub fn run(
         // Answers that are being written may be finished; nobody is waited for longer.
         tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
     });
-    leave(runtime);
+    leave(runtime, attachments.get());
     ended
 }
 
 /// Lets go of the control side. What strangers have sent may keep whoever closes it for hours (`session`);
 /// the kernel, which closes it when the process ends, does not wait for it.
-fn leave(runtime: Runtime) {
+fn leave(runtime: Runtime, attachments: Option<&Weak<Registry>>) {
+    let devices = attachments.and_then(Weak::upgrade).map_or(0, |registry| registry.held_hosts());
+    let patience = LEAVING + LEAVING_EACH * devices;
     let (gone, wait) = std::sync::mpsc::channel();
     let leaving = thread::Builder::new().name("leaving".to_owned()).spawn(move || {
         runtime.shutdown_timeout(LAST_ANSWERS);
         // Whoever waits may have given up.
         let _ = gone.send(());
     });
-    if leaving.is_ok() && wait.recv_timeout(LEAVING).is_err() {
+    if leaving.is_ok() && wait.recv_timeout(patience).is_err() {
         tracing::warn!("something that was sent to the hand-over socket cannot be closed");
     }
 }
@@ -183,6 +196,7 @@ async fn serve(
     options: &Options,
     on_ready: impl FnOnce(&Ready),
     manager: &ServiceManager,
+    attachments: &OnceCell<Weak<Registry>>,
     ending: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     // Before it is read: what changes after that is another version.
@@ -217,6 +231,7 @@ async fn serve(
     let lifecycle = std::mem::take(&mut plan.lifecycle);
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
+    attachments.get_or_init(|| Arc::downgrade(&registry));
     let functions = Arc::new(Functions::new(
         Arc::clone(&engine),
         Arc::clone(&clock),

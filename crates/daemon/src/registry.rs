@@ -196,6 +196,11 @@ impl Registry {
         self.held.contains_key(&id)
     }
 
+    /// How many are attached or reconnecting.
+    pub(crate) fn held_hosts(&self) -> u32 {
+        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
     /// How many are attached and reached by packets.
     pub(crate) fn attached(&self) -> usize {
         self.held.iter().filter(|held| held.up && !held.is_reconnecting()).count()
