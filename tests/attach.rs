@@ -11,50 +11,14 @@ use std::{
 };
 
 use common::{
-    Killed, LIMIT, Lab, eventually, permitted, repository, said, tell_peer, unique, viaduct,
+    Killed, LIMIT, Lab, daemon::Daemon, eventually, permitted, repository, said, tell_peer, unique,
+    viaduct,
 };
 use serde_json::Value;
 use viaduct_tun::netns;
 
-/// A daemon in the foreground, in a directory of its own.
-struct Daemon {
-    directory: tempfile::TempDir,
-    _process: Killed,
-}
-
-impl Daemon {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let process = viaduct()
-            .arg("run")
-            .arg(repository("config/quickstart.yaml"))
-            .arg("--runtime-dir")
-            .arg(directory.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let daemon = Self { directory, _process: Killed(process) };
-        assert!(eventually(|| daemon.get("status")).is_some(), "the daemon answers");
-        daemon
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// `None` while nobody answers.
-    fn get(&self, what: &str) -> Option<Value> {
-        let mut get = viaduct();
-        get.args(["get", what, "--json", "--runtime-dir"]).arg(self.path());
-        serde_json::from_slice(&get.output().unwrap().stdout).ok()
-    }
-
-    fn attach(&self, host: &str, namespace: &str) -> Command {
-        let mut attach = viaduct();
-        attach.args(["attach", host, "--netns", namespace, "--log", "warn", "--runtime-dir"]);
-        attach.arg(self.path());
-        attach
-    }
+fn quickstart() -> Daemon {
+    Daemon::start(&repository("config/quickstart.yaml"))
 }
 
 /// A namespace whose name goes when dropped.
@@ -79,7 +43,7 @@ fn a_command_runs_attached_without_the_right_to_change_its_network() {
     if !permitted() || !common::has("ip") {
         return;
     }
-    let daemon = Daemon::start();
+    let daemon = quickstart();
     let (function, db) = (Named::create("attach-api"), Named::create("attach-db"));
     let mut serving = daemon.attach("instance/db", &db.0).stderr(Stdio::piped()).spawn().unwrap();
     let mut said_so = [0; 12];
@@ -118,7 +82,7 @@ fn one_capability_is_enough_where_the_namespace_is_the_callers_own() {
     if !permitted() || !common::has("setpriv") || !common::has("unshare") {
         return;
     }
-    let daemon = Daemon::start();
+    let daemon = quickstart();
     let mut attach = Command::new("unshare");
     attach.args(["--net", "setpriv", "--bounding-set", "-all,+net_admin"]);
     attach.arg(viaduct().get_program()).args(["attach", "function/api/1", "--log", "error"]);
@@ -177,7 +141,7 @@ fn who_cannot_be_attached_is_told_why() {
     if !permitted() {
         return;
     }
-    let daemon = Daemon::start();
+    let daemon = quickstart();
     let namespace = Named::create("attach-not");
     let unknown =
         daemon.attach("instance/dbx", &namespace.0).args(["--", "true"]).output().unwrap();

@@ -216,7 +216,7 @@ fn daemon(directory: &std::path::Path, device: &str) -> Killed {
 
 /// Offers a device of this kind as the database's, whatever the plan says.
 fn offer(holder: &Holder, namespace: &Namespace, kind: DeviceKind) -> Result<u64, Error> {
-    let plan = holder.describe(DB).unwrap();
+    let plan = holder.describe(DB, None).unwrap();
     let Attachment { name, token, device } = Attachment::new(DB);
     let made: Device =
         holder::set_up(namespace, &device, &Plan { device: kind, ..plan.clone() }).unwrap();
@@ -234,7 +234,7 @@ fn a_queue_of_the_other_kind_is_refused_and_says_which_is_wanted() {
         let _daemon = daemon(directory.path(), &wanted.to_string());
         let holder = Holder::start(directory.path().join("attach.sock")).unwrap();
         let namespace = netns::create_unnamed().unwrap();
-        assert_eq!(holder.describe(DB).unwrap().device, wanted);
+        assert_eq!(holder.describe(DB, None).unwrap().device, wanted);
         match offer(&holder, &namespace, other) {
             Err(Error::Refused { reason: RefusalReason::BadQueue, message, .. }) => {
                 let both =

@@ -4,9 +4,12 @@
 #![allow(dead_code)]
 
 pub(crate) mod crowd;
+pub(crate) mod daemon;
+pub(crate) mod echoes;
 pub(crate) mod lambda;
 pub(crate) mod service;
 pub(crate) mod station;
+pub(crate) mod tun_ioctl;
 
 use std::{
     io::{Read, Write},
@@ -27,7 +30,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) fn viaduct() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
     // What the caller's environment says is not what a scenario is about.
-    for variable in ["VIADUCT_RUNTIME_DIR", "VIADUCT_LOG", "VIADUCT_LOG_FORMAT", "NO_COLOR"] {
+    for variable in
+        ["VIADUCT_RUNTIME_DIR", "VIADUCT_TOKEN", "VIADUCT_LOG", "VIADUCT_LOG_FORMAT", "NO_COLOR"]
+    {
         command.env_remove(variable);
     }
     command

@@ -28,7 +28,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets},
 };
 
-use crate::{error::Error, runtime_dir::RuntimeDir};
+use crate::{doors::Door, error::Error, runtime_dir::RuntimeDir};
 
 /// What a daemon is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +48,18 @@ pub(crate) struct Confinement {
 
 impl Confinement {
     /// Gives up capabilities and files, for this thread and those it starts.
-    pub(crate) fn begin(directory: &RuntimeDir, topology: &Path) -> Result<Self, Error> {
+    pub(crate) fn begin(
+        directory: &RuntimeDir,
+        topology: &Path,
+        doors: &[Door],
+    ) -> Result<Self, Error> {
         let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
         if threads > 1 {
             // Only a program that has this crate for a library can come here.
             tracing::warn!(threads, "threads that run already keep their capabilities and files");
         }
         give_up_capabilities()?;
-        let files = files::restrict(directory, topology)?;
+        let files = files::restrict(directory, topology, doors)?;
         if !files {
             tracing::warn!(
                 "no Landlock in this kernel or container: which files are opened is left to their modes"

@@ -129,6 +129,20 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A file of tokens has a mistake. The token is not shown.
+    #[error(
+        "{}:{line}: {what}; a line is a token and the hosts that it entitles to, such as \
+         `TOKEN function/api instance/db`",
+        path.display()
+    )]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        what: String,
+    },
     /// The hand-over socket cannot be opened.
     #[error(transparent)]
     AttachSocket(#[from] HandoverError),

@@ -5,11 +5,12 @@
 //! - **workers** (`worker`) move packets. They wait in `epoll`, never on a lock that is held across
 //!   a system call, and know nothing of files, names or JSON.
 //! - the **control side** is one thread of tokio: hosts come and go over `attach.sock` (`session`,
-//!   `registry`), environments of functions one by one (`environments`), questions are answered over
-//!   `control.sock` (`api`), drops are collected (`drops`), functions and their ENIs live (`functions`), another topology takes the place of the one in force
+//!   `registry`; who may attach what: `doors`, `entitlement`), environments of functions one by one
+//!   (`environments`), questions are answered over `control.sock` (`api`), drops are collected (`drops`),
+//!   functions and their ENIs live (`functions`), another topology takes the place of the one in force
 //!   (`reload`). What functions are is in a file before it is true (`store`), so that the next daemon
-//!   goes on with it (`start`). Connections are noted by a thread of their own, and the next daemon has them
-//!   go on (`notes`).
+//!   goes on with it (`start`). Connections are noted by a thread of their own, and the next daemon has
+//!   them go on (`notes`).
 //!   Whatever waits in the kernel goes to tokio's threads for that.
 //!
 //! From the control side to the workers lead bounded inboxes (`fleet`), from the workers back a
@@ -24,7 +25,9 @@ mod clock;
 mod confine;
 #[cfg(all(test, debug_assertions))]
 mod deaths;
+mod doors;
 mod drops;
+mod entitlement;
 mod environments;
 mod error;
 mod fail_point;
@@ -49,16 +52,27 @@ mod store;
 mod supervisor;
 mod worker;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    cell::OnceCell,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, watch},
+};
 use viaduct_control_plane::{Plan, changes};
 use viaduct_dataplane::{Engine, EngineConfig, Moment};
 use viaduct_topology::Topology;
-use viaduct_tun::Listener;
 
 pub use confine::Confined;
+pub use entitlement::{AttachSocket, HostPattern, NotAHost};
 pub use error::Error;
 pub use options::Options;
 pub use runtime_dir::DEFAULT_RUNTIME_DIR;
@@ -81,6 +95,15 @@ use crate::{
 
 /// How long answers that are being written may take when the daemon ends.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Threads that wait for the disk and the kernel on the control side's behalf, at most.
+const WAITING_THREADS: usize = 512;
+
+/// How long a daemon that ends waits for what is left of its control side.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// And how much longer for each device, which it may be the last to close: four times what that takes.
+const LEAVING_EACH: Duration = Duration::from_millis(10);
 
 /// How often port tables that have become idle are looked for. Ports rest for two minutes.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -114,15 +137,18 @@ pub fn run(
     on_ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    let doors = 1 + options.attach_sockets.len();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(WAITING_THREADS + session::ASIDE * doors)
         .build()
         .map_err(|source| Error::System { what: "start the control side", source })?;
     let manager = ServiceManager::at(options.service_manager.as_deref());
-    runtime.block_on(async {
+    let attachments = OnceCell::new();
+    let ended = runtime.block_on(async {
         tokio::pin!(shutdown);
         let (end, ending) = watch::channel(false);
-        let served = serve(options, on_ready, &manager, ending);
+        let served = serve(options, on_ready, &manager, &attachments, ending);
         tokio::pin!(served);
         tokio::select! {
             // First, so that a signal is caught from the very beginning.
@@ -135,7 +161,25 @@ pub fn run(
         let _ = end.send(true);
         // Answers that are being written may be finished; nobody is waited for longer.
         tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
-    })
+    });
+    leave(runtime, attachments.get());
+    ended
+}
+
+/// Lets go of the control side. What strangers have sent may keep whoever closes it for hours (`session`);
+/// the kernel, which closes it when the process ends, does not wait for it.
+fn leave(runtime: Runtime, attachments: Option<&Weak<Registry>>) {
+    let devices = attachments.and_then(Weak::upgrade).map_or(0, |registry| registry.held_hosts());
+    let patience = LEAVING + LEAVING_EACH * devices;
+    let (gone, wait) = std::sync::mpsc::channel();
+    let leaving = thread::Builder::new().name("leaving".to_owned()).spawn(move || {
+        runtime.shutdown_timeout(LAST_ANSWERS);
+        // Whoever waits may have given up.
+        let _ = gone.send(());
+    });
+    if leaving.is_ok() && wait.recv_timeout(patience).is_err() {
+        tracing::warn!("something that was sent to the hand-over socket cannot be closed");
+    }
 }
 
 /// Ready when the process is asked to end: SIGTERM or SIGINT.
@@ -158,6 +202,7 @@ async fn serve(
     options: &Options,
     on_ready: impl FnOnce(&Ready),
     manager: &ServiceManager,
+    attachments: &OnceCell<Weak<Registry>>,
     ending: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     // Before it is read: what changes after that is another version.
@@ -179,9 +224,11 @@ async fn serve(
         Some(workers) => workers.get(),
         None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
     };
+    // They may be where a confined daemon makes nothing. Whoever comes early waits.
+    let doors = doors::open(options, &directory)?;
     // Before there is another thread.
     let confinement = match options.confine {
-        true => Some(Confinement::begin(&directory, &options.topology)?),
+        true => Some(Confinement::begin(&directory, &options.topology, &doors)?),
         false => None,
     };
     let clock = Arc::new(Clock::from(left.as_ref().map_or(Moment::ZERO, Left::now)));
@@ -195,6 +242,7 @@ async fn serve(
     let lifecycle = std::mem::take(&mut plan.lifecycle);
     let network = Network::new(options.topology.clone(), topology, plan);
     let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
+    attachments.get_or_init(|| Arc::downgrade(&registry));
     let functions = Arc::new(Functions::new(
         Arc::clone(&engine),
         Arc::clone(&clock),
@@ -213,7 +261,6 @@ async fn serve(
         Arc::clone(&functions),
         options.topology.clone(),
     ));
-    let attach = Listener::bind_for(directory.attach_socket(), options.attach_access)?;
     let control = directory.listen_control()?;
     let running = Arc::new(Running {
         attach_socket: directory.attach_socket(),
@@ -249,7 +296,7 @@ async fn serve(
     );
     tokio::select! {
         () = api::serve(control, port, running) => Ok(()),
-        ended = session::serve(attach, Arc::clone(&functions), options.grace) => ended,
+        ended = session::serve(doors, Arc::clone(&functions), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},
         never = reload::watch(reloader, stamp), if options.watch => match never {},

@@ -4,7 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time
 
 use viaduct_tun::{DeviceKind, handover::Access};
 
-use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
+use crate::{entitlement::AttachSocket, runtime_dir::DEFAULT_RUNTIME_DIR};
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -13,8 +13,14 @@ pub struct Options {
     pub topology: PathBuf,
     /// Where the sockets `attach.sock` and `control.sock` go. One daemon a directory.
     pub runtime_dir: PathBuf,
-    /// Who may hand queues over at `attach.sock`. `control.sock` is the owner's alone.
+    /// Who may hand queues over, at `attach.sock` and `attach_sockets`. `control.sock` is the owner's
+    /// alone.
     pub attach_access: Access,
+    /// Further sockets, each for some hosts alone.
+    pub attach_sockets: Vec<AttachSocket>,
+    /// A file of tokens that entitle to attach hosts at `attach.sock`. Whoever may open that socket
+    /// may attach every host if there is none.
+    pub attach_tokens: Option<PathBuf>,
     /// The kind of device whose queues are taken, for all hosts.
     pub device: DeviceKind,
     /// Packet threads; one a core if not given.
@@ -52,6 +58,8 @@ impl Options {
             topology: topology.into(),
             runtime_dir: DEFAULT_RUNTIME_DIR.into(),
             attach_access: Access::default(),
+            attach_sockets: Vec::new(),
+            attach_tokens: None,
             device: DeviceKind::default(),
             workers: None,
             connections: 1_000_000,

@@ -24,20 +24,27 @@
 //! it is there, one worker begins to read it. In any other order the answer to its first packet could
 //! meet a worker that does not know it yet. It goes down the other way round.
 //!
+//! A queue is attached once: one that is held for another host already is refused, as far as the kernel
+//! says which descriptors are of one file ([`Queue::is_one_with`]). Where it does not say, such a queue is
+//! taken; its packets then come in at either host, and both are whosever device it is.
+//!
 //! An offer can meet a reload that removes its host, or the end of its environment. Each first writes
 //! and then looks, the offer to the map and then at the hosts, whoever removes the host the other way
 //! round, so that one of them sees the other.
 //!
 //! No guard of the map is held across an `await`.
 
-use std::sync::{
-    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use dashmap::{DashMap, Entry};
 use tokio::{sync::mpsc, task::JoinSet};
-use viaduct_control_plane::lifecycle::Time;
+use viaduct_control_plane::{HostPlan, lifecycle::Time};
 use viaduct_dataplane::Engine;
 use viaduct_topology::inventory::AttachmentId;
 use viaduct_tun::{
@@ -57,14 +64,28 @@ use crate::{
 const SMALLEST_MTU: u16 = 576;
 
 /// One connection to `attach.sock`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(pub(crate) u64);
 
 /// A session, for replies that nobody asked for.
+///
+/// INVARIANT: its conversation has one, and so has each of its attachments. Whoever counts the senders
+/// of its channel knows whether it has attached something.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) replies: mpsc::UnboundedSender<Reply>,
+}
+
+/// A queue that is held for a host, and not in use yet.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Claim {
+    /// How the host is set up.
+    host: HostPlan,
+    port: Arc<Port>,
+    /// The queue that it takes the place of.
+    replaced: Option<Arc<Port>>,
 }
 
 /// All attachments.
@@ -77,6 +98,8 @@ pub(crate) struct Registry {
     device: DeviceKind,
     /// What is attached or reconnecting; the others are detached.
     held: DashMap<AttachmentId, Held>,
+    /// Locked from the look whether a queue is held by another to its being held.
+    holding: Mutex<()>,
     next_serial: AtomicU64,
 }
 
@@ -133,6 +156,7 @@ impl Registry {
             hosts: RwLock::new(Hosts::of(network)),
             device,
             held: DashMap::new(),
+            holding: Mutex::default(),
             next_serial: AtomicU64::new(1),
         }
     }
@@ -172,29 +196,78 @@ impl Registry {
         self.held.contains_key(&id)
     }
 
+    /// How many are attached or reconnecting.
+    pub(crate) fn held_hosts(&self) -> u32 {
+        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
     /// How many are attached and reached by packets.
     pub(crate) fn attached(&self) -> usize {
         self.held.iter().filter(|held| held.up && !held.is_reconnecting()).count()
     }
 
-    /// Attaches a queue. Returns its number when packets flow.
-    pub(crate) async fn attach(
+    /// Takes the queue of a host from a session: checks what it is and sets it up. What is refused is
+    /// closed here.
+    ///
+    /// Waits for the kernel's RTNL lock, and for as long as whoever sent the descriptor likes.
+    pub(crate) fn hold(
         &self,
-        name: &str,
+        name: String,
         mtu: u16,
-        queue: Queue,
-        session: &Session,
-    ) -> Result<u64, Refusal> {
-        let (id, host) = self.hosts().find(name)?;
+        queue: OwnedFd,
+        session: Session,
+    ) -> Result<Claim, Refusal> {
+        let (id, host) = self.hosts().find(&name)?;
         if mtu < SMALLEST_MTU {
             let message = format!("`{name}`: an MTU of {mtu} is below {SMALLEST_MTU}");
             return Err(Refusal::new(RefusalReason::BadMessage, message));
         }
-        let serial = self.next_serial.fetch_add(1, Relaxed);
+        if let Some(held) = self.held.get(&id) {
+            held.may_be_replaced(&name, session.id)?;
+        }
+        let queue = Queue::adopt(queue, self.device)
+            .map_err(|error| Refusal::new(RefusalReason::BadQueue, format!("`{name}`: {error}")))?;
+        let (serial, by) = (self.next_serial.fetch_add(1, Relaxed), session.id);
         let port = Arc::new(Port::new(id, serial, queue, mtu));
-        let (called, session) = (name.to_owned(), Some(session.clone()));
-        let held = Held { port: Arc::clone(&port), up: false, called, session };
-        let replaced = self.hold(id, held)?.map(|held| held.port);
+        // Of two offers of one queue at the same time the later sees the other.
+        let _one_at_a_time = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = self.other_host_of(&port) {
+            let other = self.name(other);
+            let message = format!(
+                "`{name}`: this queue is attached as `{other}` already; each host has a device of its own"
+            );
+            return Err(Refusal::new(RefusalReason::BadQueue, message));
+        }
+        let held = Held {
+            port: Arc::clone(&port),
+            up: false,
+            called: name.clone(),
+            session: Some(session),
+        };
+        let replaced = match self.held.entry(id) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(held);
+                None
+            }
+            Entry::Occupied(mut old) => {
+                old.get().may_be_replaced(&name, by)?;
+                Some(old.insert(held).port)
+            }
+        };
+        Ok(Claim { host, port, replaced })
+    }
+
+    /// The other host, if there is one, where the queue of this port is attached.
+    fn other_host_of(&self, port: &Port) -> Option<AttachmentId> {
+        let one_with = |held: &Held| held.port.queue.is_one_with(&port.queue) == Some(true);
+        let mut others = self.held.iter().filter(|held| *held.key() != port.attachment);
+        others.find(|held| one_with(held)).map(|held| *held.key())
+    }
+
+    /// Attaches what is held. Returns its number when packets flow.
+    pub(crate) async fn attach(&self, name: &str, claim: Claim) -> Result<u64, Refusal> {
+        let Claim { host, port, replaced } = claim;
+        let (id, serial) = (port.attachment, port.serial);
         // Or a reload has passed, and did not find it there yet.
         let stands = self.hosts().host(id).is_some_and(|now| set_up_alike(&now, &host));
         if !stands {
@@ -203,11 +276,12 @@ impl Registry {
                 self.engine.detached(id);
                 self.ports.detach(replaced).await;
             }
+            self.ports.detach(port).await;
             let message = format!("the network has changed, and `{name}` with it: attach it anew");
             return Err(Refusal::new(RefusalReason::UnknownAttachment, message));
         }
         self.ports.attach(Arc::clone(&port), replaced).await;
-        self.engine.attached(id, mtu);
+        self.engine.attached(id, port.mtu);
         self.ports.read(Arc::clone(&port)).await;
         // The queue may have gone in the meantime, or the host from the topology.
         let ours = self.held.get_mut(&id).is_some_and(|mut held| {
@@ -225,31 +299,6 @@ impl Registry {
         self.ports.detach(port).await;
         let message = format!("`{name}`: its device, or its host, went away at once");
         Err(Refusal::new(RefusalReason::BadQueue, message))
-    }
-
-    /// Whether an offer on this session would be accepted: asked before the queue is set up.
-    pub(crate) fn may_attach(&self, name: &str, session: &Session) -> Result<(), Refusal> {
-        let (id, _) = self.hosts().find(name)?;
-        match self.held.get(&id) {
-            Some(held) => held.may_be_replaced(name, session.id),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes the attachment, unless another session holds it. Returns what it replaces.
-    fn hold(&self, id: AttachmentId, new: Held) -> Result<Option<Held>, Refusal> {
-        match self.held.entry(id) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(new);
-                Ok(None)
-            }
-            Entry::Occupied(mut old) => {
-                if let Some(session) = &new.session {
-                    old.get().may_be_replaced(&new.called, session.id)?;
-                }
-                Ok(Some(old.insert(new)))
-            }
-        }
     }
 
     /// Ends an attachment that this session holds.

@@ -47,7 +47,7 @@ fn what_cannot_be_attached_is_refused_with_the_reason() {
     let daemon = Daemon::start();
     let client = greeted(&daemon);
 
-    let unknown = Request::Describe { name: "instance/bd".to_owned() };
+    let unknown = Request::Describe { name: "instance/bd".to_owned(), token: None };
     let (reason, message) = refusal(&client, &unknown, NO_FD);
     assert_eq!(reason, RefusalReason::UnknownAttachment);
     assert!(message.contains("did you mean `instance/db`?"), "{message}");
@@ -96,7 +96,8 @@ fn a_helper_that_comes_back_in_time_finds_its_connections() {
 
     // A helper by hand, so that its connection can be cut and its device kept.
     let describe = greeted(&daemon);
-    describe.send(&Request::Describe { name: "function/api".to_owned() }, None, LIMIT).unwrap();
+    let question = Request::Describe { name: "function/api".to_owned(), token: None };
+    describe.send(&question, None, LIMIT).unwrap();
     let Reply::Plan(plan) = describe.recv(LIMIT).unwrap() else { panic!("no plan") };
     assert_eq!(plan.address.to_string(), "169.254.100.2");
     assert!(plan.hosts.iter().any(|host| host.name == "db"), "{plan:?}");

@@ -21,10 +21,17 @@ use std::{
 
 use common::{LIMIT, TOPOLOGY, eventually};
 use viaduct_client::{Client, ClientError, Status};
-use viaduct_daemon::{Options, Ready};
+use viaduct_daemon::{AttachSocket, Options, Ready};
+use viaduct_tun::{
+    Reply, Request,
+    handover::{PROTOCOL_VERSION, RefusalReason},
+};
 
 /// Where the inner process finds its topology.
 const DIRECTORY: &str = "VIADUCT_TEST_CONFINED_IN";
+
+/// Where in it, and not in the runtime directory, there is a socket for one host alone.
+const OWN: &str = "own/attach.sock";
 
 /// Where in it a service manager listens.
 const MANAGER: &str = "manager";
@@ -41,6 +48,7 @@ impl Confined {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("topology.yaml"), TOPOLOGY).unwrap();
+        fs::create_dir(directory.path().join("own")).unwrap();
         let mut again = Command::new(std::env::current_exe().unwrap());
         again.env(DIRECTORY, directory.path());
         let manager = UnixDatagram::bind(directory.path().join(MANAGER)).unwrap();
@@ -55,6 +63,16 @@ impl Confined {
     fn status(&self) -> Result<Status, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { Client::connect(&self.control_socket()).await?.status().await })
+    }
+
+    /// What is answered to a helper that wants to know of a host.
+    fn asked(&self, socket: &str, host: &str) -> Reply {
+        let client = viaduct_tun::Client::connect(self.directory.path().join(socket)).unwrap();
+        let question = Request::Describe { name: host.to_owned(), token: None };
+        for request in [Request::Hello { version: PROTOCOL_VERSION }, question] {
+            client.send(&request, None, LIMIT).unwrap();
+        }
+        client.recv(LIMIT).unwrap()
     }
 
     /// What the service manager is told next.
@@ -106,11 +124,22 @@ fn it_serves_reloads_and_leaves_what_lasts() {
             let line = thread.lines().find_map(|line| line.strip_prefix(name));
             line.unwrap_or_else(|| panic!("no {name} in {thread}")).trim().to_owned()
         };
-        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        // Who is not root may keep a bound to what it could never have.
+        let bound = rustix::process::geteuid().is_root().then_some("CapBnd:");
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"].into_iter().chain(bound) {
             assert_eq!(field(set), "0000000000000000", "{set} of {thread}");
         }
         assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".into(), "2".into()), "{thread}");
     }
+
+    // The sockets listened before it was confined; accepting goes on.
+    assert!(matches!(daemon.asked("run/attach.sock", "instance/db"), Reply::Plan(_)));
+    assert!(matches!(daemon.asked(OWN, "function/api/1"), Reply::Plan(_)));
+    let refused = daemon.asked(OWN, "instance/db");
+    assert!(
+        matches!(refused, Reply::Refused { reason: RefusalReason::NotAllowed, .. }),
+        "{refused:?}"
+    );
 
     // Another file in the place of the topology, as editors leave it.
     let topology = daemon.directory.path().join("topology.yaml");
@@ -130,6 +159,7 @@ fn it_serves_reloads_and_leaves_what_lasts() {
     let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["connections", "state.redb"], "it leaves what lasts");
+    assert!(!daemon.directory.path().join(OWN).exists(), "and no socket");
 }
 
 /// The inner process.
@@ -138,6 +168,9 @@ fn inside(directory: &Path) {
     options.runtime_dir = directory.join("run");
     options.workers = Some(2.try_into().unwrap());
     options.confine = true;
+    let own: Result<AttachSocket, _> =
+        format!("function/api={}", directory.join(OWN).display()).parse();
+    options.attach_sockets = vec![own.unwrap()];
     options.service_manager = Some(directory.join(MANAGER).into());
     let tried = |ready: &Ready| {
         let confined = ready.confined.expect("it was to be confined");

@@ -66,7 +66,7 @@ fn an_environment_begins_when_it_is_attached_and_ends_with_that() {
     again.connect(DB).0.round_trip(b"again");
 
     // Somebody asks and does not come.
-    let plan = holder.describe("function/web/7").unwrap();
+    let plan = holder.describe("function/web/7", None).unwrap();
     assert!(plan.hosts.iter().any(|host| host.name == "db"), "{plan:?}");
     assert_eq!(daemon.attachments()["function/web/7"].state, AttachmentState::Detached);
 }

@@ -1,16 +1,17 @@
 //! What a giver can do to a queue it has handed over: it hurts itself, and nobody else.
 
 mod common;
+#[path = "../../../tests/common/tun_ioctl.rs"]
+mod tun_ioctl;
 
-use std::{
-    os::fd::OwnedFd,
-    process::{Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{os::fd::OwnedFd, thread, time::Duration};
 
 use common::{DB, Daemon, Echo, Host, eventually, permitted};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tun_ioctl::{
+    IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE, TUNSETOFFLOAD, TUNSETQUEUE, TUNSETVNETHDRSZ, ioctl,
+    queue_flags,
+};
 use viaduct_client::AttachmentState;
 use viaduct_topology::Reason;
 use viaduct_tun::{Attachment, Device, DeviceKind, Holder, Links, Offer, holder, netns};
@@ -48,7 +49,7 @@ impl Scene {
 
         let offender = Holder::start(&daemon.attach_socket).unwrap();
         let namespace = netns::create_unnamed().unwrap();
-        let plan = offender.describe(OFFENDER).unwrap();
+        let plan = offender.describe(OFFENDER, None).unwrap();
         let device: Device = holder::set_up(&namespace, "eth0", &plan).unwrap();
         let queue = device.queue().unwrap();
         let Attachment { name, token, .. } = Attachment::new(OFFENDER);
@@ -106,19 +107,6 @@ fn worker_time() -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
-/// Runs an ioctl on the offender's queue: this crate's tests stay free of `unsafe`.
-fn ioctl(queue: &OwnedFd, request: u32, argument: &str) {
-    let program = format!("import fcntl, struct; fcntl.ioctl(0, {request}, {argument})");
-    let python = Command::new("python3")
-        .args(["-c", &program])
-        .stdin(Stdio::from(queue.try_clone().unwrap()))
-        .status();
-    match python {
-        Ok(status) => assert!(status.success(), "python3: {status}"),
-        Err(error) => panic!("python3 is needed for ioctls: {error}"),
-    }
-}
-
 #[test]
 fn clearing_o_nonblock_blocks_nobody() {
     if !permitted() {
@@ -134,16 +122,11 @@ fn clearing_o_nonblock_blocks_nobody() {
 
 #[test]
 fn a_detached_queue_is_silent_until_it_is_back() {
-    const TUNSETQUEUE: u32 = 0x4004_54d9;
-    const IFF_ATTACH_QUEUE: u32 = 0x0200;
-    const IFF_DETACH_QUEUE: u32 = 0x0400;
     if !permitted() {
         return;
     }
     let mut scene = Scene::new();
-    let set = |queue: &OwnedFd, flag: u32| {
-        ioctl(queue, TUNSETQUEUE, &format!("struct.pack('16xH22x', {flag})"));
-    };
+    let set = |queue: &OwnedFd, flag: u16| ioctl(queue, TUNSETQUEUE, &queue_flags(flag));
     set(&scene.queue, IFF_DETACH_QUEUE);
     scene.others_go_on();
     scene.nobody_spins();
@@ -184,8 +167,6 @@ fn a_link_that_is_down_rests_and_comes_back() {
 
 #[test]
 fn changed_settings_are_restored() {
-    const TUNSETVNETHDRSZ: u32 = 0x4004_54d8;
-    const TUNSETOFFLOAD: u32 = 0x4004_54d0;
     if !permitted() {
         return;
     }
@@ -206,7 +187,6 @@ fn changed_settings_are_restored() {
 
 #[test]
 fn a_plain_device_is_its_givers_own_harm_too() {
-    const TUNSETOFFLOAD: u32 = 0x4004_54d0;
     if !permitted() {
         return;
     }

@@ -18,8 +18,9 @@ use std::{
 };
 
 use viaduct_tun::{
-    Holder, Plan,
-    holder::{self, Attachment, Status},
+    Holder, Offer, Plan,
+    handover::Token,
+    holder::{self, Status},
     netns,
 };
 
@@ -37,6 +38,8 @@ pub struct Agent {
     pub prefix: String,
     /// The hosts; all that the daemon knows, if empty.
     pub hosts: Vec<String>,
+    /// Proof of being allowed to attach them, where the socket is not proof enough.
+    pub token: Option<Token>,
 }
 
 /// Hosts that an agent set up; they end with this.
@@ -150,15 +153,13 @@ impl Agent {
     }
 
     fn set_up(&self, holder: &Holder, host: &str) -> Result<OwnNamespace, Error> {
-        let plan = holder.describe(host)?;
+        let plan = holder.describe(host, self.token.as_ref())?;
         let name = name::namespace(&self.prefix, host);
         let namespace = netns::create(&name)?;
         let own = OwnNamespace { name };
         write_files(&own.name, &plan)?;
         let device = holder::set_up(&namespace, holder::DEVICE_NAME, &plan)?;
-        let attachment = Attachment::new(host);
-        let offer =
-            viaduct_tun::Offer { name: attachment.name, token: attachment.token, mtu: plan.mtu };
+        let offer = Offer { name: host.to_owned(), token: self.token.clone(), mtu: plan.mtu };
         holder.hold(offer, device)?;
         tracing::debug!(host, namespace = own.name, "attached");
         Ok(own)

@@ -15,6 +15,7 @@ use rustix::{
 };
 use viaduct_tun::{
     Holder, Namespace,
+    handover::Token,
     holder::{Attached, Attachment},
     netns,
 };
@@ -30,6 +31,9 @@ const LOST: CapabilitySet = CapabilitySet::NET_ADMIN
     .union(CapabilitySet::SYS_RAWIO)
     .union(CapabilitySet::BPF);
 
+/// The variable in which helpers find their token. Commands do not get it.
+pub const TOKEN_VARIABLE: &str = "VIADUCT_TOKEN";
+
 /// What to attach, and where.
 #[derive(Clone, Debug)]
 pub struct Attach {
@@ -38,7 +42,7 @@ pub struct Attach {
     /// The host's name in the topology.
     pub host: String,
     /// Proof of being allowed to, where the socket is not proof enough.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// The device's name.
     pub device: String,
     /// The namespace by name, path or process; the calling one if there is none.
@@ -91,6 +95,7 @@ impl Held {
             give_up_capabilities()?;
             Command::new(program)
                 .args(arguments)
+                .env_remove(TOKEN_VARIABLE)
                 .spawn()
                 .map_err(Error::system(format!("run `{}`", program.display())))
         };

@@ -9,7 +9,8 @@
 //!
 //! This is the one crate of the workspace that may contain `unsafe`: the TUN driver is driven by
 //! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs`, `private_etc.rs` and
-//! `pid_namespace.rs` add `unshare`, `device/plain.rs` a descriptor that a crate knows only as a number.
+//! `pid_namespace.rs` add `unshare`, `device/plain.rs` a descriptor that a crate knows only as a number,
+//! `kernel.rs` two questions about descriptors.
 //!
 //! Errors come in three enums, because three different people read them: [`QueueError`] tells
 //! the giver of a queue why it was not taken, [`HandoverError`] says what a peer did wrong on
@@ -22,6 +23,7 @@ mod error;
 pub mod handover;
 pub mod holder;
 mod ioctl;
+mod kernel;
 pub mod link;
 pub mod netns;
 pub mod pid_namespace;

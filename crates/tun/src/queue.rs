@@ -45,7 +45,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, preadv2, pwritev2},
 };
 
-use crate::{DeviceKind, QueueError, ioctl};
+use crate::{DeviceKind, QueueError, ioctl, kernel};
 
 /// Length of the virtio-net header in front of each packet: `struct virtio_net_hdr`, without the
 /// number of merged buffers that only vhost uses.
@@ -215,6 +215,13 @@ impl Queue {
     /// the giver can rename the device, and names repeat across namespaces.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether this and another are one queue, handed over twice. None where the kernel does not say.
+    ///
+    /// Two queues of one device are two, and cannot be told from those of two devices.
+    pub fn is_one_with(&self, other: &Self) -> Option<bool> {
+        kernel::is_one_file(self.as_fd(), other.as_fd())
     }
 
     /// What the kernel agreed to hand over unfinished.

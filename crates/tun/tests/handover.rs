@@ -21,7 +21,7 @@ use viaduct_tun::{
 };
 
 fn offer(name: &str) -> Offer {
-    Offer { name: name.to_owned(), token: Some("secret".to_owned()), mtu: 1500 }
+    Offer { name: name.to_owned(), token: Some("secret".to_owned().into()), mtu: 1500 }
 }
 
 /// Waits for one request.
@@ -59,17 +59,19 @@ fn a_queue_crosses_the_socket_and_carries_packets_for_its_taker() {
     let client = Client::connect(listener.path()).unwrap();
     let connection = listener.try_accept().unwrap().unwrap();
     assert_eq!(
-        connection.peer().map(|peer| peer.pid),
+        connection.peer().and_then(|peer| peer.pid),
         Some(rustix::process::getpid().as_raw_nonzero().get())
     );
     assert!(connection.try_recv().unwrap().is_none());
 
     client.send(&Request::Hello { version: 1 }, None, LIMIT).unwrap();
     assert!(matches!(next(&connection).unwrap(), Incoming::Hello { version: 1 }));
-    client.send(&Request::Describe { name: "instance/db".to_owned() }, None, LIMIT).unwrap();
-    assert!(
-        matches!(next(&connection).unwrap(), Incoming::Describe { name } if name == "instance/db")
-    );
+    let describe = Request::Describe { name: "instance/db".to_owned(), token: None };
+    client.send(&describe, None, LIMIT).unwrap();
+    assert!(matches!(
+        next(&connection).unwrap(),
+        Incoming::Describe { name, token: None } if name == "instance/db"
+    ));
     let plan = Reply::Plan(Plan {
         name: "instance/db".to_owned(),
         address: HERE.into(),
@@ -146,7 +148,7 @@ fn messages_that_are_too_long_or_no_messages_are_errors_and_not_more() {
     drop(writer);
     assert!(is_closed(reader), "what comes with nonsense is closed");
 
-    let long = Request::Describe { name: "x".repeat(MAX_MESSAGE_LEN) };
+    let long = Request::Describe { name: "x".repeat(MAX_MESSAGE_LEN), token: None };
     let answer = client.send(&long, None, LIMIT);
     assert!(matches!(answer, Err(HandoverError::TooLarge)), "{answer:?}");
 }

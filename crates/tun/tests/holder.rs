@@ -120,7 +120,7 @@ fn serve(
             assert_eq!(version, 1);
             (None, Event::Hello)
         }
-        Incoming::Describe { name } => {
+        Incoming::Describe { name, token: _ } => {
             let plan = Plan {
                 name,
                 address: HERE.into(),

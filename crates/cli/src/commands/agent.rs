@@ -10,7 +10,8 @@ use std::{
 };
 
 use clap::Args;
-use viaduct_lab::{Invoker, Limits, invoke::User};
+use viaduct_lab::{Invoker, Limits, attach::TOKEN_VARIABLE, invoke::User};
+use viaduct_tun::handover::Token;
 
 use crate::{
     commands::run::DEFAULT_RUNTIME_DIR,
@@ -32,6 +33,11 @@ pub(crate) struct Agent {
     /// Where the daemon has its sockets
     #[arg(long, env = "VIADUCT_RUNTIME_DIR", default_value = DEFAULT_RUNTIME_DIR, value_name = "DIR")]
     runtime_dir: PathBuf,
+
+    /// Proof of being allowed to attach them, where the daemon asks for it (`viaduct run
+    /// --attach-tokens`)
+    #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true, value_name = "TOKEN")]
+    token: Option<Token>,
 
     /// What the names of the namespaces begin with: function/api/1 lives in PREFIXfunction.api.1
     #[arg(long, default_value = "vd-", value_name = "PREFIX")]
@@ -84,6 +90,7 @@ impl Agent {
             runtime_dir: self.runtime_dir,
             prefix: self.prefix,
             hosts: self.hosts,
+            token: self.token,
         };
         let limits = match self.invoke {
             true => Some(Limits {

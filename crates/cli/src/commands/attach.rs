@@ -3,6 +3,8 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
+use viaduct_lab::attach::TOKEN_VARIABLE;
+use viaduct_tun::handover::Token;
 
 use crate::{
     child,
@@ -31,9 +33,10 @@ pub(crate) struct Attach {
     #[arg(long, default_value = viaduct_tun::holder::DEVICE_NAME, value_name = "NAME")]
     device: String,
 
-    /// Proof of being allowed to, where the daemon asks for it
-    #[arg(long, env = "VIADUCT_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    token: Option<String>,
+    /// Proof of being allowed to, where the daemon asks for it (`viaduct run --attach-tokens`). Better in
+    /// the environment, which others cannot read, than here
+    #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true, value_name = "TOKEN")]
+    token: Option<Token>,
 
     /// Where the daemon has its sockets
     #[arg(long, env = "VIADUCT_RUNTIME_DIR", default_value = DEFAULT_RUNTIME_DIR, value_name = "DIR")]

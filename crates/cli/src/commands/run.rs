@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use viaduct_daemon::Options;
+use viaduct_daemon::{AttachSocket, Options};
 use viaduct_tun::{DeviceKind, handover::Access};
 
 use crate::{
@@ -31,6 +31,17 @@ pub(crate) struct Run {
     /// Who may attach hosts
     #[arg(long, value_enum, default_value_t, value_name = "WHO")]
     attach_access: AttachAccess,
+
+    /// One more socket to attach hosts over, and these alone: a host with all that is below it, so that
+    /// `function/api=/run/api/attach.sock` is for all environments of a function. May be given several
+    /// times, and with one path for several hosts
+    #[arg(long = "attach-socket", value_name = "HOST=PATH")]
+    attach_sockets: Vec<AttachSocket>,
+
+    /// A file that has a token in each line, and behind it the hosts that it entitles to. At the socket in
+    /// the runtime directory hosts are then attached with a token only
+    #[arg(long, value_name = "FILE")]
+    attach_tokens: Option<PathBuf>,
 
     /// The devices of all hosts. Who attaches them learns it from the daemon
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
@@ -124,6 +135,8 @@ impl Run {
                 AttachAccess::Owner => Access::Owner,
                 AttachAccess::Group => Access::Group,
             },
+            attach_sockets: self.attach_sockets,
+            attach_tokens: self.attach_tokens,
             device: self.device.kind(),
             workers: self.workers,
             connections: self.connections,

@@ -134,8 +134,10 @@ fn filters() -> Result<([BpfProgram; 2], usize), BackendError> {
     let name = argument(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?;
     rules.insert(libc::SYS_prctl, vec![SeccompRule::new(vec![name])?]);
     // A signal to a thread of this process: how a process ends that finds itself broken.
-    let own = argument(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
-    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
+    let own = |index| argument(index, SeccompCmpOp::Eq, u64::from(std::process::id()));
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own(0)?])?]);
+    // Whether two descriptors of this process are of one file, where `fcntl` does not say.
+    rules.insert(libc::SYS_kcmp, vec![SeccompRule::new(vec![own(0)?, own(1)?])?]);
     let queue = viaduct_tun::queue::REQUESTS.iter().copied().map(u64::from);
     let requests = queue.chain(REQUESTS.iter().copied()).map(|request| {
         let request = argument(1, SeccompCmpOp::Eq, request)?;

@@ -7,7 +7,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 
-use crate::{error::Error, runtime_dir::RuntimeDir};
+use crate::{doors::Door, error::Error, runtime_dir::RuntimeDir};
 
 /// What is forbidden unless it is allowed below, as far as the kernel knows it: all there is to do to
 /// files, TCP, signals and abstract sockets of processes that are not confined (Linux 6.12).
@@ -22,7 +22,11 @@ const OWN: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 
 /// Restricts this thread and those it starts. False where there is no Landlock.
-pub(super) fn restrict(directory: &RuntimeDir, topology: &Path) -> Result<bool, Error> {
+pub(super) fn restrict(
+    directory: &RuntimeDir,
+    topology: &Path,
+    doors: &[Door],
+) -> Result<bool, Error> {
     let mut allowed = vec![(directory.path().to_owned(), OWN)];
     if directory.made()
         && let Some(parent) = directory.path().parent()
@@ -30,6 +34,9 @@ pub(super) fn restrict(directory: &RuntimeDir, topology: &Path) -> Result<bool, 
         // To take the directory away again, when it is empty.
         allowed.push((parent.to_owned(), AccessFs::RemoveDir.into()));
     }
+    // To take its sockets away again. Those in the runtime directory are there already.
+    let doors = doors.iter().filter_map(Door::directory);
+    allowed.extend(doors.map(|door| (door.to_owned(), AccessFs::RemoveFile.into())));
     // A link is followed anew each time: where it is and where it leads are both read.
     let target = topology.canonicalize().ok();
     for file in [Some(topology), target.as_deref()].into_iter().flatten() {

@@ -21,7 +21,7 @@ use rustix::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Incoming, MAX_MESSAGE_LEN, Reply, Request};
-use crate::HandoverError;
+use crate::{HandoverError, kernel};
 
 /// Descriptors for which there is room in one message: more than any may carry, so that an error
 /// can say how many came. The kernel closes those beyond.
@@ -42,8 +42,8 @@ pub struct Listener {
 /// Who is at the other end, for logs: means nothing across containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Process id, in this process's view.
-    pub pid: i32,
+    /// Process id, in this process's view; none for one that it does not see (pid_namespaces(7)).
+    pub pid: Option<i32>,
     /// User id, in this process's view.
     pub uid: u32,
 }
@@ -145,6 +145,9 @@ impl Drop for Listener {
 }
 
 /// The daemon's end of a connection. Non-blocking: wait with `poll` or tokio's `AsyncFd`.
+///
+/// To receive, and to drop it, can take as long as the helper likes: see the [module](super)'s
+/// documentation.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
@@ -170,8 +173,8 @@ impl Connection {
 
     /// Who connected, for logs.
     pub fn peer(&self) -> Option<Peer> {
-        let credentials = rustix::net::sockopt::socket_peercred(&self.socket).ok()?;
-        Some(Peer { pid: credentials.pid.as_raw_nonzero().get(), uid: credentials.uid.as_raw() })
+        let (pid, uid) = kernel::peer_of(self.socket.as_fd()).ok()?;
+        Some(Peer { pid: Some(pid).filter(|pid| *pid != 0), uid })
     }
 
     /// A connected pair, without a path: for tests, and for a helper that is the daemon's child.

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, os::fd::OwnedFd};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Token;
 use crate::{DeviceKind, HandoverError};
 
 /// From the helper to the daemon.
@@ -20,6 +21,9 @@ pub enum Request {
     Describe {
         /// The attachment, as the topology names it: `function/api/1`, `instance/db`.
         name: String,
+        /// As in an [`Offer`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Token>,
     },
     /// Hands a queue over. Carries exactly one descriptor; all others carry none.
     Offer(Offer),
@@ -38,7 +42,7 @@ pub struct Offer {
     pub name: String,
     /// Proof that the helper may attach it, where the socket itself is not proof enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// The device's MTU, in bytes of IP: the daemon cannot ask a device in another namespace.
     pub mtu: u16,
 }
@@ -170,6 +174,8 @@ pub enum Incoming {
     Describe {
         /// The attachment.
         name: String,
+        /// Proof that the helper may attach it.
+        token: Option<Token>,
     },
     /// See [`Request::Offer`].
     Offer {
@@ -197,7 +203,7 @@ impl Incoming {
         match (request, queue) {
             (Request::Offer(offer), Some(queue)) if found == 1 => Ok(Self::Offer { offer, queue }),
             (Request::Hello { version }, None) => Ok(Self::Hello { version }),
-            (Request::Describe { name }, None) => Ok(Self::Describe { name }),
+            (Request::Describe { name, token }, None) => Ok(Self::Describe { name, token }),
             (Request::Withdraw { name }, None) => Ok(Self::Withdraw { name }),
             _ => Err(HandoverError::Descriptors { found, expected }),
         }

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Status;
 use crate::{
     Client, Device, Error, HandoverError, Offer, Plan, Reply, Request,
-    handover::{DetachReason, PROTOCOL_VERSION, RefusalReason},
+    handover::{DetachReason, PROTOCOL_VERSION, RefusalReason, Token},
 };
 
 /// Between attempts to reach the daemon. Each wait is an eighth longer, so that it is an eighth of the
@@ -28,7 +28,7 @@ const REOFFER: Waits =
 
 /// What callers ask of the thread.
 pub(super) enum Command {
-    Describe { name: String, answer: mpsc::Sender<Result<Plan, Error>> },
+    Describe { name: String, token: Option<Token>, answer: mpsc::Sender<Result<Plan, Error>> },
     Hold { offer: Offer, device: Device, answer: mpsc::Sender<Result<u64, (Error, Device)>> },
     Detach { name: String, answer: mpsc::Sender<Option<Device>> },
     Statuses { answer: mpsc::Sender<Vec<(String, Status)>> },
@@ -45,6 +45,15 @@ struct Held {
     /// When to offer it again, if it was refused.
     retry: Option<Instant>,
     backoff: Backoff,
+}
+
+/// A question about an attachment that is not answered.
+#[derive(Default)]
+struct Describing {
+    /// The token that was given last.
+    token: Option<Token>,
+    /// Who waits.
+    answers: Vec<mpsc::Sender<Result<Plan, Error>>>,
 }
 
 /// A request, by what it is about.
@@ -64,7 +73,7 @@ pub(super) struct Keeper {
     reconnect: Instant,
     backoff: Backoff,
     held: BTreeMap<String, Held>,
-    describing: HashMap<String, Vec<mpsc::Sender<Result<Plan, Error>>>>,
+    describing: HashMap<String, Describing>,
     /// What is still to be sent on this connection.
     outbox: VecDeque<(Kind, String)>,
     /// What was sent and not answered on this connection, for each attachment in order.
@@ -175,7 +184,10 @@ impl Keeper {
         };
         while let Some((kind, name)) = self.outbox.front() {
             let (request, queue) = match kind {
-                Kind::Describe => (Request::Describe { name: name.clone() }, None),
+                Kind::Describe => {
+                    let token = self.describing.get(name).and_then(|it| it.token.clone());
+                    (Request::Describe { name: name.clone(), token }, None)
+                }
                 Kind::Withdraw => (Request::Withdraw { name: name.clone() }, None),
                 Kind::Offer => match self.held.get(name) {
                     Some(held) => (Request::Offer(held.offer.clone()), Some(held.device.as_fd())),
@@ -221,9 +233,11 @@ impl Keeper {
     fn obey(&mut self) -> bool {
         loop {
             match self.inbox.try_recv() {
-                Ok(Command::Describe { name, answer }) => {
+                Ok(Command::Describe { name, token, answer }) => {
                     self.say(Kind::Describe, &name);
-                    self.describing.entry(name).or_default().push(answer);
+                    let describing = self.describing.entry(name).or_default();
+                    describing.token = token;
+                    describing.answers.push(answer);
                 }
                 Ok(Command::Hold { offer, device, answer }) => self.hold(offer, device, answer),
                 Ok(Command::Detach { name, answer }) => {
@@ -296,7 +310,7 @@ impl Keeper {
         match reply {
             Reply::Plan(plan) => {
                 self.answered(&plan.name);
-                for answer in self.describing.remove(&plan.name).into_iter().flatten() {
+                for answer in self.described(&plan.name) {
                     let _ = answer.send(Ok(plan.clone()));
                 }
             }
@@ -316,7 +330,10 @@ impl Keeper {
             }
             Reply::Refused { name: None, reason, message } => {
                 tracing::warn!(?reason, message, "the daemon refused this connection");
-                self.fail_waiting(reason, &message);
+                // A crowd passes, and whoever waits has patience.
+                if reason != RefusalReason::TooMany {
+                    self.fail_waiting(reason, &message);
+                }
                 // Its cause does not go away quickly; neither is it for us to say never.
                 self.backoff.exhaust();
                 return Err(HandoverError::Closed);
@@ -329,7 +346,7 @@ impl Keeper {
     fn refused(&mut self, name: String, reason: RefusalReason, message: String) {
         match self.answered(&name) {
             Some(Kind::Describe) => {
-                for answer in self.describing.remove(&name).into_iter().flatten() {
+                for answer in self.described(&name) {
                     let _ = answer.send(Err(Error::Refused {
                         name: name.clone(),
                         reason,
@@ -379,6 +396,11 @@ impl Keeper {
         }
     }
 
+    /// Who waits for an answer to the question about `name`.
+    fn described(&mut self, name: &str) -> Vec<mpsc::Sender<Result<Plan, Error>>> {
+        self.describing.remove(name).unwrap_or_default().answers
+    }
+
     /// What the reply about `name` that just came answers.
     fn answered(&mut self, name: &str) -> Option<Kind> {
         let asked = self.asked.get_mut(name)?;
@@ -396,8 +418,8 @@ impl Keeper {
             reason,
             message: message.to_owned(),
         };
-        for (name, answers) in self.describing.drain() {
-            for answer in answers {
+        for (name, describing) in self.describing.drain() {
+            for answer in describing.answers {
                 let _ = answer.send(Err(error(&name)));
             }
         }

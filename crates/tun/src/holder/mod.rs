@@ -33,7 +33,10 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use self::keeper::{Command, Keeper};
 pub use self::set_up::set_up;
-use crate::{Device, Error, HandoverError, Namespace, Offer, Plan, device, handover::DetachReason};
+use crate::{
+    Device, Error, HandoverError, Namespace, Offer, Plan, device,
+    handover::{DetachReason, Token},
+};
 
 /// What a device is called inside a sandbox, unless asked otherwise.
 pub const DEVICE_NAME: &str = "eth0";
@@ -47,7 +50,7 @@ pub struct Attachment {
     /// Its name in the topology: `function/api/1`, `instance/db`.
     pub name: String,
     /// Proof of being allowed to, where the daemon's socket is not proof enough.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// The device's name inside the namespace.
     pub device: String,
 }
@@ -117,7 +120,7 @@ impl Holder {
         attachment: &Attachment,
         namespace: &Namespace,
     ) -> Result<Attached, Error> {
-        let plan = self.describe(&attachment.name)?;
+        let plan = self.describe(&attachment.name, attachment.token.as_ref())?;
         let device = set_up(namespace, &attachment.device, &plan)?;
         let offer =
             Offer { name: attachment.name.clone(), token: attachment.token.clone(), mtu: plan.mtu };
@@ -126,8 +129,9 @@ impl Holder {
     }
 
     /// Asks the daemon how the device of an attachment is to be set up.
-    pub fn describe(&self, name: &str) -> Result<Plan, Error> {
-        self.ask(|answer| Command::Describe { name: name.to_owned(), answer })?
+    pub fn describe(&self, name: &str, token: Option<&Token>) -> Result<Plan, Error> {
+        let (name, token) = (name.to_owned(), token.cloned());
+        self.ask(|answer| Command::Describe { name, token, answer })?
     }
 
     /// Hands the queue of `device` over and holds it; returns the daemon's number for it.

@@ -56,6 +56,7 @@ fn in_environment(lab: &LabName, host: &str, command: &[OsString]) -> Outcome {
         runtime_dir: Layout::of(lab).directory().to_owned(),
         prefix: lab.prefix(),
         hosts: vec![host.to_owned()],
+        token: None,
     };
     // It enters the namespace, which only a process of one thread can with all that belongs to it.
     let mut again = Command::new(std::env::current_exe()?);
