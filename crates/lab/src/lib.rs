@@ -3,7 +3,8 @@
 //! A lab is a daemon, an agent and a network namespace for each host of a topology. Everything it
 //! leaves on the host has a name that derives from its own, so it can be taken down by anyone who
 //! knows that name, whatever became of whoever brought it up: see [`name`], [`layout`] and
-//! [`process`]. Its agent also runs functions: see [`invoke`].
+//! [`process`]. Its agent also runs functions: see [`invoke`]. Who is not root has labs too:
+//! see [`rootless`].
 #![forbid(unsafe_code)]
 
 pub mod agent;
@@ -16,6 +17,7 @@ pub mod invoke;
 pub mod layout;
 pub mod name;
 pub mod process;
+pub mod rootless;
 pub mod trial;
 pub mod up;
 

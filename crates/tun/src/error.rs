@@ -127,6 +127,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Whoever is not root gets no namespaces here.
+    #[error("cannot make a user namespace ({source}): {advice}")]
+    NoUserNamespace {
+        /// The kernel's answer.
+        source: io::Error,
+        /// What keeps users from them, and what to do about it.
+        advice: &'static str,
+    },
     /// A network namespace of that name exists.
     #[error("network namespace `{name}` exists already: remove it first (`ip netns del {name}`)")]
     NamespaceExists {
