@@ -34,7 +34,7 @@ use viaduct_control_plane::lifecycle::Command;
 use viaduct_dataplane::Engine;
 use viaduct_topology::ResourceId;
 
-pub(crate) use self::listeners::{listen, serve};
+pub(crate) use self::listeners::{port, serve};
 use crate::{
     clock::Clock,
     drops::DropLog,

@@ -32,6 +32,7 @@ mod functions;
 mod history;
 mod hosts;
 mod invocations;
+mod listeners;
 mod network;
 mod options;
 mod refusal;
@@ -56,6 +57,7 @@ use viaduct_tun::Listener;
 
 pub use confine::Confined;
 pub use error::Error;
+pub use listeners::Listeners;
 pub use options::Options;
 pub use runtime_dir::DEFAULT_RUNTIME_DIR;
 
@@ -159,10 +161,7 @@ async fn serve(
     let stamp = Stamp::of(&options.topology);
     let topology = load(options)?;
     raise_descriptor_limit();
-    let port = match options.lambda_api {
-        Some(address) => Some(api::listen(address).await?),
-        None => None,
-    };
+    let port = api::port(options).await?;
     let directory = RuntimeDir::take(&options.runtime_dir)?;
     let Begun { mut plan, store } = start::begin(options, &directory, &topology)?;
     let workers = match options.workers {
@@ -199,10 +198,17 @@ async fn serve(
         Arc::clone(&functions),
         options.topology.clone(),
     ));
-    let attach = Listener::bind_for(directory.attach_socket(), options.attach_access)?;
-    let control = directory.listen_control()?;
+    let attach = match options.listeners.attach()? {
+        Some(inherited) => inherited,
+        None => Listener::bind_for(directory.attach_socket(), options.attach_access)?,
+    };
+    let (control, control_socket) = match options.listeners.control()? {
+        Some(inherited) => inherited,
+        None => (directory.listen_control()?, directory.control_socket()),
+    };
+    let attach_socket = attach.path().to_owned();
     let running = Arc::new(Running {
-        attach_socket: directory.attach_socket(),
+        attach_socket: attach_socket.clone(),
         engine: Arc::clone(&engine),
         fleet,
         registry: Arc::clone(&registry),
@@ -215,14 +221,7 @@ async fn serve(
     });
     let hang_ups = reload::catch_hang_up();
     let confined = confinement.map(Confinement::complete).transpose()?;
-    on_ready(&Ready {
-        attach_socket: directory.attach_socket(),
-        control_socket: directory.control_socket(),
-        lambda_api,
-        workers,
-        hosts,
-        confined,
-    });
+    on_ready(&Ready { attach_socket, control_socket, lambda_api, workers, hosts, confined });
     manager.ready();
     tracing::info!(
         workers,

@@ -4,7 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time
 
 use viaduct_tun::{DeviceKind, handover::Access};
 
-use crate::runtime_dir::DEFAULT_RUNTIME_DIR;
+use crate::{listeners::Listeners, runtime_dir::DEFAULT_RUNTIME_DIR};
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Options {
     /// Whether the process gives up what it does not need: see [`Confined`](crate::Confined). For good,
     /// and with all of its threads, so that only a process that is nothing but a daemon may.
     pub confine: bool,
+    /// Sockets that listen already, and are not to be opened.
+    pub listeners: Listeners,
     /// Where a service manager listens that wants to be told (NOTIFY_SOCKET of sd_notify(3)).
     pub service_manager: Option<OsString>,
     /// Whether the file is read again when it changes. SIGHUP has it read again in any case.
@@ -56,6 +58,7 @@ impl Options {
             connections: 1_000_000,
             grace: Duration::from_secs(2),
             confine: false,
+            listeners: Listeners::default(),
             service_manager: None,
             watch: false,
             lambda_api: None,

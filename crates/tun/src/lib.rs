@@ -9,8 +9,8 @@
 //!
 //! This is the one crate of the workspace that may contain `unsafe`: the TUN driver is driven by
 //! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs`, `private_etc.rs`,
-//! `pid_namespace.rs` and `user_namespace.rs` add `unshare`, `device/plain.rs` a descriptor
-//! that a crate knows only as a number.
+//! `pid_namespace.rs` and `user_namespace.rs` add `unshare`, `device/plain.rs` and `inherited.rs`
+//! descriptors that are known only as numbers.
 //!
 //! Errors come in three enums, because three different people read them: [`QueueError`] tells
 //! the giver of a queue why it was not taken, [`HandoverError`] says what a peer did wrong on
@@ -22,6 +22,7 @@ pub mod device;
 mod error;
 pub mod handover;
 pub mod holder;
+pub mod inherited;
 mod ioctl;
 pub mod link;
 pub mod netns;
