@@ -42,6 +42,7 @@ use crate::{
     fleet::{Fleet, random},
     functions::Functions,
     invocations::Invocations,
+    options::Build,
     refusal::Refusal,
     registry::Registry,
     reload::{Reloader, Source},
@@ -55,6 +56,7 @@ const LONGEST_WAIT: u64 = 60_000;
 
 /// What there is to ask about.
 pub(crate) struct Running {
+    pub(crate) build: Build,
     pub(crate) attach_socket: PathBuf,
     pub(crate) engine: Arc<Engine>,
     pub(crate) fleet: Fleet,

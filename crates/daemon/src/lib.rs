@@ -58,7 +58,7 @@ use viaduct_tun::Listener;
 pub use confine::Confined;
 pub use error::Error;
 pub use listeners::Listeners;
-pub use options::Options;
+pub use options::{Build, Options};
 pub use runtime_dir::DEFAULT_RUNTIME_DIR;
 
 use crate::{
@@ -208,6 +208,7 @@ async fn serve(
     };
     let attach_socket = attach.path().to_owned();
     let running = Arc::new(Running {
+        build: options.build,
         attach_socket: attach_socket.clone(),
         engine: Arc::clone(&engine),
         fleet,
@@ -224,6 +225,7 @@ async fn serve(
     on_ready(&Ready { attach_socket, control_socket, lambda_api, workers, hosts, confined });
     manager.ready();
     tracing::info!(
+        version = %options.build,
         workers,
         device = %options.device,
         hosts,

@@ -1,14 +1,36 @@
 //! How a daemon is started.
 
-use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use viaduct_tun::{DeviceKind, handover::Access};
 
 use crate::{listeners::Listeners, runtime_dir::DEFAULT_RUNTIME_DIR};
 
+/// What a program was built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Its version.
+    pub version: &'static str,
+    /// Its commit, where that is known.
+    pub commit: Option<&'static str>,
+}
+
+/// `0.1.0 (66d9527a1b2c)`.
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.version)?;
+        match self.commit {
+            Some(commit) => write!(f, " ({commit})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What the program was built from: for logs, metrics and who asks.
+    pub build: Build,
     /// The topology file.
     pub topology: PathBuf,
     /// Where the sockets `attach.sock` and `control.sock` go. One daemon a directory.
@@ -46,10 +68,11 @@ pub struct Options {
 
 impl Options {
     /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds, a
-    /// state that outlives the process, not confined.
+    /// state that outlives the process, not confined; a build of no known commit.
     #[must_use]
     pub fn new(topology: impl Into<PathBuf>) -> Self {
         Self {
+            build: Build { version: env!("CARGO_PKG_VERSION"), commit: None },
             topology: topology.into(),
             runtime_dir: DEFAULT_RUNTIME_DIR.into(),
             attach_access: Access::default(),

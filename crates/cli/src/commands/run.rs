@@ -9,6 +9,7 @@ use viaduct_tun::{DeviceKind, handover::Access};
 use crate::{
     exit::{Answer, Outcome},
     logging::Logging,
+    version::BUILD,
 };
 
 /// Where a daemon has its sockets unless it is told otherwise.
@@ -121,6 +122,7 @@ impl Run {
             tracing::warn!("not confined: whoever takes this process over has all that it has");
         }
         let options = Options {
+            build: BUILD,
             listeners,
             runtime_dir: self.runtime_dir,
             attach_access: match self.attach_access {
