@@ -87,3 +87,12 @@ why_no_labs() {
     echo "network namespaces cannot be made; the container needs CAP_SYS_ADMIN"
   fi
 }
+
+# Why a user who is not root can make no labs with `--rootless`; nothing if that can be.
+why_no_rootless_labs() {
+  if ! (exec 3<>/dev/net/tun) 2>/dev/null; then
+    echo "/dev/net/tun is not for you to open (docs/rootless.md says what to change); or run this as root"
+  elif ! unshare --user --map-root-user --mount true 2>/dev/null; then
+    echo "user namespaces are refused here (docs/rootless.md says what to change); or run this as root"
+  fi
+}

@@ -2,9 +2,13 @@
 
 mod common;
 
-use std::process::{Output, Stdio};
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    process::{Command, Output, Stdio},
+};
 
-use common::{repository, said, viaduct};
+use common::{Killed, eventually, repository, said, viaduct};
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> Output {
@@ -197,4 +201,43 @@ fn exit_codes_are_documented() {
     for code in ["\n  0 ", "\n  1 ", "\n  2 ", "\n  141 "] {
         assert!(help.contains(code), "{code:?} in {help}");
     }
+}
+
+/// What it was built from: said by the program, by a daemon that runs, and to who collects metrics.
+#[test]
+fn the_build_is_the_same_wherever_it_is_told() {
+    let version = env!("CARGO_PKG_VERSION");
+    let said_so = option_env!("VIADUCT_COMMIT").filter(|commit| !commit.is_empty());
+    let git =
+        Command::new("git").arg("-C").arg(repository("")).args(["rev-parse", "HEAD"]).output();
+    let head = git.ok().filter(|git| git.status.success() && repository(".git").exists());
+    let head = head.map(|git| String::from_utf8_lossy(&git.stdout)[..12].to_owned());
+    let commit = said_so.map(str::to_owned).or(head);
+    let text = commit.as_ref().map_or(version.to_owned(), |it| format!("{version} ({it})"));
+    for command in [&["--version"][..], &["lab", "up", "--version"]] {
+        let shown = String::from_utf8(run(command).stdout).unwrap();
+        assert!(shown.ends_with(&format!(" {text}\n")), "{shown}");
+    }
+
+    let runtime = tempfile::tempdir().unwrap();
+    let log = runtime.path().join("log");
+    let mut daemon = viaduct();
+    daemon.args(["run", "--workers", "1", "--runtime-dir"]).arg(runtime.path());
+    daemon.arg(repository(QUICKSTART)).stderr(std::fs::File::create(&log).unwrap());
+    let _daemon = Killed(daemon.spawn().unwrap());
+    let mut get = viaduct();
+    get.args(["get", "status", "--json", "--runtime-dir"]).arg(runtime.path());
+    let status = eventually(|| serde_json::from_slice::<Value>(&get.output().ok()?.stdout).ok());
+    let status = status.expect("the daemon answers");
+    assert_eq!(status["version"], version);
+    assert_eq!(status["commit"], commit.as_deref().map_or(Value::Null, Value::from));
+    assert!(std::fs::read_to_string(&log).unwrap().contains(&format!("version={text}")));
+
+    let mut metrics = UnixStream::connect(runtime.path().join("control.sock")).unwrap();
+    metrics.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut told = String::new();
+    metrics.read_to_string(&mut told).unwrap();
+    let commit = commit.unwrap_or_default();
+    let build = format!("viaduct_build_info{{version=\"{version}\",commit=\"{commit}\"}} 1\n");
+    assert!(told.contains(&build), "{told}");
 }

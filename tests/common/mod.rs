@@ -152,17 +152,9 @@ impl Lab {
         Path::new("/run/viaduct/labs").join(&self.name).join(file)
     }
 
-    /// The process that serves its hosts: the one with its prefix on the command line.
+    /// The process that serves its hosts.
     pub(crate) fn agent(&self) -> Pid {
-        let wanted = format!("--prefix vd-{}.", self.name);
-        let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let pid = processes.find_map(|entry| {
-            let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
-            let command = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            command.contains(&wanted).then_some(pid)
-        });
-        Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
+        agent_of(&self.name)
     }
 
     /// Packets dropped so far for a reason.
@@ -255,6 +247,19 @@ pub(crate) fn processes(words: &[&str]) -> Vec<Pid> {
         given.eq(words.iter().map(|word| word.as_bytes())).then_some(pid)
     });
     found.collect()
+}
+
+/// The process that serves a lab's hosts: the one with its prefix on the command line.
+pub(crate) fn agent_of(lab: &str) -> Pid {
+    let wanted = format!("--prefix vd-{lab}.");
+    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pid = processes.find_map(|entry| {
+        let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        command.contains(&wanted).then_some(pid)
+    });
+    Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
 }
 
 /// A name that no other scenario has at the same time.

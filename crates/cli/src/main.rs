@@ -15,6 +15,7 @@ mod output;
 mod progress;
 mod signals;
 mod table;
+mod version;
 
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ use crate::exit::Outcome;
 
 /// A userspace dataplane that behaves like AWS Lambda's VPC networking.
 #[derive(Debug, Parser)]
-#[command(name = "viaduct", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "viaduct", version = version::text(), propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = exit::HELP)]
 struct Arguments {
     /// When to use colours; `auto` does so on a terminal, unless NO_COLOR is set

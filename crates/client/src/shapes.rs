@@ -13,6 +13,8 @@ use crate::flow::Flow;
 pub struct Status {
     /// The daemon's version.
     pub version: String,
+    /// The commit it was built from, where that is known.
+    pub commit: Option<String>,
     /// Its process id, as its own namespace sees it.
     pub pid: u32,
     /// Whether it takes attachments and forwards.

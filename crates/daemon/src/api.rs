@@ -41,7 +41,7 @@ use viaduct_topology::ResourceId;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::in_memory::exchange;
-pub(crate) use self::listeners::{listen, serve};
+pub(crate) use self::listeners::{port, serve};
 use crate::{
     clock::Clock,
     drops::DropLog,
@@ -50,6 +50,7 @@ use crate::{
     functions::Functions,
     invocations::Invocations,
     notes::Resumed,
+    options::Build,
     refusal::Refusal,
     registry::Registry,
     reload::{Reloader, Source},
@@ -63,6 +64,7 @@ const LONGEST_WAIT: u64 = 60_000;
 
 /// What there is to ask about.
 pub(crate) struct Running {
+    pub(crate) build: Build,
     pub(crate) attach_socket: PathBuf,
     pub(crate) engine: Arc<Engine>,
     pub(crate) fleet: Fleet,

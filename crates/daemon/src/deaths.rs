@@ -180,8 +180,9 @@ fn child() {
     runtime.block_on(async {
         let topology = topology();
         let Begun { plan, store } = start::begin(&options, &directory, &topology).unwrap();
-        let engine =
-            Arc::new(crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap());
+        let engine = Arc::new(
+            crate::assembly::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap(),
+        );
         let functions = Functions::of_nobody(engine, topology, plan, store);
         let mut turn = functions.turn().await;
         say("begun");
@@ -223,7 +224,7 @@ fn next(directory: &Path) -> Lifecycle {
     let options = options(directory);
     let runtime_dir = RuntimeDir::take(directory).unwrap();
     let Begun { mut plan, store } = start::begin(&options, &runtime_dir, &topology).unwrap();
-    let engine = crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap();
+    let engine = crate::assembly::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap();
     // The engine has the ENIs of the machine, and no others.
     let there = |eni: &Eni| matches!(eni.owner, EniOwner::Functions(_));
     let planned: BTreeSet<_> = plan.enis.iter().filter(|eni| !there(eni)).map(addressed).collect();

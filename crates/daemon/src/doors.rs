@@ -19,28 +19,29 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// The directory of its path.
+    /// The directory of its path, if that is for this process to remove.
     pub(crate) fn directory(&self) -> Option<&Path> {
-        self.listener.path().parent()
+        self.listener.is_to_remove().then(|| self.listener.path().parent())?
     }
 }
 
-/// Opens the socket of the runtime directory, and those that were asked for.
+/// The general socket, in the runtime directory unless the process was started with one, and then those
+/// of some hosts that were asked for.
 pub(crate) fn open(options: &Options, directory: &RuntimeDir) -> Result<Vec<Door>, Error> {
     let general = match &options.attach_tokens {
         Some(file) => Entitlement::Tokens(Tokens::read(file)?),
         None => Entitlement::All,
     };
-    let mut wanted = vec![(directory.attach_socket(), general)];
-    let own = own_sockets(options);
-    wanted.extend(own.into_iter().map(|(path, hosts)| (path, Entitlement::Hosts(hosts))));
-    wanted
-        .into_iter()
-        .map(|(path, entitlement)| {
-            let listener = Listener::bind_for(path, options.attach_access)?;
-            Ok(Door { listener, entitlement })
-        })
-        .collect()
+    let bind = |path| Listener::bind_for(path, options.attach_access);
+    let listener = match options.listeners.attach()? {
+        Some(inherited) => inherited,
+        None => bind(directory.attach_socket())?,
+    };
+    let mut doors = vec![Door { listener, entitlement: general }];
+    for (path, hosts) in own_sockets(options) {
+        doors.push(Door { listener: bind(path)?, entitlement: Entitlement::Hosts(hosts) });
+    }
+    Ok(doors)
 }
 
 /// The sockets of some hosts, each with all of its hosts, in the order of their first mention.

@@ -143,6 +143,20 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
+    /// The port of AWS's APIs is open already, and another one is asked for.
+    #[error(
+        "AWS's APIs are served on the socket at {inherited} that the daemon was started with, and \
+         --lambda-api asks for {asked}: leave one of them away"
+    )]
+    PortTwice {
+        /// The one that is open.
+        inherited: SocketAddr,
+        /// The one that is asked for.
+        asked: SocketAddr,
+    },
+    /// The sockets that the daemon was started with are not what it takes.
+    #[error("{0}")]
+    Inherited(String),
     /// The hand-over socket cannot be opened.
     #[error(transparent)]
     AttachSocket(#[from] HandoverError),

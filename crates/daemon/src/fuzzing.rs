@@ -8,23 +8,18 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{mpsc, watch},
+    sync::watch,
 };
 use viaduct_control_plane::lifecycle::Time;
+use viaduct_dataplane::Moment;
 
 use crate::{
     api::{self, Running},
-    clock::Clock,
-    drops::DropLog,
+    assembly::assemble,
     error::Error,
-    fleet::Fleet,
-    functions::Functions,
-    network::Network,
     options::Options,
-    registry::Registry,
-    reload::Reloader,
     runtime_dir::RuntimeDir,
-    start::{self, Begun},
+    start,
 };
 
 /// Connections that the engine can have: none comes.
@@ -66,44 +61,12 @@ impl Api {
             .map_err(|source| Error::System { what: "start the control side", source })?;
         let topology = crate::load(&options)?;
         let directory = RuntimeDir::take(directory)?;
-        let Begun { mut plan, store } = start::begin(&options, &directory, &topology)?;
-        let engine = Arc::new(crate::start_engine(&options, &topology, &plan)?);
-        let clock = Arc::new(Clock::new());
-        let drops = Arc::new(DropLog::new(0));
-        let (report, _) = mpsc::unbounded_channel();
-        let fleet = Fleet::start(0, options.device, &engine, &clock, &drops, &report)?;
-        let (ports, _) = fleet.ports();
-        let lifecycle = std::mem::take(&mut plan.lifecycle);
-        let network = Network::new(options.topology.clone(), topology, plan);
-        let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
-        let functions = Arc::new(Functions::new(
-            Arc::clone(&engine),
-            Arc::clone(&clock),
-            Arc::clone(&registry),
-            lifecycle,
-            store,
-        ));
-        let reloader = Arc::new(Reloader::new(
-            Arc::clone(&engine),
-            Arc::clone(&registry),
-            Arc::clone(&clock),
-            Arc::clone(&functions),
-            options.topology.clone(),
-        ));
+        let begun = start::begin(&options, &directory, &topology)?;
         // Over: whoever waits for something gets what there is.
         let (_, ending) = watch::channel(true);
-        let running = Running {
-            attach_socket: directory.attach_socket(),
-            engine,
-            fleet,
-            registry,
-            reloader,
-            functions,
-            invocations: Arc::default(),
-            drops,
-            clock,
-            ending,
-        };
+        let attach_socket = directory.attach_socket();
+        let (running, _) =
+            assemble(&options, topology, begun, Moment::ZERO, 0, attach_socket, ending)?;
         Ok(Self { runtime, running: Arc::new(running), _directory: directory })
     }
 

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod assembly;
 mod clock;
 mod confine;
 #[cfg(all(test, debug_assertions))]
@@ -38,6 +39,7 @@ pub mod fuzzing;
 mod history;
 mod hosts;
 mod invocations;
+mod listeners;
 mod network;
 mod notes;
 mod options;
@@ -63,34 +65,28 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{
-    runtime::Runtime,
-    sync::{mpsc, watch},
-};
-use viaduct_control_plane::{Plan, changes};
-use viaduct_dataplane::{Engine, EngineConfig, Moment};
+use tokio::{runtime::Runtime, sync::watch};
+use viaduct_dataplane::{Engine, Moment};
 use viaduct_topology::Topology;
 
 pub use confine::Confined;
 pub use entitlement::{AttachSocket, HostPattern, NotAHost};
 pub use error::Error;
-pub use options::Options;
+pub use listeners::Listeners;
+pub use options::{Build, Options};
 pub use runtime_dir::DEFAULT_RUNTIME_DIR;
 
 use crate::{
-    api::Running,
+    assembly::Background,
     clock::Clock,
     confine::Confinement,
-    drops::DropLog,
-    fleet::{Fleet, random},
+    fleet::random,
     functions::Functions,
-    network::Network,
     notes::{Boot, Left, Notes, Resumed},
     registry::Registry,
-    reload::{Reloader, Stamp},
+    reload::Stamp,
     runtime_dir::RuntimeDir,
     service_manager::ServiceManager,
-    start::Begun,
 };
 
 /// How long answers that are being written may take when the daemon ends.
@@ -209,12 +205,10 @@ async fn serve(
     let stamp = Stamp::of(&options.topology);
     let topology = load(options)?;
     raise_descriptor_limit();
-    let port = match options.lambda_api {
-        Some(address) => Some(api::listen(address).await?),
-        None => None,
-    };
+    let port = api::port(options).await?;
     let directory = RuntimeDir::take(&options.runtime_dir)?;
-    let Begun { mut plan, store } = start::begin(options, &directory, &topology)?;
+    let begun = start::begin(options, &directory, &topology)?;
+    let hosts = begun.plan.attachments.len();
     if options.forget_state {
         notes::forget(&directory.connections())?;
     }
@@ -226,67 +220,39 @@ async fn serve(
     };
     // They may be where a confined daemon makes nothing. Whoever comes early waits.
     let doors = doors::open(options, &directory)?;
+    let attach_socket = doors[0].listener.path().to_owned();
     // Before there is another thread.
     let confinement = match options.confine {
         true => Some(Confinement::begin(&directory, &options.topology, &doors)?),
         false => None,
     };
-    let clock = Arc::new(Clock::from(left.as_ref().map_or(Moment::ZERO, Left::now)));
-    let engine = Arc::new(start_engine(options, &topology, &plan, clock.now())?);
-    let drops = Arc::new(DropLog::new(workers));
-    let (report, reports) = mpsc::unbounded_channel();
-    let fleet = Fleet::start(workers, options.device, &engine, &clock, &drops, &report)?;
-    let (ports, dispatch) = fleet.ports();
-    let lambda_api = port.as_ref().and_then(|port| port.local_addr().ok());
-    let hosts = plan.attachments.len();
-    let lifecycle = std::mem::take(&mut plan.lifecycle);
-    let network = Network::new(options.topology.clone(), topology, plan);
-    let registry = Arc::new(Registry::new(Arc::clone(&engine), ports, network, options.device));
+    let begins = left.as_ref().map_or(Moment::ZERO, Left::now);
+    let (mut running, background) =
+        assembly::assemble(options, topology, begun, begins, workers, attach_socket, ending)?;
+    let Background { reports, dispatch } = background;
+    let engine = Arc::clone(&running.engine);
+    let clock = Arc::clone(&running.clock);
+    let registry = Arc::clone(&running.registry);
+    let functions = Arc::clone(&running.functions);
+    let reloader = Arc::clone(&running.reloader);
+    let drops = Arc::clone(&running.drops);
     attachments.get_or_init(|| Arc::downgrade(&registry));
-    let functions = Arc::new(Functions::new(
-        Arc::clone(&engine),
-        Arc::clone(&clock),
-        Arc::clone(&registry),
-        lifecycle,
-        store,
-    ));
-    let resumed = resume(left, &engine, &functions)?;
+    running.resumed = resume(left, &engine, &functions)?;
     // What was left is there until this takes its place.
     let _notes =
         Notes::begin(&directory.connections(), boot, Arc::clone(&engine), Arc::clone(&clock))?;
-    let reloader = Arc::new(Reloader::new(
-        Arc::clone(&engine),
-        Arc::clone(&registry),
-        Arc::clone(&clock),
-        Arc::clone(&functions),
-        options.topology.clone(),
-    ));
-    let control = directory.listen_control()?;
-    let running = Arc::new(Running {
-        attach_socket: directory.attach_socket(),
-        engine: Arc::clone(&engine),
-        fleet,
-        registry: Arc::clone(&registry),
-        reloader: Arc::clone(&reloader),
-        functions: Arc::clone(&functions),
-        invocations: Arc::default(),
-        drops: Arc::clone(&drops),
-        clock: Arc::clone(&clock),
-        resumed,
-        ending,
-    });
+    let (control, control_socket) = match options.listeners.control()? {
+        Some(inherited) => inherited,
+        None => (directory.listen_control()?, directory.control_socket()),
+    };
     let hang_ups = reload::catch_hang_up();
     let confined = confinement.map(Confinement::complete).transpose()?;
-    on_ready(&Ready {
-        attach_socket: directory.attach_socket(),
-        control_socket: directory.control_socket(),
-        lambda_api,
-        workers,
-        hosts,
-        confined,
-    });
+    let lambda_api = port.as_ref().and_then(|port| port.local_addr().ok());
+    let attach_socket = running.attach_socket.clone();
+    on_ready(&Ready { attach_socket, control_socket, lambda_api, workers, hosts, confined });
     manager.ready();
     tracing::info!(
+        version = %options.build,
         workers,
         device = %options.device,
         hosts,
@@ -295,7 +261,7 @@ async fn serve(
         "ready"
     );
     tokio::select! {
-        () = api::serve(control, port, running) => Ok(()),
+        () = api::serve(control, port, Arc::new(running)) => Ok(()),
         ended = session::serve(doors, Arc::clone(&functions), options.grace) => ended,
         ended = supervisor::supervise(reports, registry) => ended.map(|never| match never {}),
         never = reload::on_hang_up(hang_ups, Arc::clone(&reloader)) => match never {},
@@ -337,23 +303,6 @@ fn load(options: &Options) -> Result<Topology, Error> {
         tracing::warn!("{}", loaded.warnings);
     }
     Ok(loaded.topology)
-}
-
-/// An engine with this topology, whose time begins now.
-fn start_engine(
-    options: &Options,
-    topology: &Topology,
-    plan: &Plan,
-    now: Moment,
-) -> Result<Engine, Error> {
-    let seed = u64::from_ne_bytes(random()?);
-    let engine = Engine::new(EngineConfig { connections: options.connections, seed });
-    // A reload from nothing, so that ENIs which were draining drain.
-    let changes = changes(&Plan::default(), plan);
-    let failed =
-        |source| Error::Engine { path: options.topology.clone(), source: Box::new(source) };
-    engine.reload(topology, &changes, now).map_err(failed)?;
-    Ok(engine)
 }
 
 /// Each attachment and each connection to a socket is a descriptor, and the usual limit is 1024 for

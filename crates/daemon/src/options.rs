@@ -1,14 +1,36 @@
 //! How a daemon is started.
 
-use std::{ffi::OsString, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use viaduct_tun::{DeviceKind, handover::Access};
 
-use crate::{entitlement::AttachSocket, runtime_dir::DEFAULT_RUNTIME_DIR};
+use crate::{entitlement::AttachSocket, listeners::Listeners, runtime_dir::DEFAULT_RUNTIME_DIR};
+
+/// What a program was built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Its version.
+    pub version: &'static str,
+    /// Its commit, where that is known.
+    pub commit: Option<&'static str>,
+}
+
+/// `0.1.0 (66d9527a1b2c)`.
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.version)?;
+        match self.commit {
+            Some(commit) => write!(f, " ({commit})"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What the program was built from: for logs, metrics and who asks.
+    pub build: Build,
     /// The topology file.
     pub topology: PathBuf,
     /// Where the sockets `attach.sock` and `control.sock` go. One daemon a directory.
@@ -32,6 +54,8 @@ pub struct Options {
     /// Whether the process gives up what it does not need: see [`Confined`](crate::Confined). For good,
     /// and with all of its threads, so that only a process that is nothing but a daemon may.
     pub confine: bool,
+    /// Sockets that listen already, and are not to be opened.
+    pub listeners: Listeners,
     /// Where a service manager listens that wants to be told (NOTIFY_SOCKET of sd_notify(3)).
     pub service_manager: Option<OsString>,
     /// Whether the file is read again when it changes. SIGHUP has it read again in any case.
@@ -51,10 +75,11 @@ pub struct Options {
 
 impl Options {
     /// The defaults: `/run/viaduct`, offloads, a worker a core, a million connections, two seconds, a
-    /// state that outlives the process, not confined.
+    /// state that outlives the process, not confined; a build of no known commit.
     #[must_use]
     pub fn new(topology: impl Into<PathBuf>) -> Self {
         Self {
+            build: Build { version: env!("CARGO_PKG_VERSION"), commit: None },
             topology: topology.into(),
             runtime_dir: DEFAULT_RUNTIME_DIR.into(),
             attach_access: Access::default(),
@@ -65,6 +90,7 @@ impl Options {
             connections: 1_000_000,
             grace: Duration::from_secs(2),
             confine: false,
+            listeners: Listeners::default(),
             service_manager: None,
             watch: false,
             lambda_api: None,

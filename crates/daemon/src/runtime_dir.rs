@@ -7,6 +7,7 @@
 //! (`notes`).
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -33,6 +34,8 @@ pub(crate) struct RuntimeDir {
     path: PathBuf,
     /// Whether the directory was not there before.
     made: bool,
+    /// Whether the control socket is this daemon's own.
+    listens: Cell<bool>,
     lock: File,
 }
 
@@ -46,7 +49,7 @@ impl RuntimeDir {
             .create(path)
             .map_err(file("create", path))?;
         let lock = take_lock(path)?;
-        Ok(Self { path: path.to_owned(), made, lock })
+        Ok(Self { path: path.to_owned(), made, listens: Cell::new(false), lock })
     }
 
     /// Where it is.
@@ -97,6 +100,7 @@ impl RuntimeDir {
         .map_err(failed)?;
         remove_if_there(&path).map_err(file("replace", &path))?;
         rustix::net::bind(&socket, &address).map_err(failed)?;
+        self.listens.set(true);
         // Nobody can connect before `listen`, so there is no moment with a wider mode.
         rustix::fs::chmod(&path, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         rustix::net::listen(&socket, BACKLOG).map_err(failed)?;
@@ -109,7 +113,9 @@ impl Drop for RuntimeDir {
         // Best effort: whatever stays is replaced by the next daemon. The lock goes last, and its
         // file goes while it is held, so that nobody can be holding a lock on a file without a
         // name (`take_lock` looks twice).
-        let _ = remove_if_there(&self.control_socket());
+        if self.listens.get() {
+            let _ = remove_if_there(&self.control_socket());
+        }
         let _ = fs::remove_file(self.path.join(LOCK));
         if self.made {
             let _ = fs::remove_dir(&self.path);

@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -110,7 +110,7 @@ impl Agent {
         } else {
             self.hosts.clone()
         };
-        let directory = OwnDirectory { made: !Path::new(layout::ETC_NETNS).exists() };
+        let directory = OwnDirectory { made: !layout::etc_netns().exists() };
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let made = Mutex::new(Vec::with_capacity(hosts.len()));
         let work = || {
@@ -180,7 +180,7 @@ impl Drop for OwnDirectory {
     fn drop(&mut self) {
         if self.made {
             // Refused while somebody else has files in it.
-            let _ = fs::remove_dir(layout::ETC_NETNS);
+            let _ = fs::remove_dir(layout::etc_netns());
         }
     }
 }
@@ -197,7 +197,7 @@ impl Drop for OwnNamespace {
             tracing::debug!(namespace = self.name, %error, "not removed");
         }
         // It may never have been written.
-        let _ = fs::remove_dir_all(Path::new(layout::ETC_NETNS).join(&self.name));
+        let _ = fs::remove_dir_all(layout::etc_netns().join(&self.name));
     }
 }
 
@@ -207,7 +207,7 @@ impl Drop for OwnNamespace {
 const RESOLV_CONF: &str = "# names come from /etc/hosts: the VPC's resolver is not provided\n";
 
 fn write_files(namespace: &str, plan: &Plan) -> Result<(), Error> {
-    let directory = Path::new(layout::ETC_NETNS).join(namespace);
+    let directory = layout::etc_netns().join(namespace);
     fs::create_dir_all(&directory)
         .map_err(Error::system(format!("create {}", directory.display())))?;
     let names = plan.hosts.iter().map(|entry| (entry.address, entry.name.as_str()));

@@ -24,7 +24,7 @@ use crate::Error;
 
 /// What the command inside loses: the right to configure its network, and those that would give
 /// it back (entering other namespaces, changing the kernel or processes that have it).
-const LOST: CapabilitySet = CapabilitySet::NET_ADMIN
+pub(crate) const LOST: CapabilitySet = CapabilitySet::NET_ADMIN
     .union(CapabilitySet::SYS_ADMIN)
     .union(CapabilitySet::SYS_MODULE)
     .union(CapabilitySet::SYS_PTRACE)
@@ -92,7 +92,7 @@ impl Held {
         // that starts it. This one keeps its own: the holder still needs them.
         let start = || {
             self.namespace.enter()?;
-            give_up_capabilities()?;
+            give_up_capabilities(LOST)?;
             Command::new(program)
                 .args(arguments)
                 .env_remove(TOKEN_VARIABLE)
@@ -106,26 +106,27 @@ impl Held {
     }
 }
 
-/// Takes [`LOST`] from the calling thread for good: also from programs that would gain it on
+/// Takes capabilities from the calling thread for good: also from programs that would gain it on
 /// `exec`, as root's do.
 ///
 /// The bounding set can be made smaller only by who has CAP_SETPCAP, which a container with
 /// CAP_NET_ADMIN alone has not. What keeps a program from gaining anything is `no_new_privs`: the kernel
 /// gives it no more than the thread had (capabilities(7), "exec" and "no_new_privs").
-pub(crate) fn give_up_capabilities() -> Result<(), Error> {
-    let failed = "give up the capability to configure the network";
-    for capability in LOST.iter() {
+pub(crate) fn give_up_capabilities(lost: CapabilitySet) -> Result<(), Error> {
+    let failed = "give up capabilities";
+    for capability in lost.iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
-            Ok(()) | Err(Errno::PERM) => {}
+            // The latter: one that this kernel does not know.
+            Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
             Err(errno) => return Err(Error::system(failed)(errno)),
         }
     }
     let CapabilitySets { effective, permitted, inheritable } =
         rustix::thread::capabilities(None).map_err(Error::system(failed))?;
     let left = CapabilitySets {
-        effective: effective - LOST,
-        permitted: permitted - LOST,
-        inheritable: inheritable - LOST,
+        effective: effective - lost,
+        permitted: permitted - lost,
+        inheritable: inheritable - lost,
     };
     rustix::thread::set_capabilities(None, left).map_err(Error::system(failed))?;
     rustix::thread::set_no_new_privs(true).map_err(Error::system(failed))
@@ -142,7 +143,7 @@ mod tests {
             return;
         }
         let status = thread::spawn(|| {
-            give_up_capabilities().unwrap();
+            give_up_capabilities(LOST).unwrap();
             Command::new("cat").arg("/proc/self/status").output().unwrap().stdout
         });
         let status = String::from_utf8(status.join().unwrap()).unwrap();

@@ -4,11 +4,16 @@
 //! somebody may have been killed before writing. The order makes each step final: first the two
 //! processes, so that nothing is made any more; then what they made; the lab's directory last.
 
-use std::{collections::HashSet, fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use viaduct_tun::netns;
 
-use crate::{Error, LabName, layout, process};
+use crate::{Error, LabName, layout, process, rootless};
 
 /// What taking a lab down came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,14 +29,26 @@ pub struct Down {
 pub fn down(name: &LabName) -> Result<Down, Error> {
     let claimed = layout::claim(name)?;
     let found = claimed.is_some();
+    let namespaces = match &claimed {
+        _ if rootless::is_root() => Some(PathBuf::from(netns::RUN_DIR)),
+        Some((layout, _)) => rootless::namespaces(layout)?,
+        None => None,
+    };
     // The agent takes its namespaces' names away when it ends; who is in them is asked by identity.
-    let identities = identities(&name.prefix())?;
+    let identities = match &namespaces {
+        Some(directory) => identities(directory, &name.prefix())?,
+        None => HashSet::new(),
+    };
     if let Some((layout, _)) = &claimed {
-        for role in crate::up::ROLES {
+        for role in process::ROLES {
             process::end(&layout.lock_of(role))?;
         }
     }
-    remove_namespaces(&name.prefix())?;
+    // Those of a rootless lab end with its processes, if it is taken down from outside; what is called
+    // alike outside is root's.
+    if rootless::is_root() {
+        remove_namespaces(&name.prefix())?;
+    }
     if let Some((layout, claim)) = claimed {
         layout::raze(&layout)?;
         drop(claim);
@@ -41,22 +58,23 @@ pub fn down(name: &LabName) -> Result<Down, Error> {
 }
 
 /// The inodes by which the namespaces of a prefix are known after their names are gone.
-fn identities(prefix: &str) -> Result<HashSet<u64>, Error> {
-    let namespaces = with_prefix(netns::RUN_DIR, prefix)?;
-    let inode = |namespace| fs::metadata(Path::new(netns::RUN_DIR).join(namespace)).ok();
+fn identities(directory: &Path, prefix: &str) -> Result<HashSet<u64>, Error> {
+    let namespaces = with_prefix(directory, prefix)?;
+    let inode = |namespace| fs::metadata(directory.join(namespace)).ok();
     Ok(namespaces.iter().filter_map(inode).map(|state| state.ino()).collect())
 }
 
 /// Removes the namespaces of a prefix and the files that show in them.
 fn remove_namespaces(prefix: &str) -> Result<(), Error> {
-    for namespace in with_prefix(netns::RUN_DIR, prefix)? {
+    for namespace in with_prefix(Path::new(netns::RUN_DIR), prefix)? {
         match netns::remove(&namespace) {
             Ok(()) | Err(viaduct_tun::Error::NoNamespace { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    for namespace in with_prefix(layout::ETC_NETNS, prefix)? {
-        let path = Path::new(layout::ETC_NETNS).join(namespace);
+    let files = layout::etc_netns();
+    for namespace in with_prefix(files, prefix)? {
+        let path = files.join(namespace);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(Error::system(format!("remove {}", path.display())))?,
@@ -66,7 +84,7 @@ fn remove_namespaces(prefix: &str) -> Result<(), Error> {
 }
 
 /// The names in a directory that begin with `prefix`; none if it does not exist.
-fn with_prefix(directory: &str, prefix: &str) -> Result<Vec<String>, Error> {
+fn with_prefix(directory: &Path, prefix: &str) -> Result<Vec<String>, Error> {
     let list = || -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -79,7 +97,7 @@ fn with_prefix(directory: &str, prefix: &str) -> Result<Vec<String>, Error> {
     };
     match list() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        names => names.map_err(Error::system(format!("list {directory}"))),
+        names => names.map_err(Error::system(format!("list {}", directory.display()))),
     }
 }
 

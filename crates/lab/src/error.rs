@@ -64,9 +64,34 @@ pub enum Error {
     },
     /// Namespaces need privileges.
     #[error(
-        "a lab makes network namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN: run this as root"
+        "a lab makes network namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN: run this as root, \
+         or with `--rootless` in a user namespace"
     )]
     NotPermitted,
+    /// Root asks for what is for everybody else.
+    #[error("`--rootless` is for users who are not root: leave it away")]
+    RootNeedsNone,
+    /// A rootless lab has nowhere to keep its things.
+    #[error(
+        "cannot keep a lab in {}: {source}; have XDG_RUNTIME_DIR name a directory of your own",
+        path.display()
+    )]
+    NoRuntimeDirectory {
+        /// Where it would be.
+        path: PathBuf,
+        /// What the host answered.
+        source: io::Error,
+    },
+    /// The node of the TUN driver cannot be opened by this user.
+    #[error("{} cannot be the TUN driver's node ({problem}): {help}", path.display())]
+    TunNode {
+        /// The node.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        help: String,
+    },
     /// TUN devices need the driver.
     #[error("/dev/net/tun cannot be opened ({source}); {}", tun_help(source))]
     NoTun {

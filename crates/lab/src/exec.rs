@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     io,
     os::unix::process::{CommandExt, ExitStatusExt},
-    path::Path,
     process::{Command, ExitStatus},
 };
 
@@ -48,7 +47,7 @@ pub fn only_lab() -> Result<LabName, Error> {
 pub fn exec(namespace: &str, command: &[OsString]) -> Error {
     let prepare = || {
         netns::open(namespace)?.enter()?;
-        private_etc::enter(&Path::new(layout::ETC_NETNS).join(namespace))
+        private_etc::enter(&layout::etc_netns().join(namespace))
     };
     if let Err(error) = prepare() {
         return error.into();

@@ -5,6 +5,9 @@
 //! directory itself serialises `up` and `down` of one lab; one on `/run/viaduct/labs` serialises
 //! the few moments in which directories are made and removed.
 //!
+//! Who is not root has `viaduct/labs` in the directory that is for such things (XDG_RUNTIME_DIR), and
+//! labs of which nobody else knows (see [`crate::rootless`]).
+//!
 //! Directories that other programs use as well (`/run/netns`, `/etc/netns`) may not exist
 //! before. A marker says that a lab made them; the last lab removes them again, if they are empty.
 
@@ -19,18 +22,43 @@ use rustix::fs::FlockOperation;
 
 use crate::{Error, LabName};
 
-/// Everything viaduct keeps at run time.
-const RUN: &str = "/run/viaduct";
+/// Everything that root's viaduct keeps at run time.
+pub(crate) const RUN: &str = "/run/viaduct";
 
-/// The labs.
-const LABS: &str = "/run/viaduct/labs";
+/// See [`etc_netns`].
+const ETC_NETNS: &str = "/etc/netns";
+
+/// The same in a rootless lab, of which it is a sign.
+pub(crate) const ETC_ROOTLESS: &str = "/run/viaduct-etc";
 
 /// Files that `lab exec` shows as `/etc/*` inside a namespace, as `ip netns exec` does.
-pub const ETC_NETNS: &str = "/etc/netns";
+pub(crate) fn etc_netns() -> &'static Path {
+    let rootless = Path::new(ETC_ROOTLESS);
+    if rootless.is_dir() { rootless } else { Path::new(ETC_NETNS) }
+}
+
+/// Everything that the calling user's viaduct keeps at run time.
+pub(crate) fn run() -> PathBuf {
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        // In a rootless lab it leads to where it is seen from outside.
+        return fs::read_link(RUN).unwrap_or_else(|_| RUN.into());
+    }
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let directory = directory.filter(|directory| directory.is_absolute());
+    let usual = || format!("/run/user/{}", user.as_raw()).into();
+    directory.unwrap_or_else(usual).join("viaduct")
+}
+
+/// The labs of the calling user.
+fn labs() -> PathBuf {
+    run().join("labs")
+}
 
 /// Directories that are not ours alone, and the marker that says that a lab made them.
-const SHARED: [(&str, &str); 2] =
-    [(viaduct_tun::netns::RUN_DIR, ".made-run-netns"), (ETC_NETNS, ".made-etc-netns")];
+fn shared() -> [(&'static Path, &'static str); 2] {
+    [(Path::new(viaduct_tun::netns::RUN_DIR), ".made-run-netns"), (etc_netns(), ".made-etc-netns")]
+}
 
 /// The directory of one lab.
 #[derive(Clone, Debug)]
@@ -42,7 +70,7 @@ impl Layout {
     /// Where the lab of this name keeps its things, whether or not it exists.
     #[must_use]
     pub fn of(name: &LabName) -> Self {
-        Self { directory: Path::new(LABS).join(name.as_str()) }
+        Self { directory: labs().join(name.as_str()) }
     }
 
     /// The directory: the runtime directory of the daemon, with its sockets.
@@ -83,26 +111,19 @@ pub(crate) struct Claim {
 /// Makes the directory of a lab that is to come up, and those it will need of the host.
 pub(crate) fn found(name: &LabName) -> Result<(Layout, Claim), Error> {
     let layout = Layout::of(name);
+    let labs = labs();
     let _labs = loop {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(LABS)
-            .map_err(Error::system(format!("create {LABS}")))?;
+        make_directory(&labs)?;
         // Removed between the two calls by the last lab's end: make it again.
-        if let Some(labs) = lock_directory(Path::new(LABS))? {
+        if let Some(labs) = lock_directory(&labs)? {
             break labs;
         }
     };
-    for (shared, marker) in SHARED {
-        if !Path::new(shared).exists() {
-            let marker = Path::new(LABS).join(marker);
+    for (shared, marker) in shared() {
+        if !shared.exists() {
+            let marker = labs.join(marker);
             File::create(&marker).map_err(Error::system(format!("create {}", marker.display())))?;
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(shared)
-                .map_err(Error::system(format!("create {shared}")))?;
+            make_directory(shared)?;
         }
     }
     match DirBuilder::new().mode(0o755).create(layout.directory()) {
@@ -136,33 +157,36 @@ pub(crate) fn raze(layout: &Layout) -> Result<(), Error> {
 
 /// Removes what the labs made of the host's directories, once there is no lab.
 pub(crate) fn tidy() -> Result<(), Error> {
-    let Some(_labs) = lock_directory(Path::new(LABS))? else {
-        return remove_if_empty(RUN);
+    let (run, labs) = (run(), labs());
+    let Some(_labs) = lock_directory(&labs)? else {
+        return remove_if_empty(&run);
     };
     if !names()?.is_empty() {
         return Ok(());
     }
-    for (shared, marker) in SHARED {
-        let marker = Path::new(LABS).join(marker);
+    for (shared, marker) in shared() {
+        let marker = labs.join(marker);
         if marker.exists() {
             remove_if_empty(shared)?;
             fs::remove_file(&marker)
                 .map_err(Error::system(format!("remove {}", marker.display())))?;
         }
     }
-    remove_if_empty(LABS)?;
-    remove_if_empty(RUN)
+    remove_if_empty(&labs)?;
+    remove_if_empty(&run)
 }
 
-/// The labs there are, complete or not.
+/// The calling user's labs, complete or not.
 pub fn names() -> Result<Vec<LabName>, Error> {
-    let entries = match fs::read_dir(LABS) {
+    let labs = labs();
+    let failed = || Error::system(format!("list {}", labs.display()));
+    let entries = match fs::read_dir(&labs) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::system(format!("list {LABS}")))?,
+        entries => entries.map_err(failed())?,
     };
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(Error::system(format!("list {LABS}")))?;
+        let entry = entry.map_err(failed())?;
         // Markers begin with a dot, which no lab's name contains.
         if let Ok(name) = entry.file_name().to_string_lossy().parse() {
             names.push(name);
@@ -185,7 +209,15 @@ fn lock_directory(path: &Path) -> Result<Option<File>, Error> {
     Ok((state.st_nlink > 0).then_some(directory))
 }
 
-fn remove_if_empty(path: &str) -> Result<(), Error> {
+fn make_directory(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(Error::system(format!("create {}", path.display())))
+}
+
+fn remove_if_empty(path: &Path) -> Result<(), Error> {
     match fs::remove_dir(path) {
         Err(error)
             if matches!(
@@ -197,7 +229,7 @@ fn remove_if_empty(path: &str) -> Result<(), Error> {
         {
             Ok(())
         }
-        removed => removed.map_err(Error::system(format!("remove {path}"))),
+        removed => removed.map_err(Error::system(format!("remove {}", path.display()))),
     }
 }
 

@@ -3,8 +3,8 @@
 //! A lab is a daemon, an agent and a network namespace for each host of a topology. Everything it
 //! leaves on the host has a name that derives from its own, so it can be taken down by anyone who
 //! knows that name, whatever became of whoever brought it up: see [`name`], [`layout`] and
-//! [`process`]. Its agent also runs functions: see [`invoke`].
-//! What answers Lambda's API at an interface endpoint is here too: see [`lambda_endpoint`].
+//! [`process`]. Its agent also runs functions: see [`invoke`]. What answers Lambda's API at an interface
+//! endpoint is here too: see [`lambda_endpoint`]. Who is not root has labs too: see [`rootless`].
 #![forbid(unsafe_code)]
 
 pub mod agent;
@@ -18,6 +18,7 @@ pub mod lambda_endpoint;
 pub mod layout;
 pub mod name;
 pub mod process;
+pub mod rootless;
 pub mod trial;
 pub mod up;
 

@@ -31,6 +31,13 @@ use rustix::{
 
 use crate::Error;
 
+/// The processes of a lab in the order in which they are ended: the agent first, as it is the one
+/// that makes things. Names of their files and of the `viaduct` commands that they are.
+pub(crate) const ROLES: [&str; 2] = [AGENT, DAEMON];
+
+pub(crate) const DAEMON: &str = "daemon";
+pub(crate) const AGENT: &str = "agent";
+
 /// How long a process may take over SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -76,10 +83,7 @@ fn claim_file(lock: impl AsFd) -> Result<(), Error> {
 /// Ends the process that a lock file stands for, if there is one, and makes sure that none can
 /// come to be: [`claim`] refuses the file from now on.
 pub(crate) fn end(lock: &Path) -> Result<(), Error> {
-    let mut file = match File::options().read(true).write(true).open(lock) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file.map_err(Error::system(format!("open {}", lock.display())))?,
-    };
+    let Some(mut file) = open(lock)? else { return Ok(()) };
     file.write_all(b"down\n").map_err(Error::system(format!("write {}", lock.display())))?;
     while let Some((pid, process)) = holder(&file, lock)? {
         terminate(pid, &process)?;
@@ -87,8 +91,27 @@ pub(crate) fn end(lock: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The process that a lock file stands for, if it lives.
+pub(crate) fn find(lock: &Path) -> Result<Option<Found>, Error> {
+    match open(lock)? {
+        Some(file) => holder(&file, lock),
+        None => Ok(None),
+    }
+}
+
+/// A process by its number, and by a descriptor that never means another.
+pub(crate) type Found = (Pid, OwnedFd);
+
+/// A lock file, if it is there.
+fn open(lock: &Path) -> Result<Option<File>, Error> {
+    match File::options().read(true).write(true).open(lock) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some).map_err(Error::system(format!("open {}", lock.display()))),
+    }
+}
+
 /// The process that holds a lock file: `None` when nobody does.
-fn holder(file: &File, lock: &Path) -> Result<Option<(Pid, OwnedFd)>, Error> {
+fn holder(file: &File, lock: &Path) -> Result<Option<Found>, Error> {
     let held_by = || -> Result<Option<Pid>, Error> {
         match rustix::process::fcntl_getlk(file, &Flock::from(FlockType::WriteLock))
             .map_err(Error::system(format!("ask who holds {}", lock.display())))?
@@ -184,14 +207,10 @@ mod tests {
         (directory, lock)
     }
 
-    fn open(lock: &Path) -> File {
-        File::options().read(true).write(true).open(lock).unwrap()
-    }
-
     #[test]
     fn a_condemned_file_cannot_be_claimed() {
         let (_directory, lock) = lock_file();
-        let given = open(&lock);
+        let given = open(&lock).unwrap().unwrap();
         end(&lock).unwrap();
         assert!(matches!(claim_file(&given), Err(Error::Condemned)));
     }
@@ -199,7 +218,7 @@ mod tests {
     #[test]
     fn a_removed_file_cannot_be_claimed() {
         let (_directory, lock) = lock_file();
-        let given = open(&lock);
+        let given = open(&lock).unwrap().unwrap();
         std::fs::remove_file(&lock).unwrap();
         assert!(matches!(claim_file(&given), Err(Error::Condemned)));
     }

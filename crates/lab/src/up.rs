@@ -19,14 +19,15 @@ use std::{
 use rustix::thread::CapabilitySet;
 use viaduct_topology::Topology;
 
-use crate::{Error, LabName, api::Api, down::down, layout, layout::Layout, process};
-
-/// The processes of a lab in the order in which they are ended: the agent first, as it is the one
-/// that makes things. Names of their files and of the `viaduct` commands that they are.
-pub(crate) const ROLES: [&str; 2] = [AGENT, DAEMON];
-
-const DAEMON: &str = "daemon";
-const AGENT: &str = "agent";
+use crate::{
+    Error, LabName,
+    api::Api,
+    down::down,
+    layout,
+    layout::Layout,
+    process::{self, AGENT, DAEMON},
+    rootless::TUN,
+};
 
 /// Given to a process of a lab: claim the lock file on standard input first.
 pub const LAB_CHILD_FLAG: &str = "--lab-child";
@@ -53,6 +54,8 @@ pub struct Up<'a> {
     pub program: PathBuf,
     /// More arguments for the daemon.
     pub daemon_arguments: Vec<OsString>,
+    /// More arguments for the agent.
+    pub agent_arguments: Vec<OsString>,
 }
 
 /// A lab that is up.
@@ -111,6 +114,7 @@ impl Up<'_> {
         daemon.arg("run").arg(&topology).args(&self.daemon_arguments);
         let mut agent = Command::new(&self.program);
         agent.args(["agent", "--invoke", "--prefix", &self.name.prefix()]);
+        agent.args(&self.agent_arguments);
         let mut children = Vec::new();
         for (role, mut command) in [(DAEMON, daemon), (AGENT, agent)] {
             command.arg("--runtime-dir").arg(layout.directory()).arg(LAB_CHILD_FLAG);
@@ -145,7 +149,7 @@ pub fn may_make_labs() -> Result<(), Error> {
     if !sets.effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
         return Err(Error::NotPermitted);
     }
-    match File::options().read(true).write(true).open("/dev/net/tun") {
+    match File::options().read(true).write(true).open(TUN) {
         Ok(_) => Ok(()),
         Err(source) => Err(Error::NoTun { source }),
     }

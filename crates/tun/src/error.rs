@@ -127,6 +127,27 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Whoever is not root gets no namespaces here.
+    #[error("cannot make a user namespace ({source}): {advice}")]
+    NoUserNamespace {
+        /// The kernel's answer.
+        source: io::Error,
+        /// What keeps users from them, and what to do about it.
+        advice: &'static str,
+    },
+    /// What is said of the descriptors that this process was started with makes no sense.
+    #[error(
+        "{variable} is `{value}`, which {problem}: whoever starts viaduct with sockets sets it \
+             as sd_listen_fds(3) says"
+    )]
+    Inherited {
+        /// The environment variable.
+        variable: &'static str,
+        /// What it is.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A network namespace of that name exists.
     #[error("network namespace `{name}` exists already: remove it first (`ip netns del {name}`)")]
     NamespaceExists {

@@ -8,9 +8,9 @@
 //!   ([`handover`]) and distrusts every one of them ([`queue`]).
 //!
 //! This is the one crate of the workspace that may contain `unsafe`: the TUN driver is driven by
-//! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs`, `private_etc.rs` and
-//! `pid_namespace.rs` add `unshare`, `device/plain.rs` a descriptor that a crate knows only as a number,
-//! `kernel.rs` two questions about descriptors.
+//! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs`, `private_etc.rs`,
+//! `pid_namespace.rs` and `user_namespace.rs` add `unshare`, `device/plain.rs` and `inherited.rs`
+//! descriptors that are known only as numbers, `kernel.rs` two questions about descriptors.
 //!
 //! Errors come in three enums, because three different people read them: [`QueueError`] tells
 //! the giver of a queue why it was not taken, [`HandoverError`] says what a peer did wrong on
@@ -22,13 +22,16 @@ pub mod device;
 mod error;
 pub mod handover;
 pub mod holder;
+pub mod inherited;
 mod ioctl;
 mod kernel;
 pub mod link;
 pub mod netns;
 pub mod pid_namespace;
 pub mod private_etc;
+pub mod private_files;
 pub mod queue;
+pub mod user_namespace;
 
 pub use device::{Device, DeviceKind};
 pub use error::{Error, HandoverError, QueueError};

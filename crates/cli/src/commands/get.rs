@@ -145,10 +145,11 @@ impl Get {
 }
 
 fn status(status: &Status) -> String {
-    let Status { version, pid, ready, uptime_ms, topology, generation, workers, device, .. } =
-        status;
+    let Status { version, commit, pid, ready, uptime_ms, .. } = status;
+    let Status { topology, generation, workers, device, .. } = status;
     let mut table = Table::new(&["daemon", ""]);
     table.row(["version".to_owned(), version.clone()]);
+    table.row(["commit".to_owned(), or_dash(commit.as_ref())]);
     table.row(["process".to_owned(), pid.to_string()]);
     table.row(["ready".to_owned(), if *ready { "yes" } else { "no" }.to_owned()]);
     table.row(["up".to_owned(), seconds(*uptime_ms)]);

@@ -3,12 +3,13 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use viaduct_daemon::{AttachSocket, Options};
+use viaduct_daemon::{AttachSocket, Listeners, Options};
 use viaduct_tun::{DeviceKind, handover::Access};
 
 use crate::{
     exit::{Answer, Outcome},
     logging::Logging,
+    version::BUILD,
 };
 
 /// Where a daemon has its sockets unless it is told otherwise.
@@ -16,8 +17,8 @@ pub(crate) const DEFAULT_RUNTIME_DIR: &str = viaduct_daemon::DEFAULT_RUNTIME_DIR
 
 /// Run the daemon in the foreground: forward the packets of the hosts that are attached
 ///
-/// Needs no privileges but to make its sockets, and gives up those that it has. Ends on SIGTERM or Ctrl-C; reads the topology again
-/// on SIGHUP.
+/// Needs no privileges but to make its sockets, and gives up those that it has. Takes over sockets that
+/// systemd listens on (LISTEN_FDS). Ends on SIGTERM or Ctrl-C; reads the topology again on SIGHUP.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The topology
@@ -122,6 +123,8 @@ impl Device {
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
+        // Before anything is opened that could be taken for one of them.
+        let listeners = Listeners::inherited()?;
         if self.lab_child {
             viaduct_lab::process::claim()?;
         }
@@ -130,6 +133,8 @@ impl Run {
             tracing::warn!("not confined: whoever takes this process over has all that it has");
         }
         let options = Options {
+            build: BUILD,
+            listeners,
             runtime_dir: self.runtime_dir,
             attach_access: match self.attach_access {
                 AttachAccess::Owner => Access::Owner,

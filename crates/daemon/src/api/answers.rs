@@ -33,7 +33,8 @@ use crate::{
 pub(super) fn status(running: &Running) -> shapes::Status {
     let network = running.registry.network();
     shapes::Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: running.build.version.to_owned(),
+        commit: running.build.commit.map(str::to_owned),
         pid: std::process::id(),
         ready: !*running.ending.borrow(),
         uptime_ms: millis(running.clock.passed()),

@@ -6,7 +6,7 @@
 //! but not make its headers, so that what has no credentials is turned away. What its users may take
 //! is bounded ([`connections`]).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -18,14 +18,27 @@ use axum::{
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{Running, connections, lambda, query, router};
-use crate::error::Error;
+use crate::{error::Error, options::Options};
 
-/// Opens the port.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+/// The port, if there is to be one: opened, unless it is already.
+pub(crate) async fn port(options: &Options) -> Result<Option<TcpListener>, Error> {
+    let inherited = options.listeners.lambda_api()?;
+    let address = match (&inherited, options.lambda_api) {
+        (Some((_, inherited)), Some(asked)) => {
+            return Err(Error::PortTwice { inherited: *inherited, asked });
+        }
+        (Some((_, address)), None) => *address,
+        (None, Some(address)) => address,
+        (None, None) => return Ok(None),
+    };
     if !address.ip().is_loopback() {
         return Err(Error::NotLoopback { address });
     }
-    TcpListener::bind(address).await.map_err(|source| Error::Port { address, source })
+    let opened = match inherited {
+        Some((socket, _)) => TcpListener::from_std(socket),
+        None => TcpListener::bind(address).await,
+    };
+    opened.map(Some).map_err(|source| Error::Port { address, source })
 }
 
 /// Answers until the daemon ends.

@@ -7,6 +7,10 @@ use viaduct_client::{Counters, Status};
 /// All metrics, each with its help and type.
 pub(super) fn text(status: &Status, counters: &Counters, connections: usize) -> String {
     let mut text = Text(String::new());
+    text.head("build_info", "gauge", "What runs: always 1.");
+    let commit = status.commit.as_deref().unwrap_or_default();
+    let version = &status.version;
+    text.line(&format!("build_info{{version=\"{version}\",commit=\"{commit}\"}}"), 1);
     text.counter("forwarded_packets", "Packets forwarded.", counters.forwarded_packets);
     text.counter("forwarded_bytes", "IP bytes forwarded.", counters.forwarded_bytes);
     text.counter(
@@ -97,7 +101,8 @@ mod tests {
     #[test]
     fn every_line_is_a_comment_or_a_sample() {
         let status = Status {
-            version: String::new(),
+            version: "0.1.0".to_owned(),
+            commit: Some("66d9527a1b2c".to_owned()),
             pid: 1,
             ready: true,
             uptime_ms: 0,
@@ -118,6 +123,8 @@ mod tests {
             });
             assert!(line.starts_with("# ") || sample, "{line}");
         }
+        let build = "viaduct_build_info{version=\"0.1.0\",commit=\"66d9527a1b2c\"} 1\n";
+        assert!(text.contains(build), "{text}");
         assert!(text.contains("viaduct_forwarded_packets_total 5\n"));
         assert!(text.contains("viaduct_dropped_packets_total{reason=\"V2N_ONE_WAY\"} 9\n"));
         assert!(text.contains("viaduct_connections 11\n"));

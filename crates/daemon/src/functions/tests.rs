@@ -27,7 +27,8 @@ fn begin(directory: &Path, topology: &str, sync: bool) -> Arc<Functions> {
     options.sync = sync;
     let runtime_dir = RuntimeDir::take(directory).unwrap();
     let Begun { plan, store } = start::begin(&options, &runtime_dir, &topology).unwrap();
-    let engine = Arc::new(crate::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap());
+    let engine =
+        Arc::new(crate::assembly::start_engine(&options, &topology, &plan, Moment::ZERO).unwrap());
     Functions::of_nobody(engine, topology, plan, store)
 }
 

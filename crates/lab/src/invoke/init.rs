@@ -5,19 +5,20 @@
 //! no signal of its own namespace reaches (pid_namespaces(7)), and so that it cannot outlive the agent.
 
 use std::{
-    ffi::OsString,
-    io::ErrorKind,
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::Command,
+    ffi::OsString, io::ErrorKind, os::unix::process::CommandExt, path::PathBuf, process::Command,
 };
 
-use rustix::{mount::MountFlags, process::Signal};
+use rustix::{mount::MountFlags, process::Signal, thread::CapabilitySet};
 use viaduct_client::Invocation;
 use viaduct_tun::{netns, private_etc};
 
 use super::{User, processes};
-use crate::{Error, attach::give_up_capabilities, exec::exit_code, layout};
+use crate::{
+    Error,
+    attach::{LOST, give_up_capabilities},
+    exec::exit_code,
+    layout,
+};
 
 /// The command of `viaduct` that becomes this process.
 pub const COMMAND: &str = "environment-init";
@@ -69,14 +70,16 @@ impl Init {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(Error::system(failed))?;
         netns::open(&self.namespace)?.enter()?;
-        private_etc::enter(&Path::new(layout::ETC_NETNS).join(&self.namespace))?;
+        private_etc::enter(&layout::etc_netns().join(&self.namespace))?;
         // Its own processes and no others. In some containers nobody may mount one.
         if let Err(error) = rustix::mount::mount("proc", "/proc", "proc", MountFlags::empty(), None)
         {
             tracing::debug!(%error, "/proc shows the processes of another namespace");
         }
         processes::bound()?;
-        give_up_capabilities()?;
+        // The kernel takes all from who becomes somebody else. In a rootless lab there is nobody else.
+        let already = rustix::process::geteuid().as_raw() == self.user.uid;
+        give_up_capabilities(if already { CapabilitySet::all() } else { LOST })?;
         let Some((program, arguments)) = self.command.split_first() else {
             let source = ErrorKind::InvalidInput.into();
             return Err(Error::System { action: "run an empty command".to_owned(), source });

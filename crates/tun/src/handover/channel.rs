@@ -1,9 +1,13 @@
 //! Both ends of the hand-over socket.
 
 use std::{
+    ffi::OsStr,
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -30,7 +34,7 @@ const DESCRIPTORS: usize = 4;
 /// Connections that wait to be accepted; a host's helpers re-connect all at once.
 const BACKLOG: i32 = 1024;
 
-/// The daemon's listening socket. Non-blocking. Removes its path when dropped.
+/// The daemon's listening socket. Non-blocking. Removes its path when dropped, if it has made it.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
@@ -112,6 +116,25 @@ impl Listener {
         rustix::net::listen(&socket, BACKLOG).map_err(failed("cannot listen on"))?;
         let identity = identity(path);
         Ok(Self { socket, path: path.to_owned(), identity })
+    }
+
+    /// Takes a socket of this type that listens already, and whose path is somebody else's to remove.
+    pub fn inherited(socket: OwnedFd) -> Result<Self, HandoverError> {
+        let failed = |errno: Errno| HandoverError::Io(errno.into());
+        rustix::io::ioctl_fionbio(&socket, true).map_err(failed)?;
+        let address = rustix::net::getsockname(&socket).and_then(SocketAddrUnix::try_from);
+        let path = match address.map_err(failed)?.path_bytes() {
+            Some(path) => PathBuf::from(OsStr::from_bytes(path)),
+            // Abstract, or a pair without a name.
+            None => PathBuf::new(),
+        };
+        Ok(Self { socket, path, identity: None })
+    }
+
+    /// Whether its path is removed when it is dropped.
+    #[must_use]
+    pub fn is_to_remove(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// Accepts one connection, if one waits.

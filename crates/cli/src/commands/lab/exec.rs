@@ -4,7 +4,7 @@ use std::{ffi::OsString, process::Command, sync::atomic::AtomicBool};
 
 use clap::Args;
 use viaduct_control_plane::environments::EnvironmentName;
-use viaduct_lab::{Agent, Error, LabName, Layout, exec};
+use viaduct_lab::{Agent, Error, LabName, Layout, exec, rootless};
 
 use crate::{
     child,
@@ -36,6 +36,7 @@ impl LabExec {
             Some(lab) => lab,
             None => exec::only_lab()?,
         };
+        rootless::join(&lab)?;
         match exec::namespace_of(&lab, &self.host) {
             Ok(namespace) => Err(exec::exec(&namespace, &self.command).into()),
             Err(Error::NoSuchHost { .. }) if is_environment(&self.host) => {

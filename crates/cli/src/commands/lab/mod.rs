@@ -8,9 +8,9 @@ mod up;
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use viaduct_config_plane::Loaded;
-use viaduct_lab::{LabName, Running, Up, up::may_make_labs};
+use viaduct_lab::{LabName, Running, Up, rootless, up::may_make_labs};
 
 use crate::{
     commands::run::Device,
@@ -25,6 +25,22 @@ pub(crate) enum Lab {
     Exec(exec::LabExec),
     Test(test::LabTest),
     List(list::LabList),
+}
+
+/// How a lab is brought up.
+#[derive(Debug, Args)]
+struct Bringing {
+    /// The devices of all hosts
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    device: Device,
+
+    /// Without being root: in a user namespace, of which you are root
+    #[arg(long)]
+    rootless: bool,
+
+    /// The node of the TUN driver, where /dev/net/tun is not for you to open
+    #[arg(long, value_name = "PATH", requires = "rootless")]
+    tun_device: Option<PathBuf>,
 }
 
 impl Lab {
@@ -47,16 +63,22 @@ fn lab_name(name: Option<LabName>, file: &Path) -> Result<LabName, Failure> {
     }
 }
 
-/// Brings up the lab of a loaded file, with a progress bar where somebody watches.
+/// Brings up the lab of a loaded file, with a progress bar where somebody watches. The calling process
+/// is where a rootless lab is afterwards.
 fn bring_up(
     name: LabName,
     loaded: &Loaded,
-    device: Device,
+    how: &Bringing,
     workers: Option<usize>,
 ) -> Result<Running, Failure> {
+    let mut agent_arguments = Vec::new();
+    if how.rootless {
+        rootless::enter(how.tun_device.as_deref())?;
+        agent_arguments.extend(["--user".into(), rootless::USER.into()]);
+    }
     may_make_labs()?;
     // The agent is told by the daemon.
-    let mut daemon_arguments = vec!["--device".into(), device.kind().to_string().into()];
+    let mut daemon_arguments = vec!["--device".into(), how.device.kind().to_string().into()];
     if let Some(workers) = workers {
         daemon_arguments.extend(["--workers".into(), workers.to_string().into()]);
     }
@@ -66,6 +88,7 @@ fn bring_up(
         text: loaded.warnings.source().text(),
         program: this_program()?,
         daemon_arguments,
+        agent_arguments,
     };
     let bar = crate::progress::bar("hosts attached");
     let running = up.run(|attached, declared| {

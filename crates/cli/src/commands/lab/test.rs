@@ -6,14 +6,13 @@ use clap::Args;
 use serde::Serialize;
 use viaduct_config_plane::Loaded;
 use viaduct_lab::{
-    Host, LabName, Layout, Running, down,
+    Host, LabName, Layout, Running, down, rootless,
     trial::{self, Place, Tried},
     up,
 };
 
-use super::{bring_up, lab_name};
+use super::{Bringing, bring_up, lab_name};
 use crate::{
-    commands::run::Device,
     exit::{Answer, Failure, Outcome},
     explaining::Explainer,
     files, output,
@@ -36,12 +35,11 @@ pub(crate) struct LabTest {
     #[arg(long, value_name = "NAME")]
     name: Option<LabName>,
 
-    /// The devices of all hosts, unless the lab is up already
-    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
-    device: Device,
+    #[command(flatten)]
+    how: Bringing,
 
     /// Where a daemon has its sockets that runs this topology, and is no lab's
-    #[arg(long, value_name = "DIR", requires = "netns", conflicts_with = "name")]
+    #[arg(long, value_name = "DIR", requires = "netns", conflicts_with_all = ["name", "rootless"])]
     runtime_dir: Option<PathBuf>,
 
     /// The network namespace of a host of that daemon: a name, a path or a process id
@@ -88,9 +86,10 @@ impl LabTest {
     fn try_in_lab(&self, loaded: &Loaded) -> Result<Vec<Tried>, Failure> {
         let name = lab_name(self.name.clone(), &self.file)?;
         let (lab, ours) = if Layout::of(&name).directory().exists() {
+            rootless::join(&name)?;
             (self.join(&name, loaded)?, false)
         } else {
-            (bring_up(name.clone(), loaded, self.device, None)?, true)
+            (bring_up(name.clone(), loaded, &self.how, None)?, true)
         };
         let control_socket = &lab.layout.control_socket();
         let tried = try_all(Place { control_socket, hosts: &lab.hosts }, loaded);

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use viaduct_lab::LabName;
 
-use super::{bring_up, lab_name};
+use super::{Bringing, bring_up, lab_name};
 use crate::{
-    commands::run::Device,
     exit::{Answer, Outcome},
     files, output,
 };
@@ -23,9 +22,8 @@ pub(crate) struct LabUp {
     #[arg(long, value_name = "NAME")]
     name: Option<LabName>,
 
-    /// The devices of all hosts
-    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
-    device: Device,
+    #[command(flatten)]
+    how: Bringing,
 
     /// Threads that forward packets; as many as there are cores, if not given
     #[arg(long, value_name = "N")]
@@ -36,7 +34,7 @@ impl LabUp {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::load(&self.file)?;
         let name = lab_name(self.name, &self.file)?;
-        let lab = bring_up(name, &loaded, self.device, self.workers)?;
+        let lab = bring_up(name, &loaded, &self.how, self.workers)?;
         output::say(format_args!(
             "the lab `{0}` is up with {1} hosts\n  \
              run something in it:  viaduct lab exec {2} -- COMMAND\n  \
