@@ -1,6 +1,6 @@
 //! Any bytes as connections to the daemon's API: what HTTP, JSON, forms and names may hold.
 //!
-//! The input is the bytes of up to [`MOST`] connections, with [`BETWEEN`] between them. The first byte of
+//! The input is the bytes of up to eight connections, with `"\n\0\n"` between them. The first byte of
 //! each decides whether it comes to the control socket (even) or to the TCP port of AWS's APIs (odd);
 //! the rest is what is sent. Several requests may go over one connection.
 //!
@@ -13,12 +13,12 @@ use serde_json::Value;
 use viaduct_daemon::fuzzing::{Api, Door};
 
 /// What stands between two connections.
-pub const BETWEEN: &[u8] = b"\n\0\n";
+const BETWEEN: &[u8] = b"\n\0\n";
 
 /// Connections of an input.
 const MOST: usize = 8;
 
-/// Two functions, of the file, and roles to make others with.
+/// A function of the file, and a role to make others with.
 const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/worlds/api.yaml");
 
 /// Tries one input.
