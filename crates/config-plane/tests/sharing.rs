@@ -287,3 +287,44 @@ fn shr_08_quotas_count_participants_shares_and_whoever_made_a_group() {
         ["main: account 200000000000 has 2501 security groups"]
     );
 }
+
+#[test]
+fn what_becomes_of_shares_and_owners_is_told() {
+    let before = load("before.yaml", SHARED).unwrap_or_else(|it| panic!("{it}")).topology;
+    let mut after = SHARED.to_owned();
+    for (was, is) in [
+        ("222222222222, 333333333333]", "222222222222]"),
+        ("shared_with: [222222222222], on_unshare: cut", "on_unshare: keep"),
+        (
+            "other: { account: 222222222222, ingress: [{ protocol: all, from: guest }] }",
+            "other: {}",
+        ),
+        (
+            "  theirs: { subnets: [main/shared], security_groups: [main/guest], account: 222222222222 }\n",
+            "",
+        ),
+    ] {
+        assert_eq!(after.matches(was).count(), 1, "{was}");
+        after = after.replace(was, is);
+    }
+    let after = load("after.yaml", &after).unwrap_or_else(|it| panic!("{it}")).topology;
+    let told: Vec<String> = after
+        .difference(&before)
+        .into_iter()
+        .flat_map(|it| [format!("{} {}", it.action, it.path)].into_iter().chain(it.details))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "~ organization",
+            "accounts: - 333333333333",
+            "~ main/subnet/shared",
+            "shared_with: - 222222222222",
+            "on_unshare: cut → keep",
+            "~ main/security_group/other",
+            "account: 222222222222 → 111111111111",
+            "ingress: - all from main/security_group/guest",
+            "- function/theirs",
+        ]
+    );
+}
