@@ -330,7 +330,7 @@ fn notes_cost() {
         let mut writer = Writer::new(create(&path).unwrap(), Boot::of_this_machine());
         timed("written in", &mut || writer.write_all(&world.engine, NOW).unwrap());
         timed("a round in which nothing happens", &mut || {
-            writer.round(&world.engine, NOW).unwrap()
+            writer.round(&world.engine, NOW).unwrap();
         });
         let next = World::of_capacity(connections as usize);
         timed("read and taken up in", &mut || {
