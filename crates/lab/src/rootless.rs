@@ -10,7 +10,7 @@
 //! Inside, the paths are those of root's labs: `/run` is covered, so that `/run/netns` can be written.
 //! Outside, the lab's directory is where the user keeps such things (`layout`), so that the daemon's
 //! sockets are reached from there as well; `/run/viaduct` leads to it from inside. Two things are different:
-//! `/etc/netns` cannot be made, so that the files are beside the namespaces ([`layout::etc_netns`]), and no
+//! `/etc/netns` cannot be made, so that the files are beside the namespaces (`layout`), and no
 //! user but the caller exists, so that functions run as that one, without any capability.
 //!
 //! Commands that need the namespaces of a lab that is up go there first ([`join`]): they find a process of
