@@ -24,9 +24,10 @@
 //! it is there, one worker begins to read it. In any other order the answer to its first packet could
 //! meet a worker that does not know it yet. It goes down the other way round.
 //!
-//! A queue is attached once: one that is held for another host already is refused, as far as the kernel
-//! says which descriptors are of one file ([`Queue::is_one_with`]). Where it does not say, such a queue is
-//! taken; its packets then come in at either host, and both are whosever device it is.
+//! A queue that another session has attached for another host is refused, as far as the kernel says which
+//! descriptors are of one file ([`Queue::is_one_with`]). That is a question for each attachment, some 0.3 µs,
+//! so a session is not asked about its own, of which an agent has ten thousand. Where a queue is attached
+//! twice its packets come in at either host, and both are whosever device it is.
 //!
 //! An offer can meet a reload that removes its host, or the end of its environment. Each first writes
 //! and then looks, the offer to the map and then at the hosts, whoever removes the host the other way
@@ -231,7 +232,7 @@ impl Registry {
         let port = Arc::new(Port::new(id, serial, queue, mtu));
         // Of two offers of one queue at the same time the later sees the other.
         let _one_at_a_time = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = self.other_host_of(&port) {
+        if let Some(other) = self.other_host_of(&port, by) {
             let other = self.name(other);
             let message = format!(
                 "`{name}`: this queue is attached as `{other}` already; each host has a device of its own"
@@ -257,11 +258,12 @@ impl Registry {
         Ok(Claim { host, port, replaced })
     }
 
-    /// The other host, if there is one, where the queue of this port is attached.
-    fn other_host_of(&self, port: &Port) -> Option<AttachmentId> {
+    /// The other host, if there is one, where another session has attached the queue of this port.
+    fn other_host_of(&self, port: &Port, by: SessionId) -> Option<AttachmentId> {
+        let its_own = |held: &Held| held.session.as_ref().is_some_and(|of| of.id == by);
         let one_with = |held: &Held| held.port.queue.is_one_with(&port.queue) == Some(true);
         let mut others = self.held.iter().filter(|held| *held.key() != port.attachment);
-        others.find(|held| one_with(held)).map(|held| *held.key())
+        others.find(|held| !its_own(held) && one_with(held)).map(|held| *held.key())
     }
 
     /// Attaches what is held. Returns its number when packets flow.
