@@ -18,6 +18,7 @@
 //! A command is not root's: it runs as a user of its own, without capabilities, and cannot gain any. Its
 //! standard input is the payload, its output goes through the agent and not through the VPC (LAM-13).
 
+mod gate;
 pub mod init;
 mod pool;
 mod processes;
@@ -34,7 +35,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::task::JoinSet;
 use viaduct_client::{Client, ClientError, Ended, Invocation};
 
-use self::pool::Pool;
+use self::{gate::Gate, pool::Pool};
 use crate::{
     Agent, Error,
     agent::{Environment, Served},
@@ -46,6 +47,10 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 
 /// How often it is looked which environments nobody has used for long.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Environments that are made at the same time: the kernel serialises most of it anyway, and who waits
+/// for the daemon behind too many others takes it for dead.
+const MADE_AT_ONCE: usize = 4;
 
 /// Who commands run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +81,7 @@ pub struct Invoker {
     limits: Limits,
     served: Arc<Served>,
     pool: Pool<Environment>,
+    making: Gate,
 }
 
 impl Invoker {
@@ -83,7 +89,7 @@ impl Invoker {
     #[must_use]
     pub fn new(agent: Agent, limits: Limits, served: Arc<Served>) -> Self {
         let pool = Pool::new(limits.at_once);
-        Self { agent, limits, served, pool }
+        Self { agent, limits, served, pool, making: Gate::new(MADE_AT_ONCE) }
     }
 
     /// Takes invocations and runs them, from one daemon after the other. Dropped, it ends what runs.
@@ -164,8 +170,11 @@ impl Invoker {
         }
         // One that the daemon has ended, or another holder has taken, is made anew.
         let stands = |environment: &Environment| environment.stands();
-        let environment =
-            self.pool.take(host, stands, || self.agent.environment(&self.served, host))?;
+        let make = || {
+            let _passed = self.making.pass();
+            self.agent.environment(&self.served, host)
+        };
+        let environment = self.pool.take(host, stands, make)?;
         let ended = run(environment.namespace());
         self.pool.give_back(host, environment, Instant::now());
         ended
