@@ -315,7 +315,14 @@ impl<P> Connection<P> {
     #[must_use]
     #[inline]
     pub fn deadline(&self) -> Moment {
-        self.last_seen + self.timeouts.of(self.phase())
+        self.standing().1
+    }
+
+    /// How far it is, and when it ends if no other packet passes.
+    #[inline]
+    pub(crate) fn standing(&self) -> (Phase, Moment) {
+        let phase = self.phase();
+        (phase, self.last_seen + self.timeouts.of(phase))
     }
 
     /// Has its time be over, whatever passes of it meanwhile.

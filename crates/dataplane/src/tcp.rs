@@ -43,7 +43,7 @@
 //! # Going on after a gap
 //!
 //! A state that was kept ([`State::to_bytes`]) may be older than the last segments: they passed before
-//! its connection was taken up again ([`State::resumed`]). Each end's numbers then count until its next
+//! its connection was taken up again (`State::resumed`). Each end's numbers then count until its next
 //! segment, which moves them as any would; one that is too far away for that says that much has passed
 //! meanwhile, and the numbers begin anew with it. In the marks such an end is one that is confirmed and
 //! of which nothing is known yet, which no other is.

@@ -42,7 +42,6 @@ use crate::{
     moment::Moment,
     slab::{Id, Slab, Taken},
     sync::Mutex,
-    tcp::Phase,
     timer_wheel::TimerWheel,
 };
 
@@ -135,19 +134,19 @@ impl<P> Connections<P> {
         if connection.half(direction).key != *key {
             return Lookup::Miss;
         }
-        let (before, was) = (connection.deadline(), connection.phase());
+        let (was, before) = connection.standing();
         if before <= now {
             drop(slot);
             return self.expired(id, now);
         }
         let result = f(ConnectionId(id), direction, connection);
-        let sooner = sooner(connection, before);
-        // What is established changes, as far as anybody keeps it, only for its end to come closer.
-        if sooner.is_some() || (was != Phase::Established && connection.phase() != was) {
+        let (is, deadline) = connection.standing();
+        let sooner = deadline < before;
+        if sooner || is != was {
             self.slab.mark(id.slot);
         }
         drop(slot);
-        self.arm_if(place.slot(), sooner);
+        self.arm_if(place.slot(), sooner.then_some(deadline));
         Lookup::Hit(result)
     }
 
