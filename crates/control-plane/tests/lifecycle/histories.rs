@@ -384,7 +384,7 @@ fn random_histories_end_as_the_naive_model_says() {
         return history(seed, &mut Tally::new());
     }
     let mut tally = Tally::new();
-    let count = number("VIADUCT_HISTORIES").unwrap_or(60);
+    let count = number("VIADUCT_HISTORIES").unwrap_or(100);
     (0..count).for_each(|seed| history(seed, &mut tally));
     println!("{tally:#?}");
     // A history in which nothing happens proves nothing.
