@@ -294,7 +294,42 @@ def is_invoked():
 
 until(is_invoked)
 
+# What a function needs is not there any more when it is to be restored.
+wanting = {
+    "subnet": ("InvalidSubnetIDException", "10.0.4.0/28", "db"),
+    "group": ("InvalidSecurityGroupIDException", "10.0.1.0/24", "gone"),
+    "address": ("SubnetIPAddressLimitReachedException", "10.0.5.0/28", "db"),
+    "zone": ("EC2UnexpectedException", "10.0.6.0/24", "db"),
+}
+for name, (_, cidr, group) in wanting.items():
+    awslambda.create_function(**{**arguments, "FunctionName": name, "VpcConfig": {
+        "SubnetIds": [subnets[cidr]], "SecurityGroupIds": [groups[group]]}})
+    awslambda.get_waiter("function_active_v2").wait(FunctionName=name)
+idle = topology.replace("settings: {", "settings: { lifecycle: { idle: 1 },", 1)
+own("/v1/apply?name=idle.yaml&dry_run=false", idle)
+for name in wanting:
+    until(lambda: awslambda.get_function_configuration(FunctionName=name)["State"] == "Inactive")
+less = idle.replace("      gone: { cidr_block: 10.0.4.0/28, availability_zone: a }\n", "")
+less = less.replace("      gone: {}\n", "")
+# Eleven addresses of sixteen are hosts' (ADR-01).
+hosts = "".join(f"      i{n}: {{ subnet: tiny, security_groups: [db] }}\n" for n in range(11))
+less = less.replace("    instances:\n", "    instances:\n" + hosts)
+own("/v1/apply?name=less.yaml&dry_run=false", less)
+own("/v1/faults/zone?zone=c&failed=true")
+for name, (exception, _, _) in wanting.items():
+    raises(getattr(once.exceptions, exception), once.invoke, FunctionName=name)
+own("/v1/faults/zone?zone=c&failed=false")
+# Nor may a VPC have more ENIs than it has.
+until(lambda: not ec2.describe_network_interfaces(
+    Filters=[{"Name": "subnet-id", "Values": [subnets["10.0.6.0/24"]]}])["NetworkInterfaces"])
+own("/v1/apply?name=few.yaml&dry_run=false",
+    less.replace("settings: {", "settings: { enis_per_vpc: 1,", 1))
+raises(once.exceptions.ENILimitReachedException, once.invoke, FunctionName="zone")
+own("/v1/apply?name=before.yaml&dry_run=false", topology)
+
 # Delete.
+for name in wanting:
+    awslambda.delete_function(FunctionName=name)
 for name in ["shares", "spans", "grouped", "moves", "nowhere"]:
     awslambda.delete_function(FunctionName=name)
 awslambda.delete_function(FunctionName="life")

@@ -8,11 +8,19 @@ use std::{path::PathBuf, process::Command};
 
 use common::{Daemon, TOPOLOGY};
 
-/// Another zone, and delays of a second at most where the defaults have minutes.
+/// Other zones, and delays of a second at most where the defaults have minutes. Two subnets, a group
+/// and a zone are there for what happens when they are not any more.
 fn topology() -> String {
     let subnet = "private: { cidr_block: 10.0.1.0/24, availability_zone: a }";
-    let other = "other: { cidr_block: 10.0.2.0/24, availability_zone: b }";
-    let text = TOPOLOGY.replace(subnet, &format!("{subnet}\n      {other}"));
+    let others = [
+        subnet,
+        "other: { cidr_block: 10.0.2.0/24, availability_zone: b }",
+        "gone: { cidr_block: 10.0.4.0/28, availability_zone: a }",
+        "tiny: { cidr_block: 10.0.5.0/28, availability_zone: a }",
+        "far: { cidr_block: 10.0.6.0/24, availability_zone: c }",
+    ];
+    let text = TOPOLOGY.replace(subnet, &others.join("\n      "));
+    let text = text.replace("    security_groups:\n", "    security_groups:\n      gone: {}\n");
     format!("settings: {{ lifecycle_scale: 1000 }}{text}")
 }
 
