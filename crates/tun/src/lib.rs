@@ -8,9 +8,9 @@
 //!   ([`handover`]) and distrusts every one of them ([`queue`]).
 //!
 //! This is the one crate of the workspace that may contain `unsafe`: the TUN driver is driven by
-//! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `netns.rs`, `private_etc.rs`,
-//! `pid_namespace.rs` and `user_namespace.rs` add `unshare`, `device/plain.rs` and `inherited.rs`
-//! descriptors that are known only as numbers, `kernel.rs` two questions about descriptors.
+//! `ioctl`s, and no crate types them. They are all in `ioctl.rs`; `unshare.rs` adds `unshare`,
+//! `device/plain.rs` and `inherited.rs` descriptors that are known only as numbers, `kernel.rs` two
+//! questions about descriptors.
 //!
 //! Errors come in three enums, because three different people read them: [`QueueError`] tells
 //! the giver of a queue why it was not taken, [`HandoverError`] says what a peer did wrong on
@@ -31,6 +31,7 @@ pub mod pid_namespace;
 pub mod private_etc;
 pub mod private_files;
 pub mod queue;
+mod unshare;
 pub mod user_namespace;
 
 pub use device::{Device, DeviceKind};

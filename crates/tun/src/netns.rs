@@ -32,7 +32,7 @@ use rustix::{
     thread::{LinkNameSpaceType, UnshareFlags},
 };
 
-use crate::Error;
+use crate::{Error, unshare::unshare};
 
 /// Where the names are, here and in iproute2.
 pub const RUN_DIR: &str = "/run/netns";
@@ -129,7 +129,8 @@ pub fn create(name: &str) -> Result<Namespace, Error> {
 /// whatever happens to its maker.
 pub fn create_unnamed() -> Result<Namespace, Error> {
     let mut namespace = on_fresh_thread(|| {
-        unshare_network().map_err(|errno| Error::system("create a network namespace", errno))?;
+        unshare(UnshareFlags::NEWNET)
+            .map_err(|errno| Error::system("create a network namespace", errno))?;
         Namespace::current()
     })?;
     namespace.label = "unnamed".to_owned();
@@ -226,7 +227,7 @@ fn not_made(name: &str, path: &Path, source: io::Error) -> Error {
 /// Mounts a new namespace over the file `mount`.
 fn mount_new(name: &str, mount: &Path) -> Result<(), Error> {
     on_fresh_thread(|| {
-        unshare_network()
+        unshare(UnshareFlags::NEWNET)
             .map_err(|errno| Error::system(format!("create network namespace `{name}`"), errno))?;
         rustix::mount::mount_bind("/proc/thread-self/ns/net", mount)
             .map_err(|errno| Error::system(format!("mount {}", mount.display()), errno))
@@ -287,12 +288,4 @@ fn on_fresh_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> R
             .map_err(|source| Error::system("start a thread", source))?;
         worker.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
     })
-}
-
-/// Gives the calling thread a new network namespace.
-#[allow(unsafe_code)]
-fn unshare_network() -> Result<(), Errno> {
-    // SAFETY: `unshare` is unsafe for CLONE_FILES alone, which parts the thread from descriptors
-    // that others open. CLONE_NEWNET leaves memory and descriptors as they are.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
 }

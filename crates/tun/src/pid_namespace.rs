@@ -3,19 +3,13 @@
 
 use rustix::thread::UnshareFlags;
 
-use crate::Error;
+use crate::{Error, unshare::unshare};
 
 /// Has the next process that the calling thread starts be the first one of a new process-id namespace,
 /// and later ones be in it as well.
 ///
 /// For a thread that ends with that process: from then on it can start no thread.
 pub fn for_children() -> Result<(), Error> {
-    unshare().map_err(|errno| Error::system("create a process-id namespace", errno))
-}
-
-#[allow(unsafe_code)]
-fn unshare() -> Result<(), rustix::io::Errno> {
-    // SAFETY: `unshare` is unsafe for CLONE_FILES alone, which parts the thread from descriptors
-    // that others open. CLONE_NEWPID leaves memory and descriptors as they are.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }
+    unshare(UnshareFlags::NEWPID)
+        .map_err(|errno| Error::system("create a process-id namespace", errno))
 }

@@ -6,12 +6,12 @@
 
 use std::{fs, io::ErrorKind, path::Path};
 
-use rustix::{
-    mount::{MountFlags, MountPropagationFlags},
-    thread::UnshareFlags,
-};
+use rustix::{mount::MountFlags, thread::UnshareFlags};
 
-use crate::Error;
+use crate::{
+    Error,
+    unshare::{follow_no_mounts, unshare},
+};
 
 /// Gives the calling thread a mount namespace of its own, in which the files of `files` stand in
 /// for those of the same name in `/etc`.
@@ -19,13 +19,9 @@ use crate::Error;
 /// For a process with one thread, about to `exec`: nothing of it is seen outside. A file that
 /// `/etc` does not have is left out, as a mount needs something to cover. `files` need not exist.
 pub fn enter(files: &Path) -> Result<(), Error> {
-    unshare_mounts().map_err(|errno| Error::system("create a mount namespace", errno))?;
-    // Ours follow nobody: without this, what is mounted below appears on the host.
-    rustix::mount::mount_change(
-        "/",
-        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-    )
-    .map_err(|errno| Error::system("make the mount namespace private", errno))?;
+    unshare(UnshareFlags::NEWNS)
+        .map_err(|errno| Error::system("create a mount namespace", errno))?;
+    follow_no_mounts().map_err(|errno| Error::system("make the mount namespace private", errno))?;
     // Only /sys/class/net depends on it, and in some containers nobody may mount a sysfs.
     if let Err(error) = rustix::mount::mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None) {
         tracing::debug!(%error, "/sys shows the network of another namespace");
@@ -44,12 +40,4 @@ pub fn enter(files: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Gives the calling thread a copy of its mount namespace.
-#[allow(unsafe_code)]
-fn unshare_mounts() -> Result<(), rustix::io::Errno> {
-    // SAFETY: `unshare` is unsafe for CLONE_FILES alone, which parts the thread from descriptors
-    // that others open. CLONE_NEWNS leaves memory and descriptors as they are.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
 }

@@ -11,12 +11,14 @@ use std::{env, fs, io, os::fd::BorrowedFd};
 
 use rustix::{
     io::Errno,
-    mount::MountPropagationFlags,
     process::{getegid, geteuid},
     thread::{ThreadNameSpaceType, UnshareFlags},
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    unshare::{follow_no_mounts, unshare},
+};
 
 /// Puts the calling process, which must have one thread, into a user namespace and a mount namespace of
 /// its own. What it starts is there too.
@@ -26,7 +28,8 @@ pub fn enter() -> Result<(), Error> {
         let advice = advice(&source, |setting| fs::read_to_string(setting).ok());
         Error::NoUserNamespace { source, advice }
     };
-    unshare().map_err(|errno| refused(errno.into()))?;
+    let kinds = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
+    unshare(kinds).map_err(|errno| refused(errno.into()))?;
     // The first is what the kernel asks for before it takes the last (user_namespaces(7)). AppArmor
     // refuses here what it let pass above.
     let maps = [
@@ -37,9 +40,7 @@ pub fn enter() -> Result<(), Error> {
     for (file, text) in maps {
         fs::write(format!("/proc/self/{file}"), text).map_err(refused)?;
     }
-    // Ours follow nobody, and nobody follows ours.
-    rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        .map_err(|errno| refused(errno.into()))
+    follow_no_mounts().map_err(|errno| refused(errno.into()))
 }
 
 /// Moves the calling process, which must have one thread, to the user namespace and the mount namespace
@@ -88,13 +89,6 @@ fn advice(source: &io::Error, read: impl Fn(&str) -> Option<String>) -> &'static
             }
         }
     }
-}
-
-#[allow(unsafe_code)]
-fn unshare() -> Result<(), Errno> {
-    // SAFETY: `unshare` is unsafe for CLONE_FILES alone, which parts the thread from descriptors
-    // that others open. CLONE_NEWUSER and CLONE_NEWNS leave memory and descriptors as they are.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
 }
 
 #[cfg(test)]
