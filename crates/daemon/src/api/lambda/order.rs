@@ -6,7 +6,7 @@ use viaduct_control_plane::{
     iam::Context,
     lifecycle::{
         Answer, Command, Configuration, ConfigurationChange, FunctionName, Lifecycle, Owner,
-        Qualifier, VersionId, VpcConfig,
+        Qualifier, VersionId,
     },
 };
 
@@ -19,21 +19,8 @@ pub(super) struct Order {
     command: Command,
     /// The right that it takes.
     action: &'static str,
-    /// What policies may ask of it beside (LAM-72).
-    conditions: Conditions,
     /// Whether a reload would undo it, if the topology file declares the function.
     undone_by_reload: bool,
-}
-
-/// Where condition keys come from.
-#[derive(Debug)]
-enum Conditions {
-    /// It has none.
-    None,
-    /// The place that a new function is to have.
-    Creation(VpcConfig),
-    /// The place that a function is to have then; where it is if nothing is said.
-    Update(FunctionName, Option<VpcConfig>),
 }
 
 impl Order {
@@ -43,9 +30,8 @@ impl Order {
         tags: BTreeMap<String, String>,
         publish: bool,
     ) -> Self {
-        let conditions = Conditions::Creation(configuration.vpc.clone());
         let command = Command::CreateFunction { function, configuration, tags, publish };
-        Self { conditions, ..Self::lasting("lambda:CreateFunction", command) }
+        Self::lasting("lambda:CreateFunction", command)
     }
 
     pub(super) fn update_configuration(
@@ -53,10 +39,8 @@ impl Order {
         change: ConfigurationChange,
         revision: Option<u64>,
     ) -> Self {
-        let conditions = Conditions::Update(function.clone(), change.vpc.clone());
         let command = Command::UpdateFunctionConfiguration { function, change, revision };
         Self {
-            conditions,
             undone_by_reload: true,
             ..Self::lasting("lambda:UpdateFunctionConfiguration", command)
         }
@@ -101,9 +85,9 @@ impl Order {
         Self::lasting("lambda:InvokeFunction", Command::Invoke(version))
     }
 
-    /// One that no reload undoes, judged without condition keys.
+    /// One that no reload undoes.
     const fn lasting(action: &'static str, command: Command) -> Self {
-        Self { command, action, conditions: Conditions::None, undone_by_reload: false }
+        Self { command, action, undone_by_reload: false }
     }
 
     /// Has it carried out, if its caller may give it; `target` is the function that it is about, and
@@ -119,10 +103,15 @@ impl Order {
 
     /// The command, if it may be given.
     fn permitted(self, machine: &Lifecycle, target: &Target) -> Result<Command, Failure> {
-        let context = match &self.conditions {
-            Conditions::None => Context::default(),
-            Conditions::Creation(vpc) => machine.context_of_creation(vpc),
-            Conditions::Update(function, vpc) => machine.context_of_update(function, vpc.as_ref()),
+        // LAM-72: nothing else has condition keys.
+        let context = match &self.command {
+            Command::CreateFunction { configuration, .. } => {
+                machine.context_of_creation(&configuration.vpc)
+            }
+            Command::UpdateFunctionConfiguration { function, change, .. } => {
+                machine.context_of_update(function, change.vpc.as_ref())
+            }
+            _ => Context::default(),
         };
         target.may(self.action, &context)?;
         rights::check(&target.caller, &self.command)?;
