@@ -30,10 +30,8 @@ impl Daemon {
         topology: &Path,
         arguments: &[String],
     ) -> Self {
-        let mut run = viaduct();
-        run.arg("run").arg(topology).arg("--runtime-dir").arg(directory.path()).args(arguments);
-        let log = File::create(directory.path().join("log")).unwrap();
-        let process = Killed(run.env("NO_COLOR", "1").stderr(log).spawn().unwrap());
+        let log = directory.path().join("log");
+        let process = run(topology, directory.path(), arguments, &log);
         let daemon = Self { process, directory };
         assert!(eventually(|| daemon.get("status")).is_some(), "{}", daemon.log());
         daemon
@@ -81,4 +79,17 @@ impl Daemon {
         attach.arg(self.path());
         attach
     }
+}
+
+/// `viaduct run`, in this runtime directory, with these further arguments.
+pub(super) fn run(topology: &Path, runtime: &Path, arguments: &[String], log: &Path) -> Killed {
+    let mut run = viaduct();
+    run.arg("run").arg(topology).arg("--runtime-dir").arg(runtime).args(arguments);
+    logged(run, log)
+}
+
+/// Starts a command that says all it says to a file, which is new.
+pub(super) fn logged(mut command: Command, log: &Path) -> Killed {
+    let log = File::create(log).unwrap();
+    Killed(command.env("NO_COLOR", "1").stderr(log).spawn().unwrap())
 }

@@ -239,27 +239,23 @@ impl Drop for Lab {
 
 /// The processes with these words on their command line and no others, wherever they run.
 pub(crate) fn processes(words: &[&str]) -> Vec<Pid> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let found = entries.filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let given = line.strip_suffix(b"\0")?.split(|byte| *byte == 0);
-        given.eq(words.iter().map(|word| word.as_bytes())).then_some(pid)
-    });
-    found.collect()
+    command_lines().filter(|(_, line)| line == words).map(|(pid, _)| pid).collect()
 }
 
 /// The process that serves a lab's hosts: the one with its prefix on the command line.
 pub(crate) fn agent_of(lab: &str) -> Pid {
-    let wanted = format!("--prefix vd-{lab}.");
-    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let pid = processes.find_map(|entry| {
-        let pid: i32 = entry.file_name().to_string_lossy().parse().ok()?;
-        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        command.contains(&wanted).then_some(pid)
-    });
-    Pid::from_raw(pid.expect("the lab has an agent")).unwrap()
+    let wanted = ["--prefix".to_owned(), format!("vd-{lab}.")];
+    let agent = command_lines().find(|(_, line)| line.windows(2).any(|words| words == wanted));
+    agent.expect("the lab has an agent").0
+}
+
+/// All processes that have one, with their command lines.
+fn command_lines() -> impl Iterator<Item = (Pid, Vec<String>)> {
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+        let line = String::from_utf8(std::fs::read(entry.path().join("cmdline")).ok()?).ok()?;
+        Some((pid, line.strip_suffix('\0')?.split('\0').map(str::to_owned).collect()))
+    })
 }
 
 /// A name that no other scenario has at the same time.

@@ -2,16 +2,18 @@
 //! a lab does not give them.
 
 use std::{
-    fs::File,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command},
 };
 
 use rustix::process::{Pid, Signal};
 use viaduct_tun::netns;
 
-use super::{LIMIT, eventually, unique, viaduct};
+use super::{
+    Killed, LIMIT,
+    daemon::{logged, run},
+    eventually, unique, viaduct,
+};
 
 /// A daemon with an agent. Both end when dropped, with what the agent has made.
 pub(crate) struct Service {
@@ -19,8 +21,8 @@ pub(crate) struct Service {
     /// Before the names of the agent's namespaces.
     prefix: String,
     arguments: Vec<String>,
-    daemon: Child,
-    agent: Child,
+    daemon: Killed,
+    agent: Killed,
 }
 
 impl Service {
@@ -65,8 +67,8 @@ impl Service {
 
     /// Kills the daemon, as `kill -9` does.
     pub(crate) fn kill_daemon(&mut self) {
-        self.daemon.kill().unwrap();
-        self.daemon.wait().unwrap();
+        self.daemon.0.kill().unwrap();
+        self.daemon.0.wait().unwrap();
     }
 
     /// Starts the next daemon, and waits until the agent takes its invocations.
@@ -87,13 +89,9 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         // It removes what it made.
-        let pid = Pid::from_child(&self.agent);
+        let pid = Pid::from_child(&self.agent.0);
         let _ = rustix::process::kill_process(pid, Signal::TERM);
-        let ended = eventually(|| self.agent.try_wait().ok().flatten());
-        let _ = self.agent.kill();
-        let _ = self.agent.wait();
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        let ended = eventually(|| self.agent.0.try_wait().ok().flatten());
         if std::thread::panicking() {
             eprintln!("daemon: {}\nagent: {}", self.log("daemon.log"), self.log("agent.log"));
         } else {
@@ -103,14 +101,7 @@ impl Drop for Service {
     }
 }
 
-fn run_daemon(directory: &Path, arguments: &[String]) -> Child {
-    let mut command = viaduct();
-    command.arg("run").arg(directory.join("topology.yaml")).args(arguments);
-    command.arg("--runtime-dir").arg(directory.join("run"));
-    logged(command, &directory.join("daemon.log"))
-}
-
-/// Starts a command that says all it says to a file, which is new.
-fn logged(mut command: Command, log: &Path) -> Child {
-    command.stderr(File::create(log).unwrap()).spawn().unwrap()
+fn run_daemon(directory: &Path, arguments: &[String]) -> Killed {
+    let (topology, log) = (directory.join("topology.yaml"), directory.join("daemon.log"));
+    run(&topology, &directory.join("run"), arguments, &log)
 }
